@@ -1,0 +1,172 @@
+"""Everything a build can be told, as frozen models: what is not listed here is refused.
+
+Presets are methods; `BuildConfig.for_model` is what the command line and most callers use. The resolved config is
+written to `config.yaml` in the build folder and read back by `--config`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genq_export.errors import UserError
+
+Target = Literal["onnxruntime", "tensorrt"]
+PresetName = Literal["quick", "default", "thorough"]
+CONFIG_VERSION = 1
+
+Bits = Field(ge=2, le=8)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Frozen):
+    """Which network, and what its own files do not say."""
+
+    name: str = Field(description="timm name, or a network of the embedded zoo")
+    weights: Path | None = Field(None, description="checkpoint (.safetensors, .pth) to load instead of the default weights")
+    classes: Path | None = Field(None, description="text file with one class name a line")
+
+
+class CalibrateConfig(_Frozen):
+    """How the synthetic calibration set is made and filtered (GenQ §3)."""
+
+    generator: str | None = Field(None, description="diffusers pipeline: hub name or folder; None: the model's default")
+    images: int = Field(1024, ge=1, description="images to keep")
+    pool_factor: float = Field(1.5, ge=1.0, le=16.0, description="images drawn for one kept")
+    guidance: float = Field(3.5, ge=0.0, description="classifier-free guidance scale (GenQ: 3.5)")
+    steps: int | None = Field(None, ge=1, description="sampler steps; None: the generator's default")
+    size: int | None = Field(None, ge=8, description="generated pixels a side; None: the generator's default")
+    batch_size: int = Field(64, ge=1, description="images drawn at once; part of the seed contract")
+    energy_temperature: float = Field(1.0, gt=0.0)
+
+
+class QuantizeConfig(_Frozen):
+    """Grids and the block reconstruction that learns them."""
+
+    weight_bits: int = Bits
+    activation_bits: int = Bits
+    first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
+    iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
+    batch_size: int = Field(32, ge=1)
+    rounding_lr: float = Field(1e-2, gt=0)
+    weight_scale_lr: float = Field(1e-4, ge=0)
+    activation_lr: float = Field(4e-4, ge=0)
+    rounding_weight: float = Field(0.01, ge=0, description="lambda of the AdaRound regulariser")
+    drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
+
+
+class ExportConfig(_Frozen):
+    """The deployed file."""
+
+    int4_storage: bool = Field(True, description="store weights of 4 bits or fewer in 4 bits (ONNX Runtime target)")
+
+
+class GatesConfig(_Frozen):
+    """Thresholds a build must meet; None: chosen by bits (runtime_tests/gates.py says how)."""
+
+    max_accuracy_loss: float | None = Field(None, description="points of top-1 against float")
+    min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
+    min_integer_share: float = Field(1.0, ge=0, le=1, description="share of convolutions and linears in integers")
+    min_speedup: float | None = Field(None, description="deployed against float latency")
+
+
+class VerifyConfig(_Frozen):
+    """What the deployed file is held against."""
+
+    evaluation: Path | None = Field(None, description="labelled image folder; None: the zoo's test set, if it is the model's")
+    latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
+    threads: int = Field(1, ge=1, description="threads of the timed sessions")
+    batch_size: int = Field(100, ge=1)
+    gates: GatesConfig = GatesConfig()
+
+
+class BuildConfig(_Frozen):
+    """One build from network to report."""
+
+    version: Literal[1] = CONFIG_VERSION
+    model: ModelConfig
+    target: Target = "onnxruntime"
+    preset: PresetName = "default"
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: str = "cpu"
+    calibrate: CalibrateConfig
+    quantize: QuantizeConfig
+    export: ExportConfig = ExportConfig()
+    verify: VerifyConfig = VerifyConfig()
+
+    @classmethod
+    def for_model(
+        cls,
+        name: str,
+        *,
+        bits: int = 4,
+        weight_bits: int | None = None,
+        activation_bits: int | None = None,
+        target: Target = "onnxruntime",
+        preset: PresetName = "default",
+        weights: Path | None = None,
+        classes: Path | None = None,
+        images: int | None = None,
+        generator: str | None = None,
+        evaluation: Path | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> Self:
+        """Resolve a preset and the options people give most into a full config.
+
+        Raises UserError where a value is out of its range.
+        """
+        images_of = {"quick": 256, "default": 1024, "thorough": 1024}
+        iterations_of = {"quick": 0, "default": 1000, "thorough": 20000}
+        return cls.parse(
+            {
+                "model": {"name": name, "weights": weights, "classes": classes},
+                "target": target,
+                "preset": preset,
+                "seed": seed,
+                "device": device,
+                "calibrate": {"generator": generator, "images": images or images_of[preset]},
+                "quantize": {
+                    "weight_bits": bits if weight_bits is None else weight_bits,
+                    "activation_bits": bits if activation_bits is None else activation_bits,
+                    "iterations": iterations_of[preset],
+                },
+                "verify": {"evaluation": evaluation},
+            }
+        )
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "configuration") -> Self:
+        """Validate; raises UserError that names the field and what it takes."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a YAML file; raises UserError where it cannot be read or holds what no config holds."""
+        try:
+            values = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"cannot read config {path}: {reason}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"config {path} is not a mapping of settings")
+        return cls.parse(values, source=str(path))
+
+    def to_yaml(self) -> str:
+        """The resolved config as YAML, in the order of the fields."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @property
+    def folder_name(self) -> str:
+        """`resnet50-w4a4-tensorrt`"""
+        name = self.model.name.replace("/", "_").replace(":", "_")
+        return f"{name}-w{self.quantize.weight_bits}a{self.quantize.activation_bits}-{self.target}"

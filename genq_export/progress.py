@@ -1,0 +1,43 @@
+"""What a person sees while a stage runs: bars with time left, and short lines."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+Item = TypeVar("Item")
+
+
+class Progress:
+    """Prints to standard error, so that standard output stays for results.
+
+    `quiet` silences everything but errors; `verbose` adds the lines given to `detail`.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._verbose = verbose
+
+    def say(self, message: str) -> None:
+        """One line about what happens now."""
+        self._console.print(message, markup=False)
+
+    def detail(self, message: str) -> None:
+        """One line for those who asked for more (`-v`)."""
+        if self._verbose:
+            self.say(message)
+
+    def track(self, items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+        """Yield from `items`, showing how many of `total` are done and the time left."""
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=self._console, transient=not self._verbose) as bars:
+            yield from bars.track(items, total=total, description=label)
