@@ -1,0 +1,1 @@
+"""Synthetic calibration sets: images drawn from class names, filtered by what the network itself says about them."""

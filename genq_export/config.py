@@ -36,12 +36,29 @@ class CalibrateConfig(_Frozen):
 
     generator: str | None = Field(None, description="diffusers pipeline: hub name or folder; None: the model's default")
     images: int = Field(1024, ge=1, description="images to keep")
-    pool_factor: float = Field(1.5, ge=1.0, le=16.0, description="images drawn for one kept")
-    guidance: float = Field(3.5, ge=0.0, description="classifier-free guidance scale (GenQ: 3.5)")
-    steps: int | None = Field(None, ge=1, description="sampler steps; None: the generator's default")
-    size: int | None = Field(None, ge=8, description="generated pixels a side; None: the generator's default")
-    batch_size: int = Field(64, ge=1, description="images drawn at once; part of the seed contract")
-    energy_temperature: float = Field(1.0, gt=0.0)
+    energy_keep: float = Field(0.75, gt=0, le=1, description="share of each class that the energy filter keeps; 1: off")
+    distribution_keep: float = Field(
+        0.9, gt=0, le=1, description="share of these that the distribution filter keeps; 1: off"
+    )
+    energy_max: float | None = Field(None, description="images of a higher energy are never kept and drawn anew")
+    pool_limit: float = Field(4.0, ge=1, le=64, description="images drawn at most for one kept, class by class")
+    guidance: float | None = Field(
+        None, ge=0, description="classifier-free guidance scale; None: 3.5 (GenQ), 0 for distilled samplers"
+    )
+    steps: int | None = Field(None, ge=1, description="sampler steps; None: what the pipeline's scheduler needs")
+    size: int | None = Field(None, ge=8, description="generated pixels a side; None: the generator's own")
+    batch_size: int | None = Field(
+        None, ge=1, description="images drawn together, part of the seed contract; None: by image size"
+    )
+    energy_temperature: float = Field(1.0, gt=0)
+    prompts: Literal["class", "mixup"] = Field("class", description="one class name a prompt, or two (arXiv 2507.21947)")
+    templates: Path | None = Field(None, description="text file with one prompt template a line, `{}` for the class name")
+    disambiguate: bool = Field(True, description="ImageNet names with their WordNet gloss, so that `kite` is the bird")
+
+    @property
+    def pool_factor(self) -> float:
+        """Images drawn for one kept when none is unusable: what the two kept shares leave."""
+        return 1 / (self.energy_keep * self.distribution_keep)
 
 
 class QuantizeConfig(_Frozen):

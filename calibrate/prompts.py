@@ -1,0 +1,128 @@
+"""Which text stands behind which image: class names, templates, and the number of an image decide, nothing else.
+
+Free of torch. GenQ's prompts are a class name with an adjective of CLIP's ImageNet templates ("A photo of a small
+hamster"); which adjectives it used is not published, the list here is ours.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genq_export.errors import UserError
+
+PLAIN_TEMPLATE = "a photo of a {}"
+TEMPLATES = (
+    PLAIN_TEMPLATE,
+    "a photo of a small {}",
+    "a photo of a large {}",
+    "a photo of a clean {}",
+    "a photo of a dirty {}",
+    "a photo of a cool {}",
+    "a photo of a nice {}",
+    "a photo of a weird {}",
+    "a good photo of a {}",
+    "a close-up photo of a {}",
+    "a bright photo of a {}",
+    "a dark photo of a {}",
+)
+_GLOSS_WORDS = 12  # a gloss beyond this drowns the name, and CLIP reads 77 tokens at most
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and the classes it names. `label` counts for the quotas; `second` is the other class of a mixup prompt."""
+
+    text: str
+    label: int
+    second: int | None = None
+
+
+@dataclass(frozen=True)
+class PromptBook:
+    """Class names and templates from which the prompt of every image follows.
+
+    names: what a prompt calls each class. templates: each with one `{}`. mixup: two classes a prompt. suffix: put
+    behind every prompt (a learned style token).
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    seed: int
+    mixup: bool = False
+    suffix: str = ""
+
+    def prompt(self, number: int, label: int) -> Prompt:
+        """The prompt of image `number`, which shows class `label`."""
+        template = self.templates[stable_integer(self.seed, number, "template") % len(self.templates)]
+        if not self.mixup or len(self.names) < 2:
+            return Prompt(_fill(template, self.names[label]) + self.suffix, label)
+        step = 1 + stable_integer(self.seed, number, "second class") % (len(self.names) - 1)
+        second = (label + step) % len(self.names)
+        text = f"{_fill(template, self.names[label])} and {_article(self.names[second])} {self.names[second]}"
+        return Prompt(text + self.suffix, label, second)
+
+
+def stable_integer(*parts: object) -> int:
+    """A 63-bit integer that depends on the parts alone: not on the process, the platform or a library's version."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def read_templates(path: Path) -> tuple[str, ...]:
+    """Templates from a text file, one a line, `#` starts a comment. Raises UserError for a line without one `{}`."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read prompt templates {path}: {error}") from None
+    templates = tuple(line for line in lines if line and not line.startswith("#"))
+    for line in templates:
+        if line.count("{}") != 1:
+            raise UserError(f"prompt template '{line}' in {path} needs exactly one {{}} where the class name goes")
+    if not templates:
+        raise UserError(f"{path} holds no prompt template (one a line, {{}} where the class name goes)")
+    return templates
+
+
+def known_templates(templates: Sequence[str], names: Sequence[str], known: Callable[[str], bool]) -> tuple[str, ...]:
+    """The templates whose every word the generator's tokenizer knows, the plain one if it knows no other.
+
+    `known(text)` tells whether a text is free of unknown words. A large vocabulary knows all of them; a small one would
+    read "weird" as noise.
+    """
+    return tuple(template for template in templates if known(_fill(template, names[0]))) or (PLAIN_TEMPLATE,)
+
+
+def prompt_names(class_names: Sequence[str], glosses: Sequence[str | None] | None = None) -> tuple[str, ...]:
+    """What a prompt calls each class: the first lemma of a list of synonyms, with a gloss where one is given."""
+    lemmas = [name.split(",")[0].strip() for name in class_names]
+    if glosses is None:
+        return tuple(lemmas)
+    return tuple(
+        f"{lemma}, {gloss}" if gloss else lemma for lemma, gloss in zip(lemmas, glosses, strict=True)
+    )
+
+
+def wordnet_glosses(descriptions: Sequence[str]) -> tuple[str | None, ...]:
+    """A short gloss for every name that is a single word, from timm's "lemmas: definition" descriptions.
+
+    A single word is what has several senses ("kite", "crane"); "great white shark" has one. The gloss is the
+    definition's first clause, at most twelve words. None where the name needs no gloss.
+    """
+    glosses: list[str | None] = []
+    for description in descriptions:
+        lemmas, _, definition = description.partition(": ")
+        words = definition.split(";")[0].split()
+        single = " " not in lemmas.split(",")[0].strip()
+        glosses.append(" ".join(words[:_GLOSS_WORDS]) if single and words else None)
+    return tuple(glosses)
+
+
+def _fill(template: str, name: str) -> str:
+    article = _article(name)
+    return re.sub(r"\ba \{\}", f"{article} {{}}", template).replace("{}", name)
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1].lower() in "aeiou" else "a"
