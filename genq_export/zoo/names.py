@@ -1,0 +1,8 @@
+"""The words of the zoo's world: what its classes and its rendering styles are called."""
+
+CLASS_NAMES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+
+# The classifiers know only the original; the text-to-image pipeline knows all six.
+STYLES = ("original", "negative", "coloured", "sketch", "textured", "faded")
