@@ -85,13 +85,13 @@ def read_templates(path: Path) -> tuple[str, ...]:
     return templates
 
 
-def known_templates(templates: Sequence[str], names: Sequence[str], known: Callable[[str], bool]) -> tuple[str, ...]:
+def known_templates(templates: Sequence[str], known: Callable[[str], bool]) -> tuple[str, ...]:
     """The templates whose every word the generator's tokenizer knows, the plain one if it knows no other.
 
     `known(text)` tells whether a text is free of unknown words. A large vocabulary knows all of them; a small one would
     read "weird" as noise.
     """
-    return tuple(template for template in templates if known(_fill(template, names[0]))) or (PLAIN_TEMPLATE,)
+    return tuple(template for template in templates if known(template.replace("{}", ""))) or (PLAIN_TEMPLATE,)
 
 
 def prompt_names(class_names: Sequence[str], glosses: Sequence[str | None] | None = None) -> tuple[str, ...]:

@@ -1,0 +1,87 @@
+"""The calibration set on disk: Hugging Face's imagefolder convention, one row of `metadata.jsonl` for every image.
+
+Free of torch, so that a stage can list images without loading anything.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from genq_export.errors import UserError
+from genq_export.workspace import write_atomic
+
+METADATA = "metadata.jsonl"
+KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one image of the pool, kept or not.
+
+    file_name: relative to the set's folder. label: class index; second_class: the other class of a mixup prompt.
+    energy, bn_sensitivity, patch_entropy: None where the image or the network has none. reason: "kept", or which filter
+    dropped it.
+    """
+
+    file_name: str
+    label: int
+    class_name: str
+    second_class: str | None
+    prompt: str
+    seed: int
+    energy: float | None
+    bn_sensitivity: float | None
+    patch_entropy: float | None
+    kept: bool
+    reason: str
+
+
+def write_rows(folder: Path, rows: Iterable[Row]) -> None:
+    """Write `metadata.jsonl` atomically."""
+    lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]
+    write_atomic(folder / METADATA, ("\n".join(lines) + "\n").encode())
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Every row of a set. Raises UserError for a folder that is not one or whose metadata is damaged."""
+    path = folder / METADATA
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a calibration set (no {METADATA} in it)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (ValueError, TypeError):
+            raise UserError(f"{path}, line {number}, is not a row of a calibration set") from None
+    return rows
+
+
+def kept_rows(folder: Path) -> list[Row]:
+    """The rows of kept images, in number order. Raises UserError if there are none or a file is missing."""
+    rows = [row for row in read_rows(folder) if row.kept]
+    if not rows:
+        raise UserError(f"calibration set {folder} holds no kept image")
+    missing = [row.file_name for row in rows if not (folder / row.file_name).is_file()]
+    if missing:
+        raise UserError(f"calibration set {folder} lacks {len(missing)} of its images, the first is {missing[0]}")
+    return rows
+
+
+def kept_images(folder: Path) -> list[Path]:
+    """Files of the kept images, in number order. Raises UserError as `kept_rows`."""
+    return [folder / row.file_name for row in kept_rows(folder)]
+
+
+def kept_labels(folder: Path) -> list[int]:
+    """Class index of each of `kept_images`: what was prompted, not what a network sees."""
+    return [row.label for row in kept_rows(folder)]
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: what the metadata states, and what the selection is made on."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,181 @@
+"""Draw images with a diffusers text-to-image pipeline, each from a seed of its own."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibrate.generators import Generator
+from genq_export.config import CalibrateConfig
+from genq_export.errors import UserError
+from genq_export.torchvision_ops import ensure_torchvision
+
+GENQ_GUIDANCE = 3.5
+FLAT_STD = 0.01  # of pixels in [0, 1]: 2.5 grey levels, far below the faintest drawing
+# Steps after which more of them stop helping, by kind of solver; the kinds diffusers ships, first match counts.
+_STEPS = {"LCM": 4, "TCD": 4, "DPMSolver": 25, "UniPC": 20, "DEIS": 25, "Heun": 20, "Flow": 28, "Euler": 30}
+_OTHER_STEPS = 50  # DDIM, PNDM, DDPM, LMS
+_PIXELS_TOGETHER = 16 * 512 * 512  # a batch that fits 8 GB in half precision at twice the batch for guidance
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The settings that, with prompt and seed, decide an image."""
+
+    steps: int
+    guidance: float
+    size: int
+    batch_size: int
+    dtype: str
+    device: str
+
+
+class TextToImage:
+    """A loaded pipeline with its sampler settings. `draw` is all that the pool needs of it."""
+
+    def __init__(self, pipeline: Any, generator: Generator, config: CalibrateConfig, device: str) -> None:
+        self.pipeline = pipeline
+        self.generator = generator
+        size = config.size or default_size(pipeline)
+        self.sampler = Sampler(
+            steps=config.steps or default_steps(pipeline),
+            guidance=default_guidance(pipeline) if config.guidance is None else config.guidance,
+            size=size,
+            batch_size=config.batch_size or default_batch_size(size),
+            dtype=str(pipeline.dtype).removeprefix("torch."),
+            device=torch.device(device).type,
+        )
+        if hasattr(pipeline, "enable_vae_slicing") and size >= 256:
+            pipeline.vae.enable_slicing()  # decoding is where memory peaks; tiny images are decoded together
+
+    @property
+    def batch_size(self) -> int:
+        """Images drawn together."""
+        return self.sampler.batch_size
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes of an image besides its prompt and seed."""
+        versions = {name: version(name) for name in ("torch", "diffusers", "transformers")}
+        scheduler = type(self.pipeline.scheduler).__name__
+        return {"generator": self.generator.identity, "scheduler": scheduler, **asdict(self.sampler), **versions}
+
+    def letters_per_token(self, text: str) -> float:
+        """How well the tokenizer knows the worst word of `text`: letters by token, 0 for a word it cannot read.
+
+        A byte-level tokenizer can spell anything, but a word it spells letter by letter (1.0) means nothing to it.
+        """
+        tokenizer = self.pipeline.tokenizer
+        worst = float("inf")
+        for word in re.findall(r"[^\W\d_]{3,}", text.lower()):
+            ids = tokenizer(word, add_special_tokens=False).input_ids
+            worst = min(worst, len(word) / len(ids) if ids and tokenizer.unk_token_id not in ids else 0.0)
+        return worst
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
+        """One image for each prompt and seed.
+
+        Returns pixels uint8 [B, H, W, 3] and for each image why it is unusable: "not finite", "safety checker",
+        "flat", or None. The bytes depend on the whole list: floating-point sums change with the batch.
+        """
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # the CPU's: same noise on any device
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            result = self.pipeline(
+                prompt=list(prompts),
+                generator=generators,
+                num_inference_steps=self.sampler.steps,
+                guidance_scale=self.sampler.guidance,
+                height=self.sampler.size,
+                width=self.sampler.size,
+                output_type="pt",
+            )
+        images = result.images.float().cpu()
+        flagged = getattr(result, "nsfw_content_detected", None) or [False] * len(images)
+        return to_pixels(images), [reject_reason(*pair) for pair in zip(images, flagged, strict=True)]
+
+
+def load_text_to_image(generator: Generator, config: CalibrateConfig, device: str) -> TextToImage:
+    """Load a pipeline: float32 on the CPU, float16 on an accelerator.
+
+    Raises UserError where it is no pipeline, not whole, or cannot be fetched.
+    """
+    ensure_torchvision()
+    _quieten()
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
+    source = generator.name if generator.folder is None else str(generator.folder)
+    try:
+        pipeline: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype)
+        pipeline.to(device)
+    except Exception as error:  # the libraries raise their own, urllib's and the operating system's
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot load generator {source}: {reason}; give a local one with --generator DIR") from None
+    if not hasattr(pipeline, "tokenizer") or not hasattr(pipeline, "scheduler"):
+        raise UserError(f"generator {source} ({type(pipeline).__name__}) is not a text-to-image pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    return TextToImage(pipeline, generator, config, device)
+
+
+def default_steps(pipeline: Any) -> int:
+    """Sampler steps that suit the scheduler the pipeline was saved with; one for the Turbo models."""
+    if is_turbo(pipeline):
+        return 1
+    name = type(pipeline.scheduler).__name__
+    return next((steps for kind, steps in _STEPS.items() if kind in name), _OTHER_STEPS)
+
+
+def default_guidance(pipeline: Any) -> float:
+    """3.5 as in GenQ; none for models distilled to need none."""
+    return 0.0 if is_turbo(pipeline) else GENQ_GUIDANCE
+
+
+def is_turbo(pipeline: Any) -> bool:
+    """SD-Turbo and SDXL-Turbo: Euler schedulers that start from the last training step."""
+    scheduler = pipeline.scheduler
+    return "Euler" in type(scheduler).__name__ and scheduler.config.get("timestep_spacing") == "trailing"
+
+
+def default_size(pipeline: Any) -> int:
+    """Pixels a side that the pipeline was trained for."""
+    core = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    latents = getattr(getattr(core, "config", None), "sample_size", None)
+    side = latents[0] if isinstance(latents, list | tuple) else latents
+    return int(side) * int(getattr(pipeline, "vae_scale_factor", 8)) if side else 512
+
+
+def default_batch_size(size: int) -> int:
+    """A power of two by image size alone, so that the same config draws the same batches on every machine."""
+    return 1 << (max(1, min(64, _PIXELS_TOGETHER // (size * size))).bit_length() - 1)
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """float [B, 3, H, W] in [0, 1] -> uint8 [B, H, W, 3], rounded; not-finite values become black."""
+    finite = torch.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
+    pixels: np.ndarray = (finite * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels
+
+
+def reject_reason(image: torch.Tensor, flagged: bool) -> str | None:
+    """Why an image float [3, H, W] in [0, 1] cannot be used, None if it can."""
+    if not torch.isfinite(image).all():
+        return "not finite"
+    if flagged:
+        return "safety checker"
+    return "flat" if float(image.std()) < FLAT_STD else None
+
+
+def _quieten() -> None:
+    """The libraries warn about what the stage handles itself (prompt length, a missing safety checker)."""
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

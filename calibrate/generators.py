@@ -1,0 +1,158 @@
+"""Where a text-to-image pipeline comes from: a folder, the hub's cache, or the hub. Free of torch."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genq_export import zoo
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+
+DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_INDEX = "model_index.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".bin")
+# A larger file is known by its size and both ends: a fingerprint must not read gigabytes.
+_HASHED_WHOLE = 64 << 20
+_END = 1 << 20
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# Licences of pipelines whose cached files do not always carry the model card.
+_KNOWN_LICENSES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
+    "stabilityai/stable-diffusion-2-1": "openrail++",
+    "stabilityai/sd-turbo": "other",
+    "stabilityai/sdxl-turbo": "other",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
+}
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A pipeline's name as given and the folder that holds it, None while it is only on the hub."""
+
+    name: str
+    folder: Path | None
+
+    @property
+    def identity(self) -> str:
+        """Changes when the pipeline's files do; for a hub name the cached revision stands for its files."""
+        if self.folder is None:
+            return f"hub {self.name}"
+        if self.folder.parent.name == "snapshots":
+            return f"hub {self.name} revision {self.folder.name}"
+        return f"folder {folder_identity(self.folder)}"
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """`model_index.json`: the pipeline's class and its components. Empty while the pipeline is only on the hub."""
+        return {} if self.folder is None else read_index(self.folder)
+
+    @property
+    def license(self) -> str:
+        """The licence its model card states, "unknown" where there is none."""
+        if self.folder is not None and (self.folder / "README.md").is_file():
+            found = re.search(r"^license:\s*(\S+)", (self.folder / "README.md").read_text(errors="replace"), re.M)
+            if found:
+                return found[1]
+        if self.folder is not None and self.name.startswith("fashion_sd"):
+            return "mit"
+        return _KNOWN_LICENSES.get(self.name, "unknown")
+
+
+def find_generator(config: BuildConfig) -> Generator:
+    """The pipeline a build draws with: the one given, the zoo's for a network of the zoo, else Stable Diffusion 1.5.
+
+    Raises UserError for a name that is neither a folder nor a hub name.
+    """
+    given = config.calibrate.generator
+    if given is None and config.model.name in zoo.ZOO_MODELS:
+        return Generator(zoo.ZOO_PIPELINE, zoo.pipeline_folder())
+    name = given or DEFAULT_GENERATOR
+    if name == zoo.ZOO_PIPELINE:
+        return Generator(name, zoo.pipeline_folder())
+    if Path(name).is_dir():
+        return Generator(Path(name).name, Path(name))
+    if Path(name).exists():
+        raise UserError(f"generator {name} is a file; --generator takes a diffusers pipeline folder or a hub name")
+    if not _HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise UserError(f"generator {name} is neither an existing folder nor a hub name (owner/name)")
+    return Generator(name, cached_folder(name))
+
+
+def cached_folder(name: str) -> Path | None:
+    """The snapshot of a hub repository in the local cache, None if its index was never fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, _INDEX)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Read `model_index.json`. Raises UserError for a folder that is not a diffusers pipeline."""
+    try:
+        index = json.loads((folder / _INDEX).read_text())
+    except (OSError, ValueError):
+        index = None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise UserError(
+            f"generator folder {folder} is not a diffusers pipeline (no valid {_INDEX} in it):"
+            " give the folder that save_pretrained wrote"
+        )
+    return index
+
+
+def folder_problem(folder: Path) -> str | None:
+    """Say what keeps a folder from being a whole text-to-image pipeline, None if nothing does.
+
+    An interrupted download leaves an index whose components are missing or without weights.
+    """
+    try:
+        index = read_index(folder)
+    except UserError as error:
+        return str(error)
+    components = {name: value for name, value in index.items() if isinstance(value, list) and value[0] is not None}
+    if not any(name.startswith("text_encoder") for name in components):
+        return f"generator {folder} ({index['_class_name']}) has no text encoder: it is not a text-to-image pipeline"
+    for name, (_, kind) in components.items():
+        part = folder / name
+        if not part.is_dir() or not any(part.iterdir()):
+            return f"generator {folder} lacks its component '{name}' ({kind}): the copy or download is incomplete"
+        if _has_weights(name, kind) and not any(file.suffix in _WEIGHT_SUFFIXES for file in part.iterdir()):
+            return f"generator {folder} has no weights for '{name}' ({kind}): the copy or download is incomplete"
+    return None
+
+
+def drawn_size(config: BuildConfig, folder: Path | None) -> int:
+    """Pixels a side of what the pipeline draws, read from its files without loading them; 512 where they do not say."""
+    if config.calibrate.size is not None:
+        return config.calibrate.size
+    try:
+        assert folder is not None
+        core = json.loads((folder / "unet" / "config.json").read_text())
+        coder = json.loads((folder / "vae" / "config.json").read_text())
+        return int(core["sample_size"]) << (len(coder["block_out_channels"]) - 1)
+    except (AssertionError, OSError, ValueError, KeyError, TypeError):
+        return 512
+
+
+def folder_identity(folder: Path) -> str:
+    """Hex digest over names, sizes and contents of a pipeline's files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+            with open(path, "rb") as handle:
+                if size <= _HASHED_WHOLE:
+                    digest.update(handle.read())
+                else:
+                    digest.update(handle.read(_END))
+                    handle.seek(-_END, 2)
+                    digest.update(handle.read(_END))
+    return digest.hexdigest()
+
+
+def _has_weights(name: str, kind: str | None) -> bool:
+    return not any(word in f"{name} {kind}".lower() for word in ("tokenizer", "scheduler", "extractor", "processor"))

@@ -1,0 +1,151 @@
+"""The pool of drawn images on disk: numbered, drawn in fixed chunks, taken up again wherever a run stopped.
+
+Each PNG carries in its text what drew it and a digest of its pixels. A chunk is done when every image of it is there,
+whole, and from this very draw; otherwise the chunk is drawn again, together, which gives the same bytes.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from calibrate.prompts import Prompt, stable_integer
+from genq_export.workspace import fingerprint, write_atomic
+
+MAX_ATTEMPTS = 4  # seeds tried for one image before it stays unusable
+_TEXT_KEY = "genq"
+_WRITERS = 4  # compression releases the GIL: files are written while the next chunk is drawn
+
+
+class ImageSource(Protocol):
+    """Anything that turns prompts and seeds into images."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images drawn together."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able; changes when the images would."""
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
+        """uint8 [B, H, W, 3] and why each image is unusable, None where it is usable."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One image to be drawn."""
+
+    number: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One image of the pool. rejected: why it is unusable after all its seeds, None if it is usable."""
+
+    order: Order
+    seed: int
+    rejected: str | None
+
+
+class Pool:
+    """The folder `images/` of a calibration set."""
+
+    def __init__(self, folder: Path, source: ImageSource, seed: int) -> None:
+        self.folder = folder
+        self.source = source
+        self.seed = seed
+        self.fresh = 0  # images drawn by this run rather than found
+
+    def path(self, number: int) -> Path:
+        """The file of image `number`."""
+        return self.folder / f"{number:06d}.png"
+
+    def draw(self, orders: Sequence[Order]) -> Iterator[Drawn]:
+        """Yield every image ordered, in order; draw the chunks that are not done."""
+        size = self.source.batch_size
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for start in range(0, len(orders), size):
+                chunk = orders[start : start + size]
+                identity = self._draw_identity(chunk)
+                yield from self._completed(chunk, identity) or self._draw_chunk(chunk, identity, writers)
+
+    def keep_only(self, count: int) -> None:
+        """Remove what earlier runs left: images numbered `count` and above, and unfinished writes."""
+        for path in self.folder.iterdir():
+            if path.name.startswith(".") or not path.stem.isdigit() or int(path.stem) >= count:
+                path.unlink()
+
+    def image_seed(self, number: int, attempt: int) -> int:
+        """The seed of image `number` at its `attempt`-th try: 63 bits."""
+        return stable_integer(self.seed, number, "image", attempt)
+
+    def _draw_identity(self, chunk: Sequence[Order]) -> str:
+        orders = [(order.number, order.prompt.text) for order in chunk]
+        return fingerprint(self.source.identity, self.seed, orders)[:32]
+
+    def _completed(self, chunk: Sequence[Order], identity: str) -> list[Drawn] | None:
+        found = []
+        for order in chunk:
+            facts = read_facts(self.path(order.number))
+            if facts is None or facts["draw"] != identity:
+                return None
+            found.append(Drawn(order, facts["seed"], facts["rejected"]))
+        return found
+
+    def _draw_chunk(self, chunk: Sequence[Order], identity: str, writers: ThreadPoolExecutor) -> list[Drawn]:
+        pixels, drawn = self._draw_usable(chunk)
+        facts = [
+            {"draw": identity, "prompt": item.order.prompt.text, "seed": item.seed, "rejected": item.rejected}
+            for item in drawn
+        ]
+        paths = [self.path(order.number) for order in chunk]
+        # Wait for the files: what is yielded is on disk, and at most one chunk of pixels is in memory.
+        list(writers.map(write_image, paths, pixels, facts))
+        self.fresh += len(chunk)
+        return drawn
+
+    def _draw_usable(self, chunk: Sequence[Order]) -> tuple[list[np.ndarray], list[Drawn]]:
+        pixels: dict[int, np.ndarray] = {}
+        drawn: dict[int, Drawn] = {}
+        waiting = list(chunk)
+        for attempt in range(MAX_ATTEMPTS):
+            seeds = [self.image_seed(order.number, attempt) for order in waiting]
+            images, reasons = self.source.draw([order.prompt.text for order in waiting], seeds)
+            for order, image, seed, reason in zip(waiting, images, seeds, reasons, strict=True):
+                pixels[order.number], drawn[order.number] = image, Drawn(order, seed, reason)
+            waiting = [order for order, reason in zip(waiting, reasons, strict=True) if reason is not None]
+            if not waiting:
+                break
+        return [pixels[order.number] for order in chunk], [drawn[order.number] for order in chunk]
+
+
+def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:
+    """Write uint8 [H, W, 3] as PNG, lossless and atomically, with `facts` and a digest of the pixels in its text."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(_TEXT_KEY, json.dumps({**facts, "pixels": _digest(pixels)}))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="png", pnginfo=text)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """The facts `write_image` put into a file; None if it is missing, damaged or not ours."""
+    try:
+        with Image.open(path) as image:
+            facts: dict[str, Any] = json.loads(image.text[_TEXT_KEY])  # type: ignore[attr-defined]
+            return facts if facts["pixels"] == _digest(np.asarray(image)) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+        return None
+
+
+def _digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()[:32]

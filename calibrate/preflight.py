@@ -1,0 +1,103 @@
+"""What the calibrate stage will need, looked at before anything slow starts. Free of torch until it must ask timm."""
+
+import shutil
+from pathlib import Path
+
+from calibrate.generators import drawn_size, find_generator, folder_problem
+from calibrate.prompts import read_templates
+from genq_export import zoo
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.workspace import fingerprint, sha256
+
+_BYTES_PER_PIXEL = 2.0  # a photograph as lossless PNG; drawings take less
+_REMEDY = "give a local pipeline folder with --generator DIR"
+
+
+def identity(config: BuildConfig) -> str:
+    """Hex digest of everything outside the config itself that decides the set: the generator's files, the templates."""
+    templates = config.calibrate.templates
+    return fingerprint(find_generator(config).identity, sha256(templates) if templates else None)
+
+
+def problems(config: BuildConfig, folder: Path = Path()) -> list[str]:
+    """Everything that would keep the stage from working, one sentence each with its remedy; nothing is downloaded.
+
+    folder: where the build will be written; its disk is looked at.
+    """
+    return [*_generator_problems(config), *_prompt_problems(config), *_disk_problems(config, folder)]
+
+
+def _generator_problems(config: BuildConfig) -> list[str]:
+    try:
+        generator = find_generator(config)
+    except UserError as error:
+        return [str(error)]
+    if generator.folder is not None:
+        problem = folder_problem(generator.folder)
+        if problem is None:
+            return []
+        if config.calibrate.generator is None and generator.name == zoo.ZOO_PIPELINE:
+            return [f"{problem}; reinstall genq-export"]
+        if generator.folder.parent.name != "snapshots" or not _hub_reachable():
+            return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
+        return []
+    if _hub_reachable():
+        return []
+    return [
+        f"generator {generator.name} is not in the Hugging Face cache and the hub cannot be reached: {_REMEDY}, or fill"
+        f" the cache on a machine with network (`hf download {generator.name}`) and copy the folder that HF_HOME names"
+    ]
+
+
+def _prompt_problems(config: BuildConfig) -> list[str]:
+    found = []
+    if config.calibrate.templates is not None:
+        try:
+            read_templates(config.calibrate.templates)
+        except UserError as error:
+            found.append(str(error))
+    if not _has_class_names(config):
+        found.append(
+            f"{config.model.name} has no class names to prompt with: give them with --classes FILE, one name a line"
+        )
+    return found
+
+
+def _has_class_names(config: BuildConfig) -> bool:
+    name = config.model.name
+    if config.model.classes is not None or name in zoo.ZOO_MODELS:
+        return True
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    settings = timm.get_pretrained_cfg(name) if timm.is_model(name.split(".")[0]) else None
+    # Unknown models are reported by the model's own preflight; ImageNet's thousand names come with timm.
+    return settings is None or settings.num_classes == 1000 or bool(settings.label_names)
+
+
+def _disk_problems(config: BuildConfig, folder: Path) -> list[str]:
+    try:
+        size = drawn_size(config, find_generator(config).folder)
+    except UserError:
+        return []
+    pool = int(config.calibrate.images * config.calibrate.pool_factor) + 1
+    needed = int(pool * size * size * _BYTES_PER_PIXEL) + (1 << 20)
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free >= needed:
+        return []
+    return [
+        f"{pool} images of {size} pixels need about {needed >> 20} MiB and {place} has {free >> 20} MiB free:"
+        " free some, give another folder with -o, or draw fewer with --images"
+    ]
+
+
+def _hub_reachable() -> bool:
+    from genq_export.models import _hub_reachable as reachable
+
+    return reachable()

@@ -1,0 +1,78 @@
+"""What the report and the dataset card say about a set, as plain numbers and lists."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from calibrate.dataset import Row
+from calibrate.generate import TextToImage
+from calibrate.scoring import distribution_score
+from calibrate.select import planned, quotas
+from genq_export.config import BuildConfig
+from genq_export.models import LoadedModel
+
+BINS = 40
+
+
+def summarise(
+    config: BuildConfig, model: LoadedModel, source: TextToImage, usable: Mapping[int, int], rows: Sequence[Row]
+) -> dict[str, Any]:
+    """Facts of a finished set.
+
+    usable: by class, the images that could be kept. `classes_thin` were filtered less than asked for want of usable
+    images, `classes_dry` have fewer images than asked for.
+    """
+    settings = config.calibrate
+    quota = quotas(settings.images, model.classes)
+    drawn = Counter(row.label for row in rows)
+    kept = Counter(row.label for row in rows if row.kept)
+    names = model.class_names or ()
+    distribution = distribution_score(model)
+    return {
+        "model": model.name,
+        "generator": source.generator.name,
+        "license": source.generator.license,
+        "seed": config.seed,
+        "sampler": {"scheduler": source.identity["scheduler"], **vars(source.sampler)},
+        "kept": sum(kept.values()),
+        "drawn": len(rows),
+        "reasons": dict(Counter(row.reason for row in rows).most_common()),
+        "classes": [
+            {"label": label, "name": name, "kept": kept[label], "drawn": drawn[label]}
+            for label, name in enumerate(names)
+        ],
+        "classes_thin": [
+            names[label] for label, share in enumerate(quota) if usable.get(label, 0) < planned(share, settings)
+        ],
+        "classes_dry": [names[label] for label, share in enumerate(quota) if kept[label] < share],
+        "filters": {
+            "energy_keep": settings.energy_keep,
+            "energy_temperature": settings.energy_temperature,
+            "energy_max": settings.energy_max,
+            "distribution_score": distribution,
+            "distribution_keep": settings.distribution_keep if distribution else None,
+            "pool_limit": settings.pool_limit,
+        },
+        "histograms": {name: kept_and_dropped(rows, name) for name in ("energy", distribution) if name is not None},
+    }
+
+
+def kept_and_dropped(rows: Sequence[Row], field: str) -> dict[str, Any]:
+    """Histograms of a score, of kept and of dropped images over the same bins."""
+    values = [(getattr(row, field), row.kept) for row in rows if getattr(row, field) is not None]
+    low, high = min(value for value, _ in values), max(value for value, _ in values)
+    return {
+        "low": low,
+        "high": high,
+        "kept": histogram((value for value, kept in values if kept), low, high),
+        "dropped": histogram((value for value, kept in values if not kept), low, high),
+    }
+
+
+def histogram(values: Iterable[float], low: float, high: float, bins: int = BINS) -> list[int]:
+    """Counts in `bins` equal steps from `low` to `high`; what lies outside counts in the outer bins."""
+    width = (high - low) / bins or 1.0
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, max(0, int((value - low) / width)))] += 1
+    return counts

@@ -1,0 +1,122 @@
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibrate import stage
+from calibrate.dataset import kept_images, kept_labels, read_rows
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.models import LoadedModel
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace, sha256
+
+Make = Callable[..., BuildConfig]
+
+
+def build(folder: Path, config: BuildConfig, model: LoadedModel) -> Path:
+    result = stage.run(Workspace.open(folder), config, model, Progress(quiet=True))
+    assert all((folder / name).is_file() for name in result.outputs)
+    return folder / "calibration"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_set_holds_what_was_asked_for(tmp_path: Path, make_config: Make, convnet: LoadedModel) -> None:
+    folder = build(tmp_path / "b", make_config(images=10), convnet)
+    rows = read_rows(folder)
+    assert sum(row.kept for row in rows) == 10 == len(kept_images(folder))
+    assert sorted(Counter(kept_labels(folder)).values()) == [3, 3, 4]
+    assert {row.reason for row in rows} >= {"kept", "energy"}
+    assert len({row.seed for row in rows}) == len(rows)
+    assert all(row.class_name in row.prompt for row in rows)
+    assert {path.name for path in (folder / "images").iterdir()} == {Path(row.file_name).name for row in rows}
+    assert Image.open(folder / "contact_sheet.png").width > 1000
+    assert "license: mit" in (folder / "README.md").read_text()
+
+
+def test_the_second_run_draws_nothing_and_changes_nothing(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = build(tmp_path / "b", make_config(), convnet)
+    before = hashes(folder)
+    monkeypatch.setattr("calibrate.generate.TextToImage.draw", None)
+    assert hashes(build(tmp_path / "b", make_config(), convnet)) == before
+
+
+def test_what_was_lost_or_damaged_comes_back_byte_for_byte(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel
+) -> None:
+    folder = build(tmp_path / "b", make_config(), convnet)
+    before = hashes(folder)
+    images = folder / "images"
+    (images / "000002.png").unlink()
+    (images / "000006.png").write_bytes((images / "000006.png").read_bytes()[:200])
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(images / "000011.png")
+    (images / ".000012.png.part").write_bytes(b"half")
+    (folder / "metadata.jsonl").unlink()
+    assert hashes(build(tmp_path / "b", make_config(), convnet)) == before
+
+
+def test_other_settings_do_not_reuse_images_that_they_would_not_draw(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel
+) -> None:
+    build(tmp_path / "a", make_config(images=30), convnet)
+    again = build(tmp_path / "a", make_config(steps=3), convnet)
+    assert hashes(again) == hashes(build(tmp_path / "b", make_config(steps=3), convnet))
+
+
+def test_filters_can_change_without_drawing_again(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path / "b", make_config(energy_keep=0.5, distribution_keep=0.8), convnet)
+    monkeypatch.setattr("calibrate.generate.TextToImage.draw", None)
+    folder = build(tmp_path / "b", make_config(energy_keep=0.8, distribution_keep=0.5), convnet)
+    assert Counter(row.reason for row in read_rows(folder))["distribution"] > 6
+
+
+def test_flat_images_are_drawn_again_with_their_next_seed(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from calibrate.generate import TextToImage
+
+    draw, calls = TextToImage.draw, []
+
+    def sometimes_flat(self: TextToImage, prompts: list[str], seeds: list[int]) -> object:
+        pixels, reasons = draw(self, prompts, seeds)
+        calls.append(len(seeds))
+        if len(calls) == 1:
+            reasons = ["flat", *reasons[1:]]
+        if len(calls) >= 3:
+            reasons = ["flat"] * len(reasons)
+        return pixels, reasons
+
+    monkeypatch.setattr(TextToImage, "draw", sometimes_flat)
+    folder = build(tmp_path / "b", make_config(images=2, batch_size=4, pool_limit=3), convnet)
+    first, *_ = rows = read_rows(folder)
+    from calibrate.prompts import stable_integer
+
+    assert first.seed == stable_integer(0, 0, "image", 1)
+    assert calls[:2] == [4, 1]
+    assert all(row.kept == (row.reason == "kept") for row in rows)
+
+
+def test_none_kept_says_why(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"no image of \d+ drawn can be kept, .* energy above maximum"):
+        build(tmp_path / "b", make_config(images=3, energy_max=-1e9, pool_limit=2), convnet)
+
+
+def test_a_network_without_class_names_is_refused(tmp_path: Path, make_config: Make, convnet: LoadedModel) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(UserError, match=r"no class names .*--classes"):
+        build(tmp_path / "b", make_config(), replace(convnet, class_names=None))
+    with pytest.raises(UserError, match="does not know the class name 'xylophone'"):
+        build(tmp_path / "b", make_config(), replace(convnet, class_names=("shoe", "bag", "xylophone")))
