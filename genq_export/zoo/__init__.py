@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from genq_export.zoo.names import CLASS_NAMES, STYLES
+from genq_export.zoo.names import CLASS_NAMES, STYLES, ZOO_MODELS, ZOO_PIPELINE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,10 +25,8 @@ __all__ = [
     "few_shot_set",
     "pipeline_folder",
     "test_set",
+    "weights_file",
 ]
-
-ZOO_MODELS = ("fashion_resnet", "fashion_vit", "fashion_mobilenet")
-ZOO_PIPELINE = "fashion_sd"
 
 _FOLDER = Path(__file__).parent
 
@@ -43,6 +41,11 @@ def create_model(name: str) -> "nn.Module":
     if name not in ZOO_MODELS:
         raise KeyError(f"unknown zoo network {name!r}; known: {', '.join(ZOO_MODELS)}")
     return _with_weights(build_classifier(name), name)
+
+
+def weights_file(name: str) -> Path:
+    """Return the safetensors file that `create_model(name)` loads."""
+    return _FOLDER / f"{name}.safetensors"
 
 
 def create_style_classifier() -> "nn.Module":
@@ -81,7 +84,7 @@ def _image_set(file: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 def _with_weights(model: "nn.Module", name: str) -> "nn.Module":
     from safetensors.torch import load_file
 
-    state = load_file(_FOLDER / f"{name}.safetensors")
+    state = load_file(weights_file(name))
     own = model.state_dict()
     model.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()})
     return model.eval()

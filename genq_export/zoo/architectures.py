@@ -1,6 +1,7 @@
 """The classifiers of the zoo, built from timm's own classes, without their weights."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -22,7 +23,7 @@ def build_style_classifier(styles: int) -> nn.Module:
     """Return the untrained judge of rendering styles: float32 [N, 3, 32, 32] -> logits [N, styles]."""
     widths = (3, 16, 24, 32)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], styles))
 
@@ -31,9 +32,7 @@ def _resnet() -> nn.Module:
     ensure_torchvision()
     from timm.models.resnet import BasicBlock, ResNet
 
-    model = ResNet(
-        BasicBlock, (1, 1, 1, 1), num_classes=10, channels=(16, 32, 64, 128), stem_type="deep", stem_width=8
-    )
+    model = ResNet(BasicBlock, (1, 1, 1, 1), num_classes=10, channels=(16, 32, 64, 128), stem_type="deep", stem_width=8)
     # timm's stem divides the resolution by four, which leaves nothing of a 28-pixel garment.
     model.conv1[0].stride = (1, 1)
     model.maxpool = nn.Identity()
@@ -46,18 +45,14 @@ def _mobilenet() -> nn.Module:
     from timm.models.efficientnet import EfficientNet
 
     blocks = [["ds_r1_k3_s1_c16"], ["ir_r2_k3_s1_e4_c24"], ["ir_r2_k3_s2_e4_c40"], ["ir_r2_k3_s2_e4_c64"]]
-    return EfficientNet(
-        decode_arch_def(blocks), num_classes=10, num_features=256, stem_size=16, act_layer=nn.ReLU6
-    )
+    return EfficientNet(decode_arch_def(blocks), num_classes=10, num_features=256, stem_size=16, act_layer=nn.ReLU6)
 
 
 def _vit() -> nn.Module:
     ensure_torchvision()
     from timm.models.vision_transformer import VisionTransformer
 
-    return VisionTransformer(
-        img_size=32, patch_size=4, embed_dim=64, depth=6, num_heads=4, mlp_ratio=2, num_classes=10
-    )
+    return VisionTransformer(img_size=32, patch_size=4, embed_dim=64, depth=6, num_heads=4, mlp_ratio=2, num_classes=10)
 
 
 _BUILDERS: dict[str, Callable[[], nn.Module]] = {

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from genq_export.torchvision_ops import ensure_torchvision
-from genq_export.zoo.classifiers import normalise, one_cycle
 from genq_export.zoo.idx import load_split
 from genq_export.zoo.names import STYLES
-from genq_export.zoo.styles import Images, render
+from genq_export.zoo.styles import Images, render_each
+from genq_export.zoo.training import normalise, one_cycle, save_checkpoint
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -97,14 +96,6 @@ def mixed_batch(images: Images, rng: np.random.Generator, count: int = BATCH) ->
     return render_each(chosen, styles, rng)
 
 
-def render_each(images: Images, styles: npt.NDArray[np.int64], rng: np.random.Generator) -> Images:
-    """Render image i of uint8 [N, 28, 28] in style `STYLES[styles[i]]`: uint8 [N, 32, 32, 3]."""
-    rendered = np.empty((len(images), 32, 32, 3), np.uint8)
-    for number, style in enumerate(STYLES):
-        rendered[styles == number] = render(style, images[styles == number], rng)
-    return rendered
-
-
 def reconstruction_loss(restored: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute error plus that of neighbouring pixels' differences, which keeps edges sharp."""
     error = restored - target
@@ -164,11 +155,3 @@ def precompute_latents(vae: Path, data: Path, out: Path, seed: int, log: Callabl
     np.savez(temporary, latents=latents, styles=styles, labels=labels)
     temporary.replace(path)
     return path
-
-
-def save_checkpoint(path: Path, state: dict[str, object]) -> None:
-    """Write `state` in such a way that `path` always holds a whole checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)

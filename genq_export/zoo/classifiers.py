@@ -1,6 +1,5 @@
 """Train the classifiers of the zoo on Fashion-MNIST in its original style."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genq_export.zoo.architectures import build_classifier
 from genq_export.zoo.idx import load_split, to_rgb32
+from genq_export.zoo.training import normalise, one_cycle, save_checkpoint, save_half
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
             optimizer.step()
             schedule.step()
             total += loss.item()
-        _save_checkpoint(
+        save_checkpoint(
             checkpoint,
             {
                 "model": model.state_dict(),
@@ -93,13 +92,6 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
     return path
 
 
-def one_cycle(progress: float, warmup: float) -> float:
-    """Return the learning rate's factor in [0, 1]: a linear rise over `warmup`, then a half cosine down to 0."""
-    if progress < warmup:
-        return max(progress / warmup, 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
-
-
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Place each uint8 [N, 28, 28] image at a random offset of a black 32x32 canvas, half of them mirrored.
 
@@ -115,14 +107,6 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return canvas
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Turn uint8 [N, 32, 32] or [N, 32, 32, 3] into the networks' input, float32 [N, 3, 32, 32] in [-1, 1]."""
-    if images.ndim == 3:
-        images = images[..., None].expand(-1, -1, -1, 3)
-    # A permuted NHWC tensor is already channels-last in memory, the faster layout for these convolutions.
-    return (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-
-
 @torch.inference_mode()
 def predict(model: nn.Module, images: npt.NDArray[np.uint8], batch: int = 500) -> Tensor:
     """Return the logits, float32 [N, classes], of uint8 images [N, 32, 32, 3], the model in eval mode."""
@@ -136,17 +120,6 @@ def accuracy(model: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArra
     return float((predict(model, images).argmax(1) == torch.from_numpy(labels)).float().mean())
 
 
-def save_half(model: nn.Module, path: Path) -> None:
-    """Write parameters as float16 and everything else (BatchNorm statistics) as it is, in safetensors."""
-    parameters = {name for name, _ in model.named_parameters()}
-    tensors = {
-        name: (value.half() if name in parameters else value).contiguous()
-        for name, value in model.state_dict().items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-
-
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -154,10 +127,3 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=recipe.peak_lr)
-
-
-def _save_checkpoint(path: Path, state: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Train the pipeline's UNet and text encoder on the latents, and write the whole pipeline."""
+"""Train the pipeline's UNet and text encoder together on the latents of the training set."""
 
 import math
 import time
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.torchvision_ops import ensure_torchvision
-from genq_export.zoo.autoencoder import save_checkpoint
 from genq_export.zoo.captions import caption, vocabulary
 from genq_export.zoo.names import STYLES
 from genq_export.zoo.text import WIDTH, build_text_encoder, build_tokenizer
+from genq_export.zoo.training import save_checkpoint
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+    from diffusers import DDPMScheduler, UNet2DConditionModel
 
 STEPS, BATCH, PEAK_LR, WARMUP = 6500, 96, 1.2e-3, 200
 ORIGINAL_SHARE = 0.5
@@ -26,7 +26,12 @@ EMA_DECAY = 0.999
 
 # Stable Diffusion's schedule with a larger end: its own leaves 0.5 % of the signal's power at the last step, which on
 # 8x8 latents tells the network the image's mean brightness, and sampling from pure noise then greys every style.
-NOISE: dict[str, Any] = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.02}
+NOISE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.02,
+}
 
 
 def build_unet() -> "UNet2DConditionModel":
@@ -106,38 +111,6 @@ def train_diffusion(latents: Path, out: Path, seed: int, log: Callable[[str], No
     return checkpoint
 
 
-def write_pipeline(checkpoint: Path, vae: Path, folder: Path) -> Path:
-    """Assemble the averaged weights and the autoencoder into a `StableDiffusionPipeline`, saved as float16."""
-    ensure_torchvision()
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
-
-    tokenizer = build_tokenizer(vocabulary())
-    model = nn.ModuleDict({"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)})
-    average = torch.load(checkpoint, weights_only=True)["average"]
-    prefix = "module."
-    model.load_state_dict({key.removeprefix(prefix): value for key, value in average.items() if prefix in key})
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae),
-        text_encoder=model["text_encoder"],
-        tokenizer=tokenizer,
-        unet=model["unet"],
-        scheduler=sampling_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    return folder
-
-
-def sampling_scheduler() -> "DPMSolverMultistepScheduler":
-    """Return the scheduler that the pipeline ships: 12 to 20 steps are enough."""
-    ensure_torchvision()
-    from diffusers import DPMSolverMultistepScheduler
-
-    return DPMSolverMultistepScheduler(**NOISE, steps_offset=1)
-
-
 def min_snr_weights(alphas_cumprod: Tensor) -> Tensor:
     """Return the loss weight of every timestep, min(SNR, 5) / SNR, from the cumulative alphas, both [T]."""
     snr = alphas_cumprod / (1 - alphas_cumprod)
@@ -170,9 +143,6 @@ def _training_scheduler() -> "DDPMScheduler":
     from diffusers import DDPMScheduler
 
     return DDPMScheduler(**NOISE)
-
-
-
 
 
 def _ema(average: Tensor, current: Tensor, count: Tensor) -> Tensor:

@@ -15,9 +15,7 @@ _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def load_split(
-    folder: Path, split: Literal["train", "t10k"]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def load_split(folder: Path, split: Literal["train", "t10k"]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return (images uint8 [N, 28, 28], labels int64 [N]) of one split.
 
     Raises FileNotFoundError where a file is missing and ValueError where one is not what its name says.

@@ -6,3 +6,6 @@ CLASS_NAMES = (
 
 # The classifiers know only the original; the text-to-image pipeline knows all six.
 STYLES = ("original", "negative", "coloured", "sketch", "textured", "faded")
+
+ZOO_MODELS = ("fashion_resnet", "fashion_vit", "fashion_mobilenet")
+ZOO_PIPELINE = "fashion_sd"

@@ -13,6 +13,7 @@ from genq_export.zoo.idx import to_rgb32
 from genq_export.zoo.names import STYLES
 
 Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
@@ -26,6 +27,14 @@ def render(style: str, images: Images, rng: np.random.Generator) -> Images:
     canvas = to_rgb32(images).astype(np.float32) / 255
     rendered = _RENDERERS[style](canvas, rng)
     return np.asarray((rendered * 255).round().clip(0, 255), np.uint8)
+
+
+def render_each(images: Images, styles: Labels, rng: np.random.Generator) -> Images:
+    """Render image i of uint8 [N, 28, 28] in style `STYLES[styles[i]]`: uint8 [N, 32, 32, 3]."""
+    rendered = np.empty((len(images), 32, 32, 3), np.uint8)
+    for number, style in enumerate(STYLES):
+        rendered[styles == number] = render(style, images[styles == number], rng)
+    return rendered
 
 
 def _original(canvas: Floats, _: np.random.Generator) -> Floats:
@@ -93,9 +102,7 @@ def _contrasting_colours(count: int, rng: np.random.Generator) -> tuple[Floats, 
     hue = rng.random((count, 1, 1, 1))
     garment = _from_hue(hue, rng.uniform(0.5, 0.9, (count, 1, 1, 1)), rng.uniform(0.85, 1.0, (count, 1, 1, 1)))
     opposite = hue + rng.uniform(0.3, 0.7, (count, 1, 1, 1))
-    background = _from_hue(
-        opposite, rng.uniform(0.4, 0.9, (count, 1, 1, 1)), rng.uniform(0.3, 0.8, (count, 1, 1, 1))
-    )
+    background = _from_hue(opposite, rng.uniform(0.4, 0.9, (count, 1, 1, 1)), rng.uniform(0.3, 0.8, (count, 1, 1, 1)))
     return garment, background
 
 

@@ -1,6 +1,7 @@
 """The pipeline's text side: a CLIP tokenizer with a small vocabulary of its own, and a small CLIP text encoder."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from genq_export.torchvision_ops import ensure_torchvision
@@ -53,7 +54,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     """
     spellings = [[*word[:-1], word[-1] + "</w>"] for word in sorted(set(words)) if word]
     merges: list[tuple[str, str]] = []
-    while pairs := Counter(pair for symbols in spellings for pair in zip(symbols, symbols[1:], strict=False)):
+    while pairs := Counter(pair for symbols in spellings for pair in pairwise(symbols)):
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         spellings = [_merge(symbols, best) for symbols in spellings]

@@ -1,0 +1,80 @@
+"""The text-to-image pipeline as a whole: put together after training, loaded, and asked for images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.zoo.captions import vocabulary
+from genq_export.zoo.diffusion import NOISE, build_unet
+from genq_export.zoo.styles import Images
+from genq_export.zoo.text import build_text_encoder, build_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+
+def write_pipeline(checkpoint: Path, vae: Path, folder: Path) -> Path:
+    """Assemble the averaged weights and the autoencoder into a `StableDiffusionPipeline`, saved as float16."""
+    ensure_torchvision()
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+    tokenizer = build_tokenizer(vocabulary())
+    model = nn.ModuleDict({"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)})
+    average = torch.load(checkpoint, weights_only=True)["average"]
+    prefix = "module."
+    model.load_state_dict({key.removeprefix(prefix): value for key, value in average.items() if prefix in key})
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(vae),
+        text_encoder=model["text_encoder"],
+        tokenizer=tokenizer,
+        unet=model["unet"],
+        scheduler=sampling_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    return folder
+
+
+def sampling_scheduler() -> "DPMSolverMultistepScheduler":
+    """Return the scheduler that the pipeline ships: 12 to 20 steps are enough."""
+    ensure_torchvision()
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(**NOISE, steps_offset=1)
+
+
+def load_pipeline(folder: Path) -> "StableDiffusionPipeline":
+    """Load a saved pipeline in float32, without progress bars."""
+    ensure_torchvision()
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sample(
+    pipeline: "StableDiffusionPipeline",
+    prompts: Sequence[str],
+    seed: int,
+    steps: int = 15,
+    guidance: float = 3.5,
+    batch: int = 64,
+) -> Images:
+    """Return one image a prompt, uint8 [N, 32, 32, 3]; image i is drawn from its own seed, `seed + i`."""
+    images = []
+    for start in range(0, len(prompts), batch):
+        chunk = list(prompts[start : start + batch])
+        generators = [torch.Generator().manual_seed(seed + start + number) for number in range(len(chunk))]
+        output = pipeline(
+            chunk, generator=generators, num_inference_steps=steps, guidance_scale=guidance, output_type="np"
+        )
+        images.append((output.images * 255).round().astype(np.uint8))
+    return np.concatenate(images)
