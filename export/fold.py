@@ -1,0 +1,97 @@
+"""Fold: fake-quant reference -> integer model that computes the same, code by code, and holds no float weight.
+
+Besides moving codes into int8 buffers, fold makes what runtimes fuse: a ReLU6 in front of a quantizer becomes a ReLU,
+because clipping at 6 and then rounding is rounding and then clipping at the code of 6 (rounding is monotone):
+hi' = min(hi, round(6 / s)).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from export.integer_layers import IntegerLayer, IntegerMatMul, IntegerQuantizer, build_module
+from genq_export.graph_file import read_graph, write_graph
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.quantize.grid import bias_codes
+
+TENSORS, STRUCTURE = "model.safetensors", "model.json"
+
+
+def fold(reference: fx.GraphModule) -> fx.GraphModule:
+    """The integer model of a reference in eval mode; the reference is left as it is."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(reference.graph, {}))
+    gm = fx.GraphModule(reference, graph)
+    modules = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
+    for path, node in modules.items():
+        part = reference.get_submodule(path)
+        if isinstance(part, ActivationQuantizer):
+            _swap(gm, path, _fold_quantizer(part))
+        elif isinstance(part, QuantizedMatMul):
+            _swap(gm, path, IntegerMatMul(part.name))
+        elif isinstance(part, QuantizedLayer):
+            scale_node = node.args[1]
+            assert isinstance(scale_node, fx.Node)
+            quantizer = reference.get_submodule(str(scale_node.target).removesuffix(".scale"))
+            assert isinstance(quantizer, ActivationQuantizer)
+            _swap(gm, path, _fold_layer(part, quantizer.scale))
+    _relu6_to_relu(gm)
+    gm.recompile()
+    return gm.eval()
+
+
+def save_integer_model(gm: fx.GraphModule, folder: Path) -> list[str]:
+    """Write the integer model into a build folder; returns the names of the files."""
+    write_graph(gm, folder / TENSORS, folder / STRUCTURE)
+    return [TENSORS, STRUCTURE]
+
+
+def load_integer_model(folder: Path) -> fx.GraphModule:
+    """The exact integer oracle: float32 [B, C, H, W] -> logits. Needs no float weights and no original checkpoint.
+
+    Raises UserError where the build folder holds none, or a damaged one.
+    """
+    return read_graph(folder / TENSORS, folder / STRUCTURE, build_module)
+
+
+def _fold_quantizer(part: ActivationQuantizer) -> IntegerQuantizer:
+    folded = IntegerQuantizer(
+        part.name, part.grid.bits, part.grid.signed, int(part.zero_point), part.grid.lo, part.hi
+    )
+    folded.scale.copy_(part.scale)
+    return folded
+
+
+def _fold_layer(part: QuantizedLayer, input_scale: torch.Tensor) -> IntegerLayer:
+    folded = IntegerLayer(
+        part.name, part.op, part.grid.bits, list(part.codes.shape), part.bias_on_grid, part.geometry
+    )
+    state = {
+        "weight_codes": part.codes,
+        "weight_scale": part.weight_scale,
+        "bias": bias_codes(part.bias, input_scale, part.weight_scale).to(torch.int32) if part.bias_on_grid else part.bias,
+        "bias_scale": input_scale * part.weight_scale,
+    }
+    folded.load_state_dict(state)
+    return folded
+
+
+def _swap(gm: fx.GraphModule, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    gm.get_submodule(parent).add_module(name, module)
+
+
+def _relu6_to_relu(gm: fx.GraphModule) -> None:
+    relu6 = (torch.ops.aten.relu6.default, torch.ops.aten.hardtanh.default, torch.ops.aten.clamp.default)
+    for node in list(gm.graph.nodes):
+        if node.target not in relu6 or len(node.users) != 1:
+            continue
+        lower, upper = (0.0, 6.0) if node.target == relu6[0] else (*node.args[1:3], None, None)[:2]
+        reader = next(iter(node.users))
+        if lower != 0 or upper is None or reader.op != "call_module":
+            continue
+        quantizer = gm.get_submodule(str(reader.target))
+        if isinstance(quantizer, IntegerQuantizer) and quantizer.zero_point == 0:
+            quantizer.hi = min(quantizer.hi, int(torch.round(upper / quantizer.scale)))
+            node.target, node.args = torch.ops.aten.relu.default, (node.args[0],)

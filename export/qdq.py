@@ -1,0 +1,213 @@
+"""Integer model -> QDQ ONNX in the form that the target executes with integer kernels.
+
+The integer model's custom operators are translated one by one; everything else is exported as it is. What differs by
+target is in `genq_export.targets`:
+
+ONNX Runtime                                        TensorRT
+QuantizeLinear (uint8) -> Clip -> DequantizeLinear  Clip -> QuantizeLinear (int8) -> DequantizeLinear
+bias of Conv INT32 through DequantizeLinear         bias float
+linear layers as MatMul                             linear layers as Gemm
+weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+from torch import fx
+
+from export.storage import store_in_int4
+from genq_export.errors import UserError
+from genq_export.targets import TargetRule
+from genq_export.workspace import write_atomic
+
+
+def export_onnx(
+    integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule, path: Path, int4_storage: bool
+) -> dict[str, Any]:
+    """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
+
+    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage.
+    Raises UserError naming an operator that has no ONNX form.
+    """
+    program = _to_onnx(integer_model, input_size, rule)
+    model = program.model
+    _strip_metadata(model)
+    _name_after_modules(model)
+    narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
+    store_in_int4(model, narrow)
+    model.ir_version = rule.ir_version
+    model.producer_name, model.producer_version = "genq-export", None
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    write_atomic(path, proto.SerializeToString(deterministic=True))
+    counts = [node.op_type for node in model.graph]
+    return {
+        "opset": rule.opset,
+        "ir_version": rule.ir_version,
+        "quantize_linear": counts.count("QuantizeLinear"),
+        "dequantize_linear": counts.count("DequantizeLinear"),
+        "bytes": path.stat().st_size,
+        "weight_storage": "int4 (8-bit layers int8)" if narrow else "int8",
+    }
+
+
+def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
+    example = torch.zeros(2, *input_size)
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    try:
+        program = torch.onnx.export(
+            integer_model,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=rule.opset,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            custom_translation_table=_translations(rule),
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"the network has an operator without an ONNX form: {lines[0]}") from error
+    assert program is not None
+    return program
+
+
+def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., Any]]:
+    genq = torch.ops.genq
+    for_cpu = rule.name == "onnxruntime"
+    return {
+        genq.quantize_dequantize.default: _quantize_uint8 if for_cpu else _quantize_int8,
+        genq.conv2d.default: _conv2d,
+        genq.linear.default: _linear_matmul if for_cpu else _linear_gemm,
+        genq.matmul.default: _matmul,
+    }
+
+
+def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
+    """Codes in uint8: signed grids travel shifted by 128. A narrow grid is clipped on codes, where it fuses."""
+    shift = 128 if lo < 0 else 0
+    zero = op.Constant(value=ir.tensor(np.array(zero_point + shift, dtype=np.uint8)))
+    codes = op.QuantizeLinear(x, scale, zero)
+    if (lo + shift, hi + shift) != (0, 255):
+        low = op.Constant(value=ir.tensor(np.array(lo + shift, dtype=np.uint8)))
+        high = op.Constant(value=ir.tensor(np.array(hi + shift, dtype=np.uint8)))
+        codes = op.Clip(codes, low, high)
+    return op.DequantizeLinear(_named(codes, f"{name}/codes"), scale, zero)
+
+
+def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
+    """Codes in int8 with zero-point 0. A narrow grid is clipped on numbers, half a step inside the next code.
+
+    x / s <= hi + 0.25 rounds to at most hi, and clips nothing that rounds to a code of the grid otherwise.
+    """
+    if zero_point != 0:
+        raise UserError("TensorRT has no zero-points; quantize with --target tensorrt")
+    if (lo, hi) != (-128, 127):
+        low = op.Mul(scale, op.Constant(value_float=lo - 0.25))
+        high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
+        x = op.Clip(x, low, high)
+    zero = op.Constant(value=ir.tensor(np.array(0, dtype=np.int8)))
+    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), f"{name}/codes"), scale, zero)
+
+
+def _conv2d(
+    x: Any,
+    input_scale: Any,
+    weight_codes: Any,
+    weight_scale: Any,
+    bias: Any,
+    bias_scale: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    name: str,
+) -> Any:
+    if bias.dtype == ir.DataType.INT32:
+        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), f"{name}/bias")
+    product = op.Conv(
+        x,
+        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight"),
+        bias,
+        strides=list(stride),
+        pads=[*padding, *padding],
+        dilations=list(dilation),
+        group=groups,
+    )
+    return product
+
+
+def _linear_matmul(
+    x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
+) -> Any:
+    """MatMul with weights [K, C], then the bias, written as a subtraction.
+
+    ONNX Runtime runs MatMul with per-channel weights in integers and Gemm in float, and would make a Gemm of a MatMul
+    and an Add; y - (-b) is the same number and stays apart.
+    """
+    codes = op.Transpose(weight_codes, perm=[1, 0])
+    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), f"{name}/weight"))
+    return op.Sub(_named(product, f"{name}/product"), op.Neg(bias))
+
+
+def _linear_gemm(
+    x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
+) -> Any:
+    """Gemm for [N, K]; for more dimensions a MatMul and an Add."""
+    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight")
+    if len(x.shape) == 2:
+        return op.Gemm(x, weight, bias, transB=1)
+    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), f"{name}/product")
+    return op.Add(product, bias)
+
+
+def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
+    return op.MatMul(a, b)
+
+
+def _named(value: Any, name: str) -> Any:
+    """Give a tensor, and the node that makes it, a name that people recognise."""
+    value.name = name
+    value.producer().name = name
+    return value
+
+
+def _name_after_modules(model: ir.Model) -> None:
+    """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
+    for node in model.graph:
+        name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
+        if node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
+            node.name = name.removesuffix("/weight")
+        elif node.op_type == "DequantizeLinear" and (source := node.inputs[0]) is not None and source.name:
+            if source.name.endswith("/codes"):
+                _named(node.outputs[0], f"{source.name.removesuffix('/codes')}/dequantized")
+
+
+def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:
+    """Paths of layers whose weight codes fit in 4 bits."""
+    from export.integer_layers import IntegerLayer
+
+    return [part.name for part in integer_model.modules() if isinstance(part, IntegerLayer) and part.bits <= 4]
+
+
+def _strip_metadata(model: ir.Model) -> None:
+    """Drop stack traces and paths that the exporter leaves in the file."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = model.graph.doc_string = None
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    values = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    for value in [*values, *(output for node in model.graph.all_nodes() for output in node.outputs)]:
+        value.metadata_props.clear()
+        value.doc_string = None
+
+

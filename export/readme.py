@@ -1,0 +1,55 @@
+"""The model card in a build folder: what the file is and how to run it in five lines."""
+
+from typing import Any
+
+from genq_export.config import BuildConfig
+from genq_export.models import LoadedModel
+
+
+def build_readme(config: BuildConfig, model: LoadedModel, facts: dict[str, Any]) -> str:
+    """Markdown for `README.md` in the build folder."""
+    channels, height, width = model.input_size
+    bits = f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}"
+    return f"""# {model.name}, {bits} for {config.target}
+
+Quantized without training data by genq-export. `report.html` says what it costs and how it was checked;
+`genq-export build --config config.yaml` repeats the build.
+
+| | |
+|---|---|
+| network | {model.name}, {model.classes} classes |
+| grid | weights {config.quantize.weight_bits} bits, activations {config.quantize.activation_bits} bits, first and last layer {config.quantize.first_last_bits} bits |
+| storage | weights {facts["weight_storage"]}, activations 8-bit containers |
+| compute | int8 products, int32 sums |
+| file | `model.onnx`, opset {facts["opset"]}, IR version {facts["ir_version"]}, {facts["bytes"]:,} bytes |
+
+## Run it
+
+Input `input` is float32 [N, {channels}, {height}, {width}], pixels scaled to [0, 1], minus {_numbers(model.mean)}, over {_numbers(model.std)};
+output `logits` is float32 [N, {model.classes}].
+
+{_how_to_run(config, model)}"""
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"
+
+
+def _how_to_run(config: BuildConfig, model: LoadedModel) -> str:
+    channels, height, width = model.input_size
+    if config.target == "tensorrt":
+        return f"""Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
+
+```sh
+trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
+  --minShapes=input:1x{channels}x{height}x{width} --optShapes=input:8x{channels}x{height}x{width} --maxShapes=input:64x{channels}x{height}x{width}
+```
+"""
+    return f"""```python
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+images = np.zeros((1, {channels}, {height}, {width}), dtype=np.float32)  # your preprocessed images
+logits = session.run(["logits"], {{"input": images}})[0]
+print(logits.argmax(1))
+```
+"""

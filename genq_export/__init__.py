@@ -1,0 +1,1 @@
+"""genq-export: quantize and deploy vision networks without their training data."""

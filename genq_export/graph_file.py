@@ -1,0 +1,156 @@
+"""A quantized graph on disk: JSON for the structure, safetensors for the tensors. Reading it executes nothing foreign.
+
+The structure lists nodes in order: operators by their ATen name, modules by a `spec()` that rebuilds them, tensors by
+their name in the safetensors file. Only ATen operators and a handful of Python integer operators are allowed.
+"""
+
+import json
+import operator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, fx, nn
+
+from genq_export.errors import UserError
+from genq_export.workspace import write_atomic
+
+GRAPH_VERSION = 1
+_PYTHON_OPERATORS = {"getitem": operator.getitem, "mul": operator.mul, "add": operator.add, "floordiv": operator.floordiv}
+
+
+def write_graph(gm: fx.GraphModule, tensors: Path, structure: Path) -> None:
+    """Write a GraphModule whose submodules all have `spec()`; each file appears whole or not at all."""
+    used = {str(node.target) for node in gm.graph.nodes if node.op == "get_attr"}
+    modules = {str(node.target): gm.get_submodule(str(node.target)) for node in gm.graph.nodes if node.op == "call_module"}
+    state = {
+        name: tensor.contiguous()
+        for name, tensor in gm.state_dict().items()
+        if name in used or any(name.startswith(f"{path}.") for path in modules)
+    }
+    loose = {name: _loose(gm, name).contiguous() for name in used if name not in state}
+    document = {
+        "version": GRAPH_VERSION,
+        "modules": {path: module.spec() for path, module in modules.items()},  # type: ignore[operator]
+        "nodes": [_encode_node(node) for node in gm.graph.nodes],
+    }
+    write_atomic(tensors, save({**state, **loose}))
+    write_atomic(structure, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def read_graph(tensors: Path, structure: Path, build_module: Callable[[dict[str, Any]], nn.Module]) -> fx.GraphModule:
+    """Rebuild what `write_graph` wrote, in eval mode.
+
+    Raises UserError for files that are missing, damaged, of another version, or that name an operator that is not ATen.
+    """
+    try:
+        document = json.loads(structure.read_text())
+        state = load_file(tensors)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"cannot read the quantized network in {structure.parent}: {error}") from None
+    if document.get("version") != GRAPH_VERSION:
+        raise UserError(f"{structure} has version {document.get('version')}, this genq-export reads {GRAPH_VERSION}")
+    root = nn.Module()
+    try:
+        for path, spec in document["modules"].items():
+            _place(root, path, build_module(spec))
+        graph = _decode_graph(document["nodes"])
+        for node in graph.nodes:
+            if node.op == "get_attr" and not _has(root, str(node.target)):
+                _place_tensor(root, str(node.target), state[str(node.target)])
+        gm = fx.GraphModule(root, graph)
+        gm.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{structure} and {tensors.name} do not fit together: {reason}") from None
+    return gm.eval()
+
+
+def _loose(gm: fx.GraphModule, name: str) -> Tensor:
+    value = operator.attrgetter(name)(gm)
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _encode_node(node: fx.Node) -> dict[str, Any]:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        written = f"{target._schema.name.removeprefix('aten::')}.{target._overloadname}"
+    elif callable(target):
+        written = f"python.{target.__name__}"
+    else:
+        written = str(target)
+    return {
+        "name": node.name,
+        "op": node.op,
+        "target": written,
+        "args": [_encode(value) for value in node.args],
+        "kwargs": {key: _encode(value) for key, value in node.kwargs.items()},
+    }
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, fx.Node):
+        return {"node": value.name}
+    if isinstance(value, list | tuple):
+        return [_encode(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UserError(f"the network's graph holds a {type(value).__name__}, which the build folder cannot store")
+
+
+def _decode_graph(nodes: list[dict[str, Any]]) -> fx.Graph:
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+    for record in nodes:
+        args = tuple(_decode(value, made) for value in record["args"])
+        kwargs = {key: _decode(value, made) for key, value in record["kwargs"].items()}
+        target = _function(record["target"]) if record["op"] == "call_function" else record["target"]
+        made[record["name"]] = graph.create_node(record["op"], target, args, kwargs, name=record["name"])
+    return graph
+
+
+def _decode(value: Any, made: dict[str, fx.Node]) -> Any:
+    if isinstance(value, dict):
+        return made[value["node"]]
+    if isinstance(value, list):
+        return [_decode(part, made) for part in value]
+    return value
+
+
+def _function(name: str) -> Callable[..., Any]:
+    operator_name, _, overload = name.rpartition(".")
+    if operator_name == "python":
+        return _PYTHON_OPERATORS[overload]
+    function = getattr(getattr(torch.ops.aten, operator_name), overload)
+    assert isinstance(function, torch._ops.OpOverload)
+    return function
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(root, parent):
+            root.add_module(parent, nn.Module())
+        root = getattr(root, parent)
+    root.add_module(name, module)
+
+
+def _place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(root, parent):
+            root.add_module(parent, nn.Module())
+        root = getattr(root, parent)
+    root.register_buffer(name, value)
+
+
+def _has(root: nn.Module, path: str) -> bool:
+    try:
+        operator.attrgetter(path)(root)
+    except AttributeError:
+        return False
+    return True

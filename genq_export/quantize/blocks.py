@@ -1,0 +1,126 @@
+"""Cutting a graph into the blocks that are reconstructed one after the other.
+
+A cut is possible behind every operator where a single tensor is alive: so a residual block is never cut, in any
+architecture. Neighbouring pieces that belong to one numbered module (`blocks.3`: the attention half and the MLP half
+of a transformer block, the three convolutions of an inverted residual without a shortcut) are joined.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from genq_export.quantize.capture import module_path, op_name
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize.placement import BARELY_NEGATIVE, NEVER_NEGATIVE, is_constant
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of the graph with one tensor in and one out; shares its modules with the whole."""
+
+    name: str
+    module: fx.GraphModule
+
+    def layers(self) -> list[QuantizedLayer]:
+        """Quantized layers, in the order they run."""
+        return [part for part in self._called() if isinstance(part, QuantizedLayer)]
+
+    def quantizers(self) -> list[ActivationQuantizer]:
+        """Activation quantizers, in the order they run."""
+        return [part for part in self._called() if isinstance(part, ActivationQuantizer)]
+
+    def _called(self) -> list[torch.nn.Module]:
+        calls = [str(node.target) for node in self.module.graph.nodes if node.op == "call_module"]
+        return [self.module.get_submodule(target) for target in calls]
+
+
+def split(gm: fx.GraphModule) -> list[Block]:
+    """Blocks in order; running them one after the other is running `gm`."""
+    groups: list[tuple[str, list[fx.Node]]] = []
+    for nodes in _pieces(gm.graph):
+        key = _block_key(nodes)
+        if groups and (key == groups[-1][0] or not _has_layer(gm, nodes)):
+            groups[-1][1].extend(nodes)
+        elif groups and not _has_layer(gm, groups[-1][1]):
+            groups[-1] = (key, groups[-1][1] + nodes)
+        else:
+            groups.append((key, nodes))
+    return [Block(name, _extract(gm, nodes)) for name, nodes in groups]
+
+
+def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
+    """The finest cut: runs of nodes between points where one tensor is alive."""
+    order = [node for node in graph.nodes if node.op not in ("get_attr", "output") and not is_constant(node)]
+    position = {node: number for number, node in enumerate(order)}
+    last_use = {node: max((position[user] for user in node.users if user in position), default=-1) for node in order}
+    pieces: list[list[fx.Node]] = [[]]
+    alive: set[fx.Node] = set()
+    for number, node in enumerate(order):
+        if node.op != "placeholder":
+            pieces[-1].append(node)
+        alive = {value for value in alive | {node} if last_use[value] > number}
+        if alive == {node} and not _is_quantizer(node) and not _goes_on(node) and pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
+
+
+def _is_quantizer(node: fx.Node) -> bool:
+    return node.op == "call_module" and str(node.target).startswith("quantizers.")
+
+
+def _goes_on(node: fx.Node) -> bool:
+    """Is the next operator an activation function that belongs to this one?"""
+    readers = list(node.users)
+    return len(readers) == 1 and op_name(readers[0]) in (*NEVER_NEGATIVE, *BARELY_NEGATIVE, "hardtanh", "clamp")
+
+
+def _block_key(nodes: list[fx.Node]) -> str:
+    """Path of the innermost numbered module that holds all nodes, else the first path among them."""
+    paths = [path.split(".") for path in (module_path(node) for node in nodes if not _is_quantizer(node)) if path]
+    if not paths:
+        return nodes[0].name
+    common = paths[0]
+    for path in paths[1:]:
+        common = common[: next((i for i, (a, b) in enumerate(zip(common, path, strict=False)) if a != b), len(path))]
+    while common and not common[-1].isdigit():
+        common = common[:-1]
+    return ".".join(common or paths[0])
+
+
+def _has_layer(gm: fx.GraphModule, nodes: list[fx.Node]) -> bool:
+    return any(
+        node.op == "call_module" and isinstance(gm.get_submodule(str(node.target)), QuantizedLayer) for node in nodes
+    )
+
+
+def _extract(gm: fx.GraphModule, nodes: list[fx.Node]) -> fx.GraphModule:
+    """A GraphModule over `nodes` that reads the one tensor they take from outside."""
+    inside = set(nodes)
+    sources = {
+        source for node in nodes for source in node.all_input_nodes if source not in inside and not is_constant(source)
+    }
+    assert len(sources) == 1, f"a block reads {len(sources)} tensors"
+    graph = fx.Graph()
+    copies = {sources.pop(): graph.placeholder("x")}
+
+    def copy_constant(node: fx.Node) -> fx.Node:
+        if node not in copies:
+            for source in node.all_input_nodes:
+                copy_constant(source)
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+        return copies[node]
+
+    for node in nodes:
+        for source in node.all_input_nodes:
+            copy_constant(source)
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[nodes[-1]])
+    return fx.GraphModule(gm, graph)
+
+
+def run_blocks(blocks: list[Block], x: Tensor) -> Tensor:
+    """x [B, C, H, W] through all blocks -> logits."""
+    for block in blocks:
+        x = block.module(x)
+    return x

@@ -1,0 +1,178 @@
+"""From a network to a graph of ATen operators with BatchNorm folded: what placement works on.
+
+`torch.export` gives residual additions, concatenations and attention products as nodes, and every node's
+`nn_module_stack` says which module of the network it came from. So nothing here knows any architecture.
+"""
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from genq_export.errors import UserError
+
+_FUNCTIONAL = {
+    "relu_": torch.ops.aten.relu.default,
+    "relu6_": torch.ops.aten.relu6.default,
+    "hardtanh_": torch.ops.aten.hardtanh.default,
+    "hardswish_": torch.ops.aten.hardswish.default,
+    "hardsigmoid_": torch.ops.aten.hardsigmoid.default,
+    "silu_": torch.ops.aten.silu.default,
+    "sigmoid_": torch.ops.aten.sigmoid.default,
+    "add_": torch.ops.aten.add.Tensor,
+    "mul_": torch.ops.aten.mul.Tensor,
+    "view": torch.ops.aten.reshape.default,
+}
+_NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout")
+
+
+def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
+    """Trace a float32 network in eval mode, with a free batch size, and simplify its graph.
+
+    The result computes what the network computes; it has no BatchNorm behind a convolution, no in-place operator and
+    no dropout. Raises UserError that names the line which cannot be traced.
+    """
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):  # timm's switch; the fused operator hides the two products
+            part.fused_attn = False
+    example = torch.zeros(2, *input_size)
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    try:
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    except Exception as error:
+        raise UserError(f"the network does not trace: {_where(error)}") from error
+    graph_module = _one_in_one_out(program.module(check_guards=False))
+    _make_functional(graph_module)
+    _remove_what_eval_skips(graph_module)
+    _free_batch_in_shapes(graph_module)
+    fold_batch_norm(graph_module)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+    _check_same(module, graph_module, input_size)
+    return graph_module
+
+
+def _one_in_one_out(gm: Any) -> fx.GraphModule:
+    """The same graph with a plain signature, without the exporter's packing of inputs and outputs."""
+    graph = fx.Graph()
+    result = graph.graph_copy(gm.graph, {})
+    while isinstance(result, list | tuple):
+        if len(result) != 1:
+            raise UserError(f"the network returns {len(result)} values; it must return logits alone")
+        result = result[0]
+    graph.output(result)
+    return fx.GraphModule(gm, graph)
+
+
+def _check_same(module: nn.Module, gm: fx.GraphModule, input_size: tuple[int, int, int]) -> None:
+    """Hold the simplified graph against the network on noise: a rewrite that does not apply must not go unnoticed."""
+    noise = torch.randn(3, *input_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = module(noise), gm(noise)
+    if not torch.allclose(found, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())):
+        raise UserError("the traced network does not compute what the network computes (in-place operators?)")
+
+
+def op_name(node: fx.Node) -> str:
+    """`conv2d` for `aten.conv2d.default`; empty for nodes that call no ATen operator."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    return node.target._schema.name.removeprefix("aten::")
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the innermost module that the node came from, `layer1.0.conv1`; empty at the top."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    return "" if path.startswith("_empty_nn_module_stack") else path
+
+
+def attribute(module: nn.Module, target: str) -> Tensor:
+    """The tensor that a get_attr node names."""
+    found: Any = operator.attrgetter(target)(module)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def fold_batch_norm(gm: fx.GraphModule) -> None:
+    """Fold every BatchNorm into the convolution before it; w' = w * g / sqrt(v + e), b' = (b - m) * g / sqrt(v + e) + o.
+
+    One that follows anything else becomes a multiplication and an addition per channel, still float.
+    """
+    for node in list(gm.graph.nodes):
+        if op_name(node) != "batch_norm":
+            continue
+        source, *parameters = node.args[:5]
+        gain, offset, mean, variance = (attribute(gm, part.target) for part in parameters)
+        factor = gain / torch.sqrt(variance + node.args[7])
+        shift = offset - mean * factor
+        if op_name(source) == "conv2d" and len(source.users) == 1:
+            _scale_convolution(gm, source, factor, shift)
+            node.replace_all_uses_with(source)
+        else:
+            _replace_by_affine(gm, node, factor, shift)
+        gm.graph.erase_node(node)
+
+
+def _scale_convolution(gm: fx.GraphModule, conv: fx.Node, factor: Tensor, shift: Tensor) -> None:
+    weight_node = conv.args[1]
+    bias_node = conv.args[2] if len(conv.args) > 2 else None
+    weight = attribute(gm, weight_node.target)  # type: ignore[union-attr, arg-type]
+    bias = attribute(gm, bias_node.target) if isinstance(bias_node, fx.Node) else torch.zeros_like(shift)  # type: ignore[arg-type]
+    path = module_path(conv).replace(".", "_")
+    arguments = list(conv.args) + [None] * (3 - len(conv.args))
+    with gm.graph.inserting_before(conv):
+        arguments[1] = _constant(gm, f"{path}_folded_weight", weight * factor.view(-1, 1, 1, 1))
+        arguments[2] = _constant(gm, f"{path}_folded_bias", bias * factor + shift)
+    conv.args = tuple(arguments)
+
+
+def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift: Tensor) -> None:
+    rank = node.meta["val"].dim()
+    shape = (1, -1, *([1] * (rank - 2)))
+    path = module_path(node).replace(".", "_")
+    with gm.graph.inserting_before(node):
+        gain = _constant(gm, f"{path}_gain", factor.view(shape))
+        offset = _constant(gm, f"{path}_offset", shift.view(shape))
+        product = gm.graph.call_function(torch.ops.aten.mul.Tensor, (node.args[0], gain))
+        result = gm.graph.call_function(torch.ops.aten.add.Tensor, (product, offset))
+    product.meta = dict(node.meta)
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+
+
+def _constant(gm: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+    gm.register_buffer(name, value.detach().clone())
+    return gm.graph.get_attr(name)
+
+
+def _make_functional(gm: fx.GraphModule) -> None:
+    for node in gm.graph.nodes:
+        replacement = _FUNCTIONAL.get(op_name(node))
+        if replacement is not None:
+            node.target = replacement
+
+
+def _remove_what_eval_skips(gm: fx.GraphModule) -> None:
+    for node in list(gm.graph.nodes):
+        if op_name(node) in _NOTHING_IN_EVAL:
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+
+
+def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
+    """Write the one free dimension of a reshape as -1, so that no batch-size value crosses the whole graph."""
+    for node in gm.graph.nodes:
+        if op_name(node) != "reshape":
+            continue
+        shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
+        if shape.count(-1) <= 1:
+            node.args = (node.args[0], shape)
+
+
+def _where(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    source = next((line for line in reversed(lines) if line.startswith("File ")), "")
+    return " ".join(part for part in (lines[0] if lines else type(error).__name__, source) if part)

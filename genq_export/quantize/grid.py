@@ -1,0 +1,130 @@
+"""The numerics contract: what a code is, and how numbers become codes and come back.
+
+Uniform grids. With a scale s > 0 (float32) and an integer zero-point z,
+
+    q = clip(round_half_even(x / s) + z, lo, hi)            code of x
+    x^ = (q - z) * s                                        the number a code stands for
+
+* Weights: one scale per output channel, signed, [-2^(b-1), 2^(b-1) - 1], z = 0.
+* Activations: one scale per tensor. Unsigned [0, 2^b - 1] with z = 0 where the producer cannot be negative;
+  signed as weights otherwise; unsigned with an integer z in [0, 2^b - 1] where half a signed grid would be wasted
+  (GELU, SiLU, hard-swish).
+* Accumulator: the bias lives on the grid s_x * s_w[c] where the target adds it as int32.
+
+The division is a true float32 division and ties go to even, as ONNX QuantizeLinear defines.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# 8-bit codes and their products are exact in float32 while every partial sum stays below this.
+FLOAT32_EXACT = 2**24
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The codes a tensor may take: `bits` wide, signed around zero or counting up from it."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def lo(self) -> int:
+        """Smallest code."""
+        return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def hi(self) -> int:
+        """Largest code."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+
+def quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:
+    """Codes of `x` as float32 integers. `scale` broadcasts against `x`."""
+    return torch.clamp(torch.round(x / scale) + zero_point, lo, hi)
+
+
+def dequantize(codes: Tensor, scale: Tensor, zero_point: int = 0) -> Tensor:
+    """The numbers that `codes` stand for, float32."""
+    return (codes - zero_point) * scale
+
+
+def fake_quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:
+    """`dequantize` of `quantize`: the nearest number that has a code."""
+    return dequantize(quantize(x, scale, lo, hi, zero_point), scale, zero_point)
+
+
+def centered_codes(x_hat: Tensor, scale: Tensor) -> Tensor:
+    """q - z of a tensor that already lies on the grid: exact, because (n * s) / s rounds back to n for |n| < 2^22."""
+    return torch.round(x_hat / scale)
+
+
+def bias_codes(bias: Tensor, input_scale: Tensor, weight_scale: Tensor) -> Tensor:
+    """Bias [C] on the accumulator grid s_x * s_w[c], as float64 integers within int32."""
+    step = (input_scale * weight_scale).double()
+    return torch.clamp(torch.round(bias.double() / step), -(2**31), 2**31 - 1)
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """[C] -> [C, 1, ...], to broadcast over the output-channel axis 0 of a weight."""
+    return values.view(-1, *([1] * (like.dim() - 1)))
+
+
+def search_weight_scale(weight: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40) -> Tensor:
+    """Per-channel scale [C] that minimises sum |w - w^|^p (p = 2.4, BRECQ), by search from 20 % to 100 % of the range.
+
+    A channel of zeros gets scale 1.
+    """
+    flat = weight.flatten(1).float()
+    largest = torch.maximum(flat.amax(1) / max(grid.hi, 1), -flat.amin(1) / -grid.lo)
+    best_error = torch.full_like(largest, math.inf)
+    best = largest.clone()
+    for share in torch.linspace(0.2, 1.0, candidates):
+        scale = (largest * share).clamp_min(torch.finfo(torch.float32).tiny)
+        error = (fake_quantize(flat, scale[:, None], grid.lo, grid.hi) - flat).abs().pow(power).sum(1)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best = torch.where(better, scale, best)
+    return torch.where(largest > 0, best, torch.ones_like(best))
+
+
+def search_activation_scale(sample: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40) -> Tensor:
+    """Scale (scalar) that minimises mean |x - x^|^p over a sample, by search from 10 % to 100 % of its range.
+
+    A sample of zeros gets scale 1.
+    """
+    flat = sample.flatten().float()
+    largest = flat.max() / grid.hi if not grid.signed else torch.maximum(flat.max() / grid.hi, flat.min() / grid.lo)
+    if not largest > 0:
+        return torch.ones(())
+    scales = largest * torch.linspace(0.1, 1.0, candidates)
+    errors = torch.stack([_error(flat, scale, grid.lo, grid.hi, 0, power) for scale in scales])
+    return scales[int(errors.argmin())]
+
+
+def search_asymmetric(sample: Tensor, bits: int, power: float = 2.4, candidates: int = 80) -> tuple[Tensor, int]:
+    """Scale and zero-point of an unsigned grid for a tensor whose negative side is short.
+
+    Searches the upper end from 10 % to 100 % of the range; the zero-point follows from the minimum.
+    """
+    grid = Grid(bits, signed=False)
+    flat = sample.flatten().float()
+    low, high = min(float(flat.min()), 0.0), float(flat.max())
+    if not high > low:
+        return torch.ones(()), 0
+    found: list[tuple[float, Tensor, int]] = []
+    for share in torch.linspace(0.1, 1.0, candidates):
+        scale = (share * high - low) / grid.hi
+        if not scale > 0:
+            continue
+        zero_point = int(torch.round(-low / scale).clamp(grid.lo, grid.hi))
+        found.append((float(_error(flat, scale, grid.lo, grid.hi, zero_point, power)), scale, zero_point))
+    _, scale, zero_point = min(found, key=lambda item: item[0])
+    return scale.float(), zero_point
+
+
+def _error(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int, power: float) -> Tensor:
+    return (fake_quantize(x, scale, lo, hi, zero_point) - x).abs().pow(power).mean()

@@ -1,0 +1,92 @@
+"""Differentiable stand-ins while a block is reconstructed: learned rounding, learned scales, dropped quantization.
+
+* AdaRound / BRECQ: W_q = s * clip(floor(W/s) + h(v), lo, hi), h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1)
+  with gamma = -0.1, zeta = 1.1, v_0 from the fractional part.
+* GENIE-M: s learns as well, with the base integers floor(W / s_0) fixed.
+* LSQ: d x^ / d s = round(x / s) - x / s inside the range, lo or hi outside.
+* QDrop: each activation stays unquantized with probability p.
+
+Scales are parametrised by their logarithm, so they are positive whatever the optimiser does.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genq_export.quantize import grid
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+
+GAMMA, ZETA = -0.1, 1.1
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """round() forward, identity backward."""
+    return x + (torch.round(x) - x).detach()
+
+
+def rectified_sigmoid(v: Tensor) -> Tensor:
+    """h(v) of AdaRound (arXiv 2004.10568, eq. 23), in [0, 1]."""
+    return torch.clamp(torch.sigmoid(v) * (ZETA - GAMMA) + GAMMA, 0, 1)
+
+
+def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
+    """v with h(v) = h, for h strictly inside (0, 1)."""
+    return -torch.log((ZETA - GAMMA) / (h - GAMMA) - 1)
+
+
+class RoundingLearner(nn.Module):
+    """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C]."""
+
+    base: Tensor
+
+    def __init__(self, layer: QuantizedLayer) -> None:
+        super().__init__()
+        scale = grid.per_channel(layer.weight_scale, layer.weight)
+        self.lo, self.hi = layer.grid.lo, layer.grid.hi
+        ratio = layer.weight / scale
+        self.register_buffer("base", torch.floor(ratio))
+        fraction = (ratio - self.base).clamp(1e-4, 1 - 1e-4)
+        self.v = nn.Parameter(inverse_rectified_sigmoid(fraction))
+        self.log_scale = nn.Parameter(layer.weight_scale.log())
+
+    def forward(self) -> Tensor:
+        """Soft-rounded weight, float32 [C, ...]."""
+        scale = grid.per_channel(self.log_scale.exp(), self.v)
+        return scale * torch.clamp(self.base + rectified_sigmoid(self.v), self.lo, self.hi)
+
+    def regulariser(self, beta: float) -> Tensor:
+        """sum(1 - |2h - 1|^beta): zero once every h is 0 or 1."""
+        return (1 - (2 * rectified_sigmoid(self.v) - 1).abs().pow(beta)).sum()
+
+    @torch.no_grad()
+    def commit(self, layer: QuantizedLayer) -> None:
+        """Write hard-rounded codes and the learned scale into the layer."""
+        rounded = self.base + (rectified_sigmoid(self.v) >= 0.5).float()
+        layer.codes.copy_(rounded.clamp(self.lo, self.hi).to(torch.int8))
+        layer.weight_scale.copy_(self.log_scale.exp())
+
+
+class ScaleLearner(nn.Module):
+    """One activation quantizer with a learned scale, left out element by element with probability `drop`."""
+
+    def __init__(self, quantizer: ActivationQuantizer, drop: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(quantizer.scale.log())
+        self.lo, self.hi = quantizer.grid.lo, quantizer.hi
+        self.zero_point = int(quantizer.zero_point)
+        self.drop = drop
+        self._generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 of any shape -> the same shape, quantized except where dropped."""
+        scale = self.log_scale.exp()
+        codes = torch.clamp(round_ste(x / scale) + self.zero_point, self.lo, self.hi)
+        quantized = (codes - self.zero_point) * scale
+        if self.drop == 0:
+            return quantized
+        dropped = torch.rand(x.shape, generator=self._generator) < self.drop
+        return torch.where(dropped, x, quantized)
+
+    @torch.no_grad()
+    def commit(self, quantizer: ActivationQuantizer) -> None:
+        """Write the learned scale into the quantizer."""
+        quantizer.scale.copy_(self.log_scale.exp())

@@ -1,0 +1,159 @@
+"""Where quantizers go: decided on the graph by the target's rule, before any tensor is measured.
+
+* Every input of a convolution, linear layer or activation product gets a quantizer at its root: the operator that
+  computed it, with pooling, reshapes and other operators that only move numbers in between.
+* Both inputs of a residual addition get one, where the sum goes on into an integer layer. A tensor that only an
+  addition reads keeps 8 bits: additions run in 8-bit containers at any grid, so nothing is gained by fewer.
+  Additions that only feed LayerNorms (transformers) stay float, as LayerNorm does.
+* Average pooling reads an 8-bit grid.
+* Where the target runs a convolution in integers only if it also writes codes, a result that nothing else quantizes
+  (patch embedding, a convolution before SiLU) gets an 8-bit grid.
+* Whatever computes and is not quantized is listed with the reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from genq_export.quantize.capture import module_path, op_name
+from genq_export.targets import TargetRule
+
+# Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
+CONTAINER_BITS = 8
+LAYERS = ("conv2d", "linear")
+MOVES_NUMBERS = (
+    "max_pool2d", "flatten", "reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "pad", "roll",
+)  # fmt: skip
+AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
+NEVER_NEGATIVE = ("relu", "relu6", "softmax", "sigmoid", "hardsigmoid")
+BARELY_NEGATIVE = ("gelu", "silu", "hardswish")
+
+
+@dataclass
+class Placement:
+    """The decisions: `bits_of` by root node, quantized `layers` and `products`, and what stays float and why."""
+
+    bits_of: dict[fx.Node, int] = field(default_factory=dict)
+    layers: list[fx.Node] = field(default_factory=list)
+    products: list[fx.Node] = field(default_factory=list)
+    unquantized: list[dict[str, str]] = field(default_factory=list)
+
+
+def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: TargetRule) -> Placement:
+    """Decide for every node of a captured graph.
+
+    activation_bits: of inputs of layers and products; first_last_bits: of the inputs of the first and last layer.
+    A tensor read by several takes the narrowest of what they ask.
+    """
+    placement = Placement()
+    placement.layers = [node for node in graph.nodes if op_name(node) in LAYERS]
+    placement.products = [node for node in graph.nodes if op_name(node) == "matmul" and not _has_constant(node)]
+    ends = {placement.layers[0], placement.layers[-1]} if placement.layers else set()
+    for node in placement.layers:
+        _ask(placement, node.args[0], first_last_bits if node in ends else activation_bits)
+    for node in placement.products:
+        for source in node.args:
+            _ask(placement, source, activation_bits)
+    for node in _reversed_additions(graph):
+        if _feeds_integers(node, placement):
+            for source in node.args[:2]:
+                _ask(placement, source, CONTAINER_BITS)
+        else:
+            _leave(placement, node, "the sum feeds only operators that stay float")
+    for node in graph.nodes:
+        if op_name(node) in AVERAGE_POOLS and root_of(node.args[0]) not in placement.bits_of:
+            _ask(placement, node.args[0], CONTAINER_BITS)
+    if rule.convolutions_write_codes:
+        for node in placement.layers:
+            result = _after_relu(node)
+            if op_name(node) == "conv2d" and result not in placement.bits_of:
+                _ask(placement, result, CONTAINER_BITS)
+    placement.unquantized += list(_other_float_operators(graph))
+    return placement
+
+
+def root_of(node: fx.Node) -> fx.Node:
+    """The node that computed the numbers that `node` holds, before operators that only move them."""
+    while op_name(node) in MOVES_NUMBERS:
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        node = source
+    return node
+
+
+def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
+    """Does the grid of this tensor need negative codes, on this target?"""
+    never_negative = op_name(root) in NEVER_NEGATIVE or (op_name(root) in ("hardtanh", "clamp") and root.args[1] == 0)
+    return not (never_negative and bits <= rule.max_unsigned_bits)
+
+
+def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
+    """May this tensor take a zero-point: its negative side is short, and the target knows zero-points."""
+    return rule.zero_points and op_name(root) in BARELY_NEGATIVE
+
+
+def is_constant(node: object) -> bool:
+    """Is the value fixed once the network is (a parameter, or computed from parameters alone)?"""
+    if not isinstance(node, fx.Node):
+        return True
+    if node.op == "placeholder":
+        return False
+    return node.op == "get_attr" or all(is_constant(source) for source in node.all_input_nodes)
+
+
+def _after_relu(node: fx.Node) -> fx.Node:
+    """The ReLU that a runtime fuses into a convolution, or the convolution itself."""
+    readers = list(node.users)
+    return readers[0] if len(readers) == 1 and op_name(readers[0]) in ("relu", "relu6", "hardtanh") else node
+
+
+def _ask(placement: Placement, node: object, bits: int) -> None:
+    assert isinstance(node, fx.Node)
+    root = root_of(node)
+    placement.bits_of[root] = min(bits, placement.bits_of.get(root, bits))
+
+
+def _reversed_additions(graph: fx.Graph) -> Iterator[fx.Node]:
+    """Residual additions, last first, so that a chain of them is decided from its end."""
+    for node in reversed(graph.nodes):
+        if op_name(node) == "add" and not _has_constant(node):
+            yield node
+
+
+def _has_constant(node: fx.Node) -> bool:
+    return any(is_constant(source) for source in node.args[:2])
+
+
+def _feeds_integers(node: fx.Node, placement: Placement) -> bool:
+    """Does the value, perhaps after an activation function, reach a tensor that is quantized anyway or a pooling?"""
+    if node in placement.bits_of:
+        return True
+    passes = (*MOVES_NUMBERS, *NEVER_NEGATIVE, "hardtanh", "clamp")
+    return any(
+        op_name(user) in AVERAGE_POOLS
+        or (op_name(user) in passes and (user in placement.bits_of or _feeds_integers(user, placement)))
+        for user in node.users
+    )
+
+
+def _leave(placement: Placement, node: fx.Node, reason: str) -> None:
+    placement.unquantized.append({"name": module_path(node) or node.name, "op": op_name(node), "reason": reason})
+
+
+def _other_float_operators(graph: fx.Graph) -> Iterator[dict[str, str]]:
+    reasons = {
+        "layer_norm": "LayerNorm stays float",
+        "softmax": "softmax stays float; its output is quantized",
+        "gelu": "GELU stays float; its output is quantized",
+        "silu": "SiLU stays float; its output is quantized",
+        "hardswish": "hard-swish stays float; its output is quantized",
+        "mul": "elementwise product stays float",
+        "scaled_dot_product_attention": "fused attention hides its products",
+        "matmul": "product with a constant stays float",
+    }
+    for node in graph.nodes:
+        name = op_name(node)
+        constant_product = name == "matmul" and not _has_constant(node)
+        if name in reasons and not constant_product and not is_constant(node):
+            yield {"name": module_path(node) or node.name, "op": name, "reason": reasons[name]}

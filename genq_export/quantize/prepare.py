@@ -1,0 +1,192 @@
+"""From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from genq_export.config import QuantizeConfig
+from genq_export.errors import UserError
+from genq_export.quantize import grid
+from genq_export.quantize.capture import attribute, capture, module_path, op_name
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul, set_quantization
+from genq_export.quantize.placement import Placement, is_asymmetric, is_signed, place, root_of
+from genq_export.targets import TargetRule
+
+_SAMPLE_PER_BATCH = 32768
+
+
+def prepare(
+    module: nn.Module, input_size: tuple[int, int, int], config: QuantizeConfig, rule: TargetRule
+) -> tuple[fx.GraphModule, Placement]:
+    """Capture a float network and put quantizers where `placement` says.
+
+    Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
+    """
+    gm = capture(module, input_size)
+    placement = place(gm.graph, config.activation_bits, config.first_last_bits, rule)
+    if not placement.layers:
+        raise UserError("the network has no convolution or linear layer to quantize")
+    names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
+    quantizers = {root: _insert_quantizer(gm, root, bits, rule, names) for root, bits in placement.bits_of.items()}
+    for number, node in enumerate(placement.layers):
+        is_end = number in (0, len(placement.layers) - 1)
+        bits = config.first_last_bits if is_end else config.weight_bits
+        _replace_layer(gm, node, bits, rule, quantizers, names)
+    for node in placement.products:
+        _replace_product(gm, node, quantizers, names)
+    gm.graph.eliminate_dead_code()
+    gm.graph.lint()
+    gm.recompile()
+    return gm, placement
+
+
+def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
+    """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
+
+    batches: float32 [B, C, H, W] each. Returns names of tensors that were constant zero (they get scale 1).
+    Raises UserError where an activation is not finite.
+    """
+    samples: dict[str, list[Tensor]] = {}
+    quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+
+    def keep(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(part, ActivationQuantizer)
+        flat = inputs[0].detach().flatten()
+        extremes = torch.stack((flat.min(), flat.max()))
+        if not torch.isfinite(extremes).all():
+            raise UserError(f"activation '{part.name}' of the float network is not finite on calibration images")
+        step = max(1, flat.numel() // _SAMPLE_PER_BATCH)
+        samples.setdefault(part.name, []).append(torch.cat((flat[::step], extremes)))
+
+    handles = [part.register_forward_pre_hook(keep) for part in quantizers]
+    set_quantization(gm, False)
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                gm(batch)
+    finally:
+        set_quantization(gm, True)
+        for handle in handles:
+            handle.remove()
+    return [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]))]
+
+
+def _set_range(quantizer: ActivationQuantizer, sample: Tensor) -> bool:
+    """Set scale and zero-point from a sample; False where the tensor is all zeros."""
+    if quantizer.asymmetric:
+        scale, zero_point = grid.search_asymmetric(sample, quantizer.grid.bits)
+        quantizer.zero_point.fill_(zero_point)
+    else:
+        scale = grid.search_activation_scale(sample, quantizer.grid)
+    quantizer.scale.copy_(scale)
+    return bool(sample.abs().max() > 0)
+
+
+class _Names:
+    """Names for quantizers, layers and products: module paths, unique in one network.
+
+    containers: paths of modules that hold others; what they compute themselves is named with the operator behind.
+    """
+
+    def __init__(self, containers: set[str]) -> None:
+        self._containers = containers
+        self._taken: set[str] = set()
+
+    def of_tensor(self, node: fx.Node) -> str:
+        if node.op == "placeholder":
+            return "input"
+        path = module_path(node)
+        if path and path not in self._containers:
+            return path
+        return ".".join(part for part in (path, op_name(node) or node.name) if part)
+
+    def take(self, wanted: str) -> str:
+        name, number = wanted, 2
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+
+def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, rule: TargetRule, names: _Names) -> fx.Node:
+    """Put a quantizer behind `root` for all its readers; returns the call."""
+    name = names.take(names.of_tensor(root))
+    asymmetric = is_asymmetric(root, rule)
+    signed = not asymmetric and is_signed(root, bits, rule)
+    target = f"quantizers.{name}"
+    gm.add_submodule(target, ActivationQuantizer(name, bits, signed, asymmetric))
+    readers = list(root.users)
+    with gm.graph.inserting_after(root):
+        call = gm.graph.call_module(target, (root,))
+    call.meta = {key: value for key, value in root.meta.items() if key in ("val", "nn_module_stack")}
+    for reader in readers:
+        if op_name(reader) != "sym_size":
+            reader.replace_input_with(root, call)
+    return call
+
+
+def _scale_of(gm: fx.GraphModule, source: fx.Node, quantizers: dict[fx.Node, fx.Node]) -> fx.Node:
+    """The get_attr node for the scale of the quantizer that `source` passed through."""
+    root = root_of(source)
+    call = quantizers.get(root, root)
+    assert call.op == "call_module", f"{source} has no quantizer"
+    return gm.graph.get_attr(f"{call.target}.scale")
+
+
+def _replace_layer(
+    gm: fx.GraphModule,
+    node: fx.Node,
+    bits: int,
+    rule: TargetRule,
+    quantizers: dict[fx.Node, fx.Node],
+    names: _Names,
+) -> None:
+    arguments = _layer_arguments(node)
+    weight = attribute(gm, arguments["weight"].target)
+    bias = None if arguments["bias"] is None else attribute(gm, arguments["bias"].target)
+    op = op_name(node)
+    geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")} if op == "conv2d" else {}
+    name = names.take(f"{module_path(node) or node.name}#layer").removesuffix("#layer")
+    bias_on_grid = rule.bias_on_grid and op == "conv2d"
+    layer = QuantizedLayer(name, op, bits, weight, bias, bias_on_grid, **geometry)
+    layer.weight_scale.copy_(grid.search_weight_scale(layer.weight, layer.grid))
+    layer.round_weight()
+    target = f"layers.{name}"
+    gm.add_submodule(target, layer)
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    with gm.graph.inserting_before(node):
+        call = gm.graph.call_module(target, (source, _scale_of(gm, source, quantizers)))
+    _take_place(gm, node, call)
+
+
+def _layer_arguments(node: fx.Node) -> dict[str, object]:
+    """Arguments of aten.conv2d or aten.linear by name, defaults filled in, pairs written out."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    values = {part.name: part.default_value for part in schema}
+    values.update({part.name: value for part, value in zip(schema, node.args, strict=False)})
+    values.update(node.kwargs)
+    for key in ("stride", "padding", "dilation"):
+        if key in values:
+            pair = list(values[key])
+            values[key] = pair * 2 if len(pair) == 1 else pair
+    return values
+
+
+def _replace_product(
+    gm: fx.GraphModule, node: fx.Node, quantizers: dict[fx.Node, fx.Node], names: _Names
+) -> None:
+    name = names.take(f"{names.of_tensor(node)}#product").removesuffix("#product")
+    target = f"products.{name}"
+    gm.add_submodule(target, QuantizedMatMul(name))
+    left, right = node.args
+    assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+    with gm.graph.inserting_before(node):
+        arguments = (left, _scale_of(gm, left, quantizers), right, _scale_of(gm, right, quantizers))
+        call = gm.graph.call_module(target, arguments)
+    _take_place(gm, node, call)
+
+
+def _take_place(gm: fx.GraphModule, node: fx.Node, call: fx.Node) -> None:
+    call.meta = {key: value for key, value in node.meta.items() if key in ("val", "nn_module_stack")}
+    node.replace_all_uses_with(call)
+    gm.graph.erase_node(node)

@@ -1,0 +1,156 @@
+"""PTQ by block reconstruction: block after block, make the quantized block answer as the float block does.
+
+The input of a block comes from the quantized blocks before it (mixed with the float input, QDrop), the target from the
+float network. Loss: sum over channels and mean over the rest of ||y_q - y||^2, plus lambda * sum(1 - |2h - 1|^beta)
+with beta from 20 to 2 after a warm-up of 20 % without it (AdaRound, BRECQ; QDrop for the dropped quantization).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from genq_export.config import QuantizeConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+from genq_export.quantize.blocks import Block, split
+from genq_export.quantize.fake_quant import set_quantization
+from genq_export.quantize.learners import RoundingLearner, ScaleLearner
+
+WARM_UP = 0.2
+BETA_START, BETA_END = 20.0, 2.0
+_CACHE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """Where finished blocks are kept, so that a killed run goes on at the block it was in.
+
+    load: block number -> tensors by name, or None. save: block number and tensors.
+    """
+
+    load: Callable[[int], dict[str, Tensor] | None]
+    save: Callable[[int, dict[str, Tensor]], None]
+
+
+def reconstruct(
+    gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int, store: BlockStore, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Learn rounding and scales of every block of a prepared and range-calibrated graph.
+
+    images: float32 [N, C, H, W]. Returns by block the mean squared error before and after.
+    Each block draws from its own generator, seeded by `seed` and its number, so a resumed run equals an uninterrupted.
+    """
+    blocks = split(gm)
+    float_input, quantized_input = images, images
+    errors: dict[str, dict[str, float]] = {}
+    for number, block in enumerate(progress.track(blocks, len(blocks), "reconstruct blocks")):
+        target = _run(block, float_input, quantized=False)
+        if not torch.isfinite(target).all():
+            raise UserError(f"block '{block.name}' of the float network gives NaN or infinity on calibration images")
+        state = store.load(number)
+        if state is None:
+            before = _error(_run(block, quantized_input, quantized=True), target)
+            _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
+            store.save(number, {**_tensors(block), "error_before": torch.tensor(before)})
+            state = {"error_before": torch.tensor(before)}
+        else:
+            _load(block, state)
+        quantized_output = _run(block, quantized_input, quantized=True)
+        errors[block.name] = {"before": float(state["error_before"]), "after": _error(quantized_output, target)}
+        progress.detail(f"  {block.name}: error {errors[block.name]['before']:.3g} -> {errors[block.name]['after']:.3g}")
+        float_input, quantized_input = target, quantized_output
+    return errors
+
+
+def _learn(
+    block: Block, float_input: Tensor, quantized_input: Tensor, target: Tensor, config: QuantizeConfig, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    roundings = [RoundingLearner(layer) for layer in block.layers()]
+    scales = [ScaleLearner(part, config.drop_probability, generator) for part in block.quantizers()]
+    if not roundings:
+        return
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [part.v for part in roundings], "lr": config.rounding_lr},
+            {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
+            {"params": [part.log_scale for part in scales], "lr": config.activation_lr},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, _cosine(config), _cosine(config)])
+    for layer, rounding in zip(block.layers(), roundings, strict=True):
+        layer.learner = rounding
+    for quantizer, scale in zip(block.quantizers(), scales, strict=True):
+        quantizer.learner = scale
+    for step in range(config.iterations):
+        chosen = torch.randint(len(target), (config.batch_size,), generator=generator)
+        x = _mix(quantized_input[chosen], float_input[chosen], config.drop_probability, generator)
+        difference = block.module(x) - target[chosen]
+        loss = difference.square().sum(1).mean()
+        beta = beta_at(step / config.iterations)
+        if beta is not None:
+            loss = loss + config.rounding_weight * sum(part.regulariser(beta) for part in roundings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    for layer, rounding in zip(block.layers(), roundings, strict=True):
+        layer.learner = None
+        rounding.commit(layer)
+    for quantizer, scale in zip(block.quantizers(), scales, strict=True):
+        quantizer.learner = None
+        scale.commit(quantizer)
+
+
+def beta_at(share: float) -> float | None:
+    """beta of the rounding regulariser after `share` of the steps; None during the warm-up."""
+    if share < WARM_UP:
+        return None
+    return BETA_END + (BETA_START - BETA_END) * (1 - (share - WARM_UP) / (1 - WARM_UP))
+
+
+def _constant(_step: int) -> float:
+    return 1.0
+
+
+def _cosine(config: QuantizeConfig) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / config.iterations, 1.0)))
+
+
+def _mix(quantized: Tensor, original: Tensor, drop: float, generator: torch.Generator) -> Tensor:
+    """QDrop at the block's border: each element from the float network with probability `drop`."""
+    if drop == 0:
+        return quantized
+    return torch.where(torch.rand(quantized.shape, generator=generator) < drop, original, quantized)
+
+
+def _run(block: Block, x: Tensor, quantized: bool) -> Tensor:
+    set_quantization(block.module, quantized)
+    try:
+        with torch.no_grad():
+            return torch.cat([block.module(part) for part in x.split(_CACHE_BATCH)])
+    finally:
+        set_quantization(block.module, True)
+
+
+def _error(found: Tensor, target: Tensor) -> float:
+    return float((found - target).square().mean())
+
+
+def _tensors(block: Block) -> dict[str, Tensor]:
+    """What reconstruction changes in a block, by name."""
+    tensors = {}
+    for layer in block.layers():
+        tensors[f"layers.{layer.name}.codes"] = layer.codes
+        tensors[f"layers.{layer.name}.weight_scale"] = layer.weight_scale
+    for quantizer in block.quantizers():
+        tensors[f"quantizers.{quantizer.name}.scale"] = quantizer.scale
+    return tensors
+
+
+def _load(block: Block, state: dict[str, Tensor]) -> None:
+    for name, tensor in _tensors(block).items():
+        tensor.copy_(state[name])

@@ -1,0 +1,109 @@
+"""The quantize stage: a float network and a calibration set become the fake-quant reference."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, fx
+
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.images import load_images
+from genq_export.models import LoadedModel
+from genq_export.progress import Progress
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantize.ptq import BlockStore, reconstruct
+from genq_export.quantize.reference import save_reference
+from genq_export.targets import rule_for
+from genq_export.workspace import StageResult, Workspace, write_atomic
+
+_RANGE_IMAGES = 256
+_RANGE_BATCH = 64
+
+
+def run(
+    workspace: Workspace,
+    config: BuildConfig,
+    model: LoadedModel,
+    images: list[Path],
+    partial: Path,
+    progress: Progress,
+) -> StageResult:
+    """Quantize `model` on the images given; finished blocks are kept in `partial` until the stage is done.
+
+    Raises UserError where the network does not trace or gives numbers that are not finite.
+    """
+    if not images:
+        raise UserError("the calibration set is empty: nothing to quantize on")
+    progress.say(f"quantize: {len(images)} images, W{config.quantize.weight_bits}A{config.quantize.activation_bits}")
+    pixels = load_images(images, model)
+    gm, placement = prepare(model.module, model.input_size, config.quantize, rule_for(config.target))
+    dead = calibrate_ranges(gm, list(pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)))
+    errors: dict[str, dict[str, float]] = {}
+    if config.quantize.iterations > 0:
+        errors = reconstruct(gm, pixels, config.quantize, config.seed, _block_store(partial), progress)
+    outputs = save_reference(gm, workspace.folder)
+    summary = {
+        "images": len(images),
+        "layers": _layers(gm),
+        "quantizers": _quantizers(gm),
+        "unquantized": placement.unquantized,
+        "dead": dead,
+        "blocks": errors,
+    }
+    return StageResult(outputs, summary)
+
+
+def _block_store(folder: Path) -> BlockStore:
+    def path(number: int) -> Path:
+        return folder / f"block_{number:03d}.safetensors"
+
+    def load(number: int) -> dict[str, Tensor] | None:
+        return load_file(path(number)) if path(number).is_file() else None
+
+    def keep(number: int, tensors: dict[str, Tensor]) -> None:
+        write_atomic(path(number), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+    return BlockStore(load, keep)
+
+
+def _layers(gm: fx.GraphModule) -> list[dict[str, Any]]:
+    rows = []
+    for node in gm.graph.nodes:
+        part = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(part, QuantizedLayer):
+            continue
+        quantizer = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
+        assert isinstance(quantizer, ActivationQuantizer)
+        rounded = part.codes.float() * part.weight_scale.view(-1, *([1] * (part.weight.dim() - 1)))
+        noise = (rounded - part.weight).square().sum()
+        rows.append(
+            {
+                "name": part.name,
+                "op": part.op,
+                "weight_bits": part.grid.bits,
+                "input": quantizer.name,
+                "input_bits": quantizer.grid.bits,
+                "input_signed": quantizer.grid.signed,
+                "input_zero_point": int(quantizer.zero_point),
+                "weight_shape": list(part.weight.shape),
+                "weight_sqnr_db": float(10 * torch.log10(part.weight.square().sum() / noise.clamp_min(1e-20))),
+            }
+        )
+    return rows
+
+
+def _quantizers(gm: fx.GraphModule) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "bits": part.grid.bits,
+            "signed": part.grid.signed,
+            "scale": float(part.scale),
+            "zero_point": int(part.zero_point),
+        }
+        for part in gm.modules()
+        if isinstance(part, ActivationQuantizer)
+    ]
