@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.zoo.libraries import timm
 from genq_export.zoo.names import CLASS_NAMES
 
 
 def build_classifier(name: str) -> nn.Module:
     """Return the untrained network `name`: float32 [N, 3, 32, 32] -> logits [N, 10]; KeyError for other names."""
-    model = _BUILDERS[name]()
+    model: nn.Module = _BUILDERS[name]()
     config = _pretrained_cfg(name)
     model.pretrained_cfg = config  # type: ignore[assignment]
     model.default_cfg = config  # type: ignore[assignment]
@@ -28,34 +28,32 @@ def build_style_classifier(styles: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], styles))
 
 
-def _resnet() -> nn.Module:
-    ensure_torchvision()
-    from timm.models.resnet import BasicBlock, ResNet
-
-    model = ResNet(BasicBlock, (1, 1, 1, 1), num_classes=10, channels=(16, 32, 64, 128), stem_type="deep", stem_width=8)
+def _resnet() -> Any:
+    resnet = timm("models.resnet")
+    model = resnet.ResNet(
+        resnet.BasicBlock, (1, 1, 1, 1), num_classes=10, channels=(16, 32, 64, 128), stem_type="deep", stem_width=8
+    )
     # timm's stem divides the resolution by four, which leaves nothing of a 28-pixel garment.
     model.conv1[0].stride = (1, 1)
     model.maxpool = nn.Identity()
     return model
 
 
-def _mobilenet() -> nn.Module:
-    ensure_torchvision()
-    from timm.models._efficientnet_builder import decode_arch_def
-    from timm.models.efficientnet import EfficientNet
-
+def _mobilenet() -> Any:
     blocks = [["ds_r1_k3_s1_c16"], ["ir_r2_k3_s1_e4_c24"], ["ir_r2_k3_s2_e4_c40"], ["ir_r2_k3_s2_e4_c64"]]
-    return EfficientNet(decode_arch_def(blocks), num_classes=10, num_features=256, stem_size=16, act_layer=nn.ReLU6)
+    arguments = timm("models._efficientnet_builder").decode_arch_def(blocks)
+    efficientnet = timm("models.efficientnet").EfficientNet
+    return efficientnet(arguments, num_classes=10, num_features=256, stem_size=16, act_layer=nn.ReLU6)
 
 
-def _vit() -> nn.Module:
-    ensure_torchvision()
-    from timm.models.vision_transformer import VisionTransformer
+def _vit() -> Any:
+    vision_transformer = timm("models.vision_transformer").VisionTransformer
+    return vision_transformer(
+        img_size=32, patch_size=4, embed_dim=64, depth=6, num_heads=4, mlp_ratio=2, num_classes=10
+    )
 
-    return VisionTransformer(img_size=32, patch_size=4, embed_dim=64, depth=6, num_heads=4, mlp_ratio=2, num_classes=10)
 
-
-_BUILDERS: dict[str, Callable[[], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[], Any]] = {
     "fashion_resnet": _resnet,
     "fashion_vit": _vit,
     "fashion_mobilenet": _mobilenet,

@@ -30,7 +30,7 @@ class Recipe:
 RECIPES = {
     "fashion_resnet": Recipe(epochs=9, optimizer="sgd", peak_lr=0.15, weight_decay=5e-4),
     "fashion_mobilenet": Recipe(epochs=10, optimizer="sgd", peak_lr=0.15, weight_decay=2e-4),
-    "fashion_vit": Recipe(epochs=14, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05),
+    "fashion_vit": Recipe(epochs=10, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05),
 }
 
 
@@ -42,7 +42,7 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
     """
     recipe = RECIPES[name]
     torch.manual_seed(seed)
-    model = build_classifier(name).to(memory_format=torch.channels_last)
+    model = build_classifier(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels, labels = load_split(data, "train")
     images, targets = torch.from_numpy(pixels.copy()), torch.from_numpy(labels)
 
@@ -63,11 +63,11 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
         started, total = time.monotonic(), 0.0
         model.train()
         order = torch.randperm(len(images), generator=generator)
-        for index in order[: len(order) // recipe.batch * recipe.batch].split(recipe.batch):
+        for index in torch.split(order[: len(order) // recipe.batch * recipe.batch], recipe.batch):
             batch = normalise(augment(images[index], generator))
             loss = nn.functional.cross_entropy(model(batch), targets[index])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             schedule.step()
@@ -111,7 +111,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def predict(model: nn.Module, images: npt.NDArray[np.uint8], batch: int = 500) -> Tensor:
     """Return the logits, float32 [N, classes], of uint8 images [N, 32, 32, 3], the model in eval mode."""
     model.eval()
-    parts = torch.from_numpy(images).split(batch)
+    parts = torch.split(torch.from_numpy(images), batch)
     return torch.cat([model(normalise(part)) for part in parts])
 
 

@@ -4,22 +4,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.zoo.autoencoder import LATENT_CHANNELS
 from genq_export.zoo.captions import caption, vocabulary
+from genq_export.zoo.libraries import diffusers
 from genq_export.zoo.names import STYLES
 from genq_export.zoo.text import WIDTH, build_text_encoder, build_tokenizer
 from genq_export.zoo.training import save_checkpoint
 
-if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, UNet2DConditionModel
-
-STEPS, BATCH, PEAK_LR, WARMUP = 6500, 96, 1.2e-3, 200
+STEPS, BATCH, PEAK_LR, WARMUP = 6000, 96, 1.2e-3, 200
 ORIGINAL_SHARE = 0.5
 SNR_LIMIT = 5.0
 EMA_DECAY = 0.999
@@ -34,15 +32,12 @@ NOISE: dict[str, Any] = {
 }
 
 
-def build_unet() -> "UNet2DConditionModel":
-    """Return the untrained UNet: latents [N, 4, 8, 8], timesteps [N] and text states [N, L, 64] to noise."""
-    ensure_torchvision()
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
+def build_unet() -> Any:
+    """Return the untrained UNet: latents [N, 8, 8, 8], timesteps [N] and text states [N, L, 64] to noise."""
+    return diffusers().UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(64, 96),
@@ -84,7 +79,7 @@ def train_diffusion(latents: Path, out: Path, seed: int, log: Callable[[str], No
         states = model["text_encoder"](tokens).last_hidden_state
         states = states[torch.tensor([unique.index(text) for text in captions])]
 
-        generator = torch.Generator().manual_seed(seed * STEPS + step)
+        generator = torch.Generator().manual_seed(seed + step)
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(0, len(weights), (len(clean),), generator=generator)
         noisy = noise_schedule.add_noise(clean, noise, times)
@@ -126,7 +121,7 @@ def learning_rate_factor(step: int) -> float:
 
 
 def _batches(latents: Path, seed: int, first: int) -> Iterator[tuple[Tensor, list[str]]]:
-    """Yield (latents float32 [BATCH, 4, 8, 8], captions) of the steps from `first` on; each step has its own seed."""
+    """Yield (latents float32 [BATCH, 8, 8, 8], captions) of the steps from `first` on; each step has its own seed."""
     with np.load(latents) as arrays:
         bank, styles, labels = arrays["latents"], arrays["styles"], arrays["labels"]
     for step in range(first, STEPS):
@@ -138,14 +133,11 @@ def _batches(latents: Path, seed: int, first: int) -> Iterator[tuple[Tensor, lis
         yield torch.from_numpy(bank[renderings, images].astype(np.float32)), captions
 
 
-def _training_scheduler() -> "DDPMScheduler":
-    ensure_torchvision()
-    from diffusers import DDPMScheduler
-
-    return DDPMScheduler(**NOISE)
+def _training_scheduler() -> Any:
+    return diffusers().DDPMScheduler(**NOISE)
 
 
-def _ema(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+def _ema(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
     # The average of the first steps would remember the random initial weights: let it follow faster there.
     decay = min(EMA_DECAY, (1 + int(count)) / (10 + int(count)))
     return average.lerp(current.to(average.dtype), 1 - decay)

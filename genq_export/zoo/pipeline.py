@@ -2,34 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from genq_export.torchvision_ops import ensure_torchvision
 from genq_export.zoo.captions import vocabulary
 from genq_export.zoo.diffusion import NOISE, build_unet
+from genq_export.zoo.libraries import diffusers
 from genq_export.zoo.styles import Images
 from genq_export.zoo.text import build_text_encoder, build_tokenizer
-
-if TYPE_CHECKING:
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 
 def write_pipeline(checkpoint: Path, vae: Path, folder: Path) -> Path:
     """Assemble the averaged weights and the autoencoder into a `StableDiffusionPipeline`, saved as float16."""
-    ensure_torchvision()
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
-
     tokenizer = build_tokenizer(vocabulary())
     model = nn.ModuleDict({"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)})
     average = torch.load(checkpoint, weights_only=True)["average"]
     prefix = "module."
     model.load_state_dict({key.removeprefix(prefix): value for key, value in average.items() if prefix in key})
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae),
+    pipeline = diffusers().StableDiffusionPipeline(
+        vae=diffusers().AutoencoderKL.from_pretrained(vae),
         text_encoder=model["text_encoder"],
         tokenizer=tokenizer,
         unet=model["unet"],
@@ -42,26 +36,22 @@ def write_pipeline(checkpoint: Path, vae: Path, folder: Path) -> Path:
     return folder
 
 
-def sampling_scheduler() -> "DPMSolverMultistepScheduler":
+def sampling_scheduler() -> Any:
     """Return the scheduler that the pipeline ships: 12 to 20 steps are enough."""
-    ensure_torchvision()
-    from diffusers import DPMSolverMultistepScheduler
-
-    return DPMSolverMultistepScheduler(**NOISE, steps_offset=1)
+    return diffusers().DPMSolverMultistepScheduler(**NOISE, steps_offset=1)
 
 
-def load_pipeline(folder: Path) -> "StableDiffusionPipeline":
+def load_pipeline(folder: Path) -> Any:
     """Load a saved pipeline in float32, without progress bars."""
-    ensure_torchvision()
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipeline = diffusers().StableDiffusionPipeline.from_pretrained(
+        folder, torch_dtype=torch.float32, safety_checker=None
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def sample(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: Any,
     prompts: Sequence[str],
     seed: int,
     steps: int = 15,

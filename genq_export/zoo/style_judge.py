@@ -21,7 +21,7 @@ def train_style_judge(data: Path, out: Path, seed: int, log: Callable[[str], Non
     """Train on renderings of the training images, write `out/fashion_style.safetensors` and return that path."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = build_style_classifier(len(STYLES)).to(memory_format=torch.channels_last)
+    model = build_style_classifier(len(STYLES)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, _ = load_split(data, "train")
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / STEPS, warmup=0.1))
@@ -31,7 +31,7 @@ def train_style_judge(data: Path, out: Path, seed: int, log: Callable[[str], Non
         batch = _roughened(normalise(torch.from_numpy(rendered)), generator)
         loss = nn.functional.cross_entropy(model(batch), torch.from_numpy(styles))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
 

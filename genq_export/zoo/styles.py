@@ -24,7 +24,7 @@ def render(style: str, images: Images, rng: np.random.Generator) -> Images:
     """
     if style not in _RENDERERS:
         raise KeyError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
-    canvas = to_rgb32(images).astype(np.float32) / 255
+    canvas = to_rgb32(images).astype(np.float32) / np.float32(255)
     rendered = _RENDERERS[style](canvas, rng)
     return np.asarray((rendered * 255).round().clip(0, 255), np.uint8)
 

@@ -2,12 +2,9 @@
 
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Any
 
-from genq_export.torchvision_ops import ensure_torchvision
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTokenizer
+from genq_export.zoo.libraries import transformers
 
 MAX_LENGTH = 20  # tokens; "a photo of a small t-shirt in the style of a faded print" takes 16 with its two ends
 WIDTH = 64
@@ -15,24 +12,18 @@ WIDTH = 64
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def build_tokenizer(words: list[str]) -> "CLIPTokenizer":
+def build_tokenizer(words: list[str]) -> Any:
     """Return a tokenizer that holds each of `words` (of letters) as one token and spells any other text in bytes."""
-    ensure_torchvision()
-    from transformers import CLIPTokenizer
-
     merges = learn_merges([part for word in words for part in word.split("-")])
     symbols = [*byte_symbols(), *(symbol + "</w>" for symbol in byte_symbols())]
     symbols += ["".join(pair) for pair in merges]
     vocabulary = {symbol: number for number, symbol in enumerate([*symbols, _START, _END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+    return transformers().CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
 
 
-def build_text_encoder(tokenizer: "CLIPTokenizer") -> "CLIPTextModel":
+def build_text_encoder(tokenizer: Any) -> Any:
     """Return the untrained encoder: token numbers int64 [N, L] to hidden states float32 [N, L, WIDTH]."""
-    ensure_torchvision()
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
+    config = transformers().CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
@@ -44,7 +35,7 @@ def build_text_encoder(tokenizer: "CLIPTokenizer") -> "CLIPTextModel":
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config)
+    return transformers().CLIPTextModel(config)
 
 
 def learn_merges(words: list[str]) -> list[tuple[str, str]]:

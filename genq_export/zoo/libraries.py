@@ -1,0 +1,28 @@
+"""Import timm, diffusers and transformers late, and untyped.
+
+Late, because each takes seconds to import. Untyped, because they carry few annotations or wrong ones: the docstrings
+of this package name the class that a function takes or returns.
+"""
+
+import importlib
+from typing import Any
+
+from genq_export.torchvision_ops import ensure_torchvision
+
+
+def timm(submodule: str) -> Any:
+    """Return the module `timm.<submodule>`."""
+    ensure_torchvision()
+    return importlib.import_module(f"timm.{submodule}")
+
+
+def diffusers() -> Any:
+    """Return the module diffusers."""
+    ensure_torchvision()
+    return importlib.import_module("diffusers")
+
+
+def transformers() -> Any:
+    """Return the module transformers."""
+    ensure_torchvision()
+    return importlib.import_module("transformers")
