@@ -87,8 +87,10 @@ class GatesConfig(_Frozen):
 
     max_accuracy_loss: float | None = Field(None, description="points of top-1 against float")
     min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
+    min_code_match: float = Field(0.9999, ge=0, le=1, description="share of activation codes equal to the oracle's")
     min_integer_share: float = Field(1.0, ge=0, le=1, description="share of convolutions and linears in integers")
-    min_speedup: float | None = Field(None, description="deployed against float latency")
+    min_speedup: float | None = Field(None, gt=0, description="deployed against float latency; None: not a condition")
+    max_size_share: float | None = Field(None, gt=0, description="deployed bytes against float; None: not a condition")
 
 
 class VerifyConfig(_Frozen):
@@ -96,8 +98,12 @@ class VerifyConfig(_Frozen):
 
     evaluation: Path | None = Field(None, description="labelled image folder; None: the zoo's test set, if it is the model's")
     latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
+    latency_batches: tuple[int, ...] = Field((1, 8, 32), min_length=1, description="batch sizes timed, the main one first")
     threads: int = Field(1, ge=1, description="threads of the timed sessions")
     batch_size: int = Field(100, ge=1)
+    backends: tuple[str, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
+    fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
+    time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request before it is stopped")
     gates: GatesConfig = GatesConfig()
 
 

@@ -1,0 +1,62 @@
+"""Small charts: the shapes are SVG that stretches with the page, the words around them are text of the page.
+
+Every function returns one `<svg>` whose box is 100 × 100 units, stretched in both directions; lines keep their width.
+Colours are classes of the page's style sheet, so that light, dark and print each have their own.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from markupsafe import Markup
+
+_OPEN = '<svg class="chart {kind}" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"><title>{hover}</title>'
+
+
+def bar(share: float, tone: str, hover: str) -> Markup:
+    """A horizontal bar filled to `share` in [0, 1]."""
+    width = _units(share)
+    return _svg("bar", hover, f'<rect class="{tone}" x="0" y="0" width="{width}" height="100"/>')
+
+
+def signed_bar(share: float, hover: str) -> Markup:
+    """A bar from the middle to the right (gain) or the left (loss); share in [-1, 1] of half the width."""
+    width = _units(abs(share) / 2)
+    start = 50.0 if share >= 0 else round(50 - width, 2)
+    tone = "gain" if share >= 0 else "loss"
+    middle = '<line class="axis" x1="50" x2="50" y1="0" y2="100"/>'
+    return _svg("bar", hover, f'<rect class="{tone}" x="{start}" y="15" width="{width}" height="70"/>{middle}')
+
+
+def interval(low: float, value: float, high: float, first: float, last: float, tone: str, hover: str) -> Markup:
+    """A dot with its interval on an axis from `first` to `last`."""
+    span = max(last - first, 1e-12)
+    a, x, b = (_units((point - first) / span) for point in (low, value, high))
+    # A line of no length with round caps is a dot that does not stretch with the box.
+    return _svg(
+        "interval",
+        hover,
+        f'<line class="whisker {tone}" x1="{a}" x2="{b}" y1="50" y2="50"/>'
+        f'<line class="dot {tone}" x1="{x}" x2="{x}" y1="50" y2="50"/>',
+    )
+
+
+def columns(counts: Sequence[float], hovers: Sequence[str], tone: str, hover: str) -> Markup:
+    """Upright columns of a histogram, each with its own hover text."""
+    top = max(counts, default=0) or 1
+    width = 100 / max(len(counts), 1)
+    shapes = []
+    for number, (count, text) in enumerate(zip(counts, hovers, strict=True)):
+        height = _units(count / top)
+        shapes.append(
+            f'<rect class="{tone}" x="{number * width:.3f}" y="{100 - height:.2f}" width="{width * 0.9:.3f}"'
+            f' height="{height}"><title>{escape(text)}</title></rect>'
+        )
+    return _svg("columns", hover, "".join(shapes))
+
+
+def _svg(kind: str, hover: str, shapes: str) -> Markup:
+    return Markup(_OPEN.format(kind=kind, hover=escape(hover)) + shapes + "</svg>")
+
+
+def _units(share: float) -> float:
+    return round(100 * min(max(share, 0.0), 1.0), 2)

@@ -1,0 +1,49 @@
+"""The float network as an ONNX file: the baseline of latency and size."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from genq_export.models import LoadedModel
+from runtime_tests.errors import BackendError
+
+
+def export_float(model: LoadedModel, path: Path) -> None:
+    """Write the float32 network with a dynamic batch, input "input", output "logits". Raises BackendError."""
+    import torch
+
+    example = torch.zeros(2, *model.input_size)
+    batch: Any = torch.export.Dim.DYNAMIC
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                model.module,
+                (example,),
+                path,
+                dynamo=True,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch},),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many kinds; without a baseline the other checks still hold
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackendError(f"the float network could not be written as ONNX: {reason}") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The exporter's progress lines and deprecation warnings concern nobody here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

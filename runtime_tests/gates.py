@@ -1,0 +1,183 @@
+"""What a build must meet to pass, and for a gate that fails one sentence that says which figure or layer is to blame."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genq_export.config import GatesConfig
+from runtime_tests.graph import layer_names
+from runtime_tests.results import BackendFidelity, Frozen, Verification
+
+# Points of top-1 that a grid may cost, by the smaller of weight and activation bits. Ours: about twice what the
+# published results with real data lose on ImageNet, so that only something broken or unusually fragile fails.
+ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
+
+
+class Gate(Frozen):
+    """One condition: `value` (None: could not be measured although it had to be) against `threshold`."""
+
+    name: str
+    title: str
+    value: float | None
+    threshold: float
+    at_least: bool
+    passed: bool
+    sentence: str
+
+
+class Ungated(Frozen):
+    """A gate that does not apply here, and why."""
+
+    name: str
+    reason: str
+
+
+def check(
+    run: Verification, audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig, bits: tuple[int, int]
+) -> tuple[tuple[Gate, ...], tuple[Ungated, ...]]:
+    """All gates of one run. bits: (weights, activations); audit: `[{name, op, integer, detail}]` of the export."""
+    gates: list[Gate] = []
+    skipped: list[Ungated] = []
+    for outcome in (
+        _accuracy(run, config, bits),
+        _agreement(run, config),
+        _codes(run, config),
+        _integers(audit, config),
+        _speed(run, config),
+        _size(run, config),
+    ):
+        if isinstance(outcome, Gate):
+            gates.append(outcome)
+        else:
+            skipped.append(outcome)
+    return tuple(gates), tuple(skipped)
+
+
+def accuracy_loss(run: Verification) -> float | None:
+    """Points of top-1 that the deployed file loses against float; None without labels or without either."""
+    if "float" not in run.accuracy or run.deployed not in run.accuracy:
+        return None
+    return 100 * (run.accuracy["float"].top1 - run.accuracy[run.deployed].top1)
+
+
+def deployed_agreement(run: Verification) -> float | None:
+    """Share of images on which the deployed file and the reference give the same class."""
+    return run.agreement.get(f"{run.deployed}_vs_reference")
+
+
+def integer_share(audit: Sequence[Mapping[str, Any]] | None) -> float | None:
+    """Share of audited layers that compute in integers; None without an audit."""
+    return sum(bool(entry.get("integer")) for entry in audit) / len(audit) if audit else None
+
+
+def deployed_fidelity(run: Verification) -> BackendFidelity | None:
+    """Code comparison of the deployed file against the oracle (or the reference)."""
+    return next((item for item in run.fidelity if item.backend == run.deployed), None)
+
+
+def _accuracy(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gate | Ungated:
+    name = "accuracy_loss"
+    if run.evaluation is None:
+        return Ungated(name=name, reason="no evaluation images: give a labelled folder with --eval")
+    if not run.evaluation.labelled:
+        return Ungated(name=name, reason=f"{run.evaluation.name} has no labels: only agreement with float was measured")
+    limit = config.max_accuracy_loss if config.max_accuracy_loss is not None else ACCURACY_LOSS[min(bits)]
+    loss = accuracy_loss(run)
+    if loss is None:
+        sentence = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
+    else:
+        sentence = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at W{bits[0]}A{bits[1]}{_lossy_step(run)}"
+    return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, sentence)
+
+
+def _lossy_step(run: Verification) -> str:
+    """Did quantizing or deploying lose it, and which layer is weakest?"""
+    reference = run.accuracy.get("reference")
+    if reference is None or run.deployed == "reference":
+        return ""
+    by_quantizing = 100 * (run.accuracy["float"].top1 - reference.top1)
+    by_deploying = 100 * (reference.top1 - run.accuracy[run.deployed].top1)
+    if by_deploying > by_quantizing:
+        return f": {by_deploying:.2f} of them between the reference and {run.deployed}"
+    measured = [layer for layer in run.layers if layer.sqnr_db is not None]
+    weakest = min(measured, key=lambda layer: layer.sqnr_db or 0.0, default=None)
+    where = f"; the noisiest layer is {weakest.name} ({weakest.sqnr_db:.1f} dB)" if weakest is not None else ""
+    return f": the reference already loses {by_quantizing:.2f}{where}"
+
+
+def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "agreement", "Deployed file agrees with the reference"
+    if run.evaluation is None:
+        return Ungated(name=name, reason="no evaluation images")
+    value = deployed_agreement(run)
+    if value is None:
+        sentence = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
+    else:
+        sentence = f"{run.deployed} and the reference differ on {(1 - value) * run.evaluation.n:.0f} of {run.evaluation.n} images"
+        sentence += _first_divergence(run)
+    return _gate(name, title, value, config.min_agreement, True, sentence)
+
+
+def _codes(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "code_match", "Codes equal to the oracle's"
+    item = deployed_fidelity(run)
+    if item is None:
+        return Ungated(name=name, reason=f"codes of {run.deployed} were not compared")
+    value = 0.0 if item.missing else item.match
+    if item.missing:
+        sentence = f"the file has no quantizer {layer_names(item.missing)}"
+    else:
+        sentence = f"{item.differing} of {item.codes} codes differ{_first_divergence(run)}"
+    return _gate(name, title, value, config.min_code_match, True, sentence)
+
+
+def _first_divergence(run: Verification) -> str:
+    item = deployed_fidelity(run)
+    if item is None or (item.first_diverging is None and not item.missing):
+        return ""
+    where = f"; codes first differ at {item.first_diverging}" if item.first_diverging else ""
+    return where + (f" ({item.explanation})" if item.explanation else "")
+
+
+def _integers(audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig) -> Gate | Ungated:
+    name, title = "integer_share", "Layers that compute in integers"
+    value = integer_share(audit)
+    if audit is None or value is None:
+        return Ungated(name=name, reason="the export left no audit")
+    floating = [str(entry.get("name")) for entry in audit if not entry.get("integer")]
+    shown = layer_names(floating[:3] if len(floating) <= 3 else [*floating[:2], f"{len(floating) - 2} more"])
+    sentence = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
+    return _gate(name, title, value, config.min_integer_share, True, sentence)
+
+
+def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "speedup", "Speed-up over float"
+    if config.min_speedup is None:
+        return Ungated(name=name, reason="no speed-up was asked for (verify.gates.min_speedup)")
+    value = run.latency.speedup if run.latency is not None else None
+    if run.latency is None:
+        sentence = "latency was not measured on this machine"
+    else:
+        sentence = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float ({value:.2f}×)"
+    return _gate(name, title, value, config.min_speedup, True, sentence)
+
+
+def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "size", "Deployed size, share of float"
+    if config.max_size_share is None:
+        return Ungated(name=name, reason="no size was asked for (verify.gates.max_size_share)")
+    value = run.size.deployed_bytes / run.size.float_bytes if run.size is not None else None
+    sentence = "sizes are not known" if run.size is None else f"{run.size.deployed_bytes} of {run.size.float_bytes} bytes"
+    return _gate(name, title, value, config.max_size_share, False, sentence)
+
+
+def _gate(name: str, title: str, value: float | None, threshold: float, at_least: bool, sentence: str) -> Gate:
+    passed = value is not None and (value >= threshold if at_least else value <= threshold)
+    rounded = None if value is None else round(value, 9)
+    return Gate(
+        name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, sentence=sentence
+    )
+
+
+def _failure(run: Verification, *names: str) -> str:
+    details = [item.detail for item in run.backends if item.name in names and item.status != "ok" and item.detail]
+    return f": {'; '.join(details)}" if details else ""

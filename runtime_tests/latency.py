@@ -1,0 +1,145 @@
+"""How fast: float and deployed sessions timed call by call in turn, in one process that does nothing else.
+
+Taking turns exposes every session to the same clock, cache and neighbours. The deployed network is loaded twice and both
+copies are timed: how far these two medians differ is the noise of the measurement, and a difference between float and
+deployed that is no larger is reported as none.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime_tests.backends import create
+from runtime_tests.errors import BackendError, BackendMissing
+from runtime_tests.results import Latency, LatencyRow
+
+_WARM_UP_SECONDS = 3.0
+_STABLE = 0.03
+_WINDOW = 10
+
+Call = Callable[[], Any]
+
+
+def time_in_turns(calls: list[Call], runs: int, clock: Callable[[], int] = time.perf_counter_ns) -> NDArray[np.float64]:
+    """Milliseconds [runs, len(calls)]: each round makes every call once, starting with another one each time."""
+    times = np.zeros((runs, len(calls)))
+    for run in range(runs):
+        for offset in range(len(calls)):
+            number = (run + offset) % len(calls)
+            start = clock()
+            calls[number]()
+            times[run, number] = (clock() - start) / 1e6
+    return times
+
+
+def warm_up(call: Call, seconds: float = _WARM_UP_SECONDS, clock: Callable[[], int] = time.perf_counter_ns) -> int:
+    """Call until the median of ten calls is within 3 % of that of the ten before, or the time is up; calls made."""
+    began, previous, made = clock(), 0.0, 0
+    while True:
+        window = []
+        for _ in range(_WINDOW):
+            start = clock()
+            call()
+            window.append(clock() - start)
+        made += _WINDOW
+        median = float(np.median(window))
+        if abs(median - previous) <= _STABLE * median or (clock() - began) / 1e9 > seconds:
+            return made
+        previous = median
+
+
+def time_sessions(
+    sessions: list[dict[str, Any]], shape: list[int], batches: list[int], threads: list[int], runs: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Time sessions `{runtime, variant, path}` at every thread count and batch size; the first pair gets all `runs`.
+
+    `seconds` bounds the timed part of each further setting, which then makes fewer runs (at least 10). A runtime that
+    cannot be loaded is left out. Returns the fields of `LatencyRow`, one dict a session and setting.
+    """
+    rows = []
+    for thread_count in threads:
+        loaded = []
+        for session in sessions:
+            try:
+                loaded.append((session, create(session["runtime"], Path(session["path"]), thread_count)))
+            except BackendMissing:
+                continue
+        for batch in batches:
+            rng = np.random.default_rng(0)
+            images = rng.standard_normal((batch, *shape), dtype=np.float32)
+            calls: list[Call] = [lambda backend=backend: backend.logits(images) for _, backend in loaded]
+            for call in calls:
+                warm_up(call)
+            first = thread_count == threads[0] and batch == batches[0]
+            count = runs if first else _affordable(calls, runs, seconds)
+            times = time_in_turns(calls, count)
+            for (session, _), column in zip(loaded, times.T, strict=True):
+                rows.append(_row(session, batch, thread_count, column).model_dump())
+        for _, backend in loaded:
+            backend.close()
+    return rows
+
+
+def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
+    """The figures of the first setting: the fastest float session against the deployed one.
+
+    Raises BackendError where the float or the deployed session is missing.
+    """
+    first = [row for row in rows if (row.batch, row.threads) == (rows[0].batch, rows[0].threads)] if rows else []
+    floats = [row for row in first if row.variant == "float"]
+    deployed = [row for row in first if row.variant == "deployed" and row.runtime == deployed_runtime]
+    again = [row for row in first if row.variant == "deployed again" and row.runtime == deployed_runtime]
+    if not floats or not deployed:
+        raise BackendError("no session of the float or of the deployed network could be timed")
+    fastest = min(floats, key=lambda row: row.median_ms)
+    noise = abs(deployed[0].median_ms - again[0].median_ms) / deployed[0].median_ms if again else 0.0
+    speedup = fastest.median_ms / deployed[0].median_ms
+    return Latency(
+        float_ms=fastest.median_ms,
+        deployed_ms=deployed[0].median_ms,
+        speedup=round(speedup, 3),
+        noise=round(noise, 4),
+        significant=bool(abs(speedup - 1) > noise),
+        threads=first[0].threads,
+        batch=first[0].batch,
+        float_runtime=fastest.runtime,
+        deployed_runtime=deployed_runtime,
+        method=method(first[0], sorted({row.runtime for row in floats})),
+        rows=rows,
+    )
+
+
+def method(row: LatencyRow, float_runtimes: list[str]) -> str:
+    """One paragraph that lets somebody else repeat the measurement."""
+    return (
+        f"Median of {row.runs} calls of each session, batch {row.batch}, {row.threads} thread{'s' * (row.threads != 1)},"
+        " random input, all sessions in one process taking turns call by call, each warmed up until the median of ten"
+        " calls moved by less than 3 %. Float baseline: the same network as a float32 ONNX file on the fastest of"
+        f" {', '.join(float_runtimes)}. Noise: the deployed file loaded twice, difference of the two medians."
+    )
+
+
+def _affordable(calls: list[Call], runs: int, seconds: float) -> int:
+    start = time.perf_counter()
+    for call in calls:
+        call()
+    return int(np.clip(seconds / max(time.perf_counter() - start, 1e-6), 10, runs))
+
+
+def _row(session: dict[str, Any], batch: int, threads: int, times: NDArray[np.float64]) -> LatencyRow:
+    median, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
+    return LatencyRow(
+        runtime=session["runtime"],
+        variant=session["variant"],
+        batch=batch,
+        threads=threads,
+        runs=len(times),
+        median_ms=round(median, 4),
+        p90_ms=round(p90, 4),
+        p99_ms=round(p99, 4),
+        images_per_second=round(1000 * batch / median, 1),
+    )

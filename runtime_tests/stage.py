@@ -1,0 +1,84 @@
+"""The two last stages of a build: `verify` measures, `report` tells."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from genq_export.config import BuildConfig
+from genq_export.progress import Progress
+from genq_export.workspace import StageResult, Workspace
+from runtime_tests.results import Verification, VerifyFile
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from genq_export.models import LoadedModel
+
+
+def run_verify(workspace: Workspace, config: BuildConfig, model: "LoadedModel", progress: Progress) -> StageResult:
+    """Measure the build on this machine and write `verify.json`.
+
+    Runs of other machines on the same artefacts stay beside the new one; this machine's earlier run is replaced, and so
+    is everything measured on files that have changed since. Raises UserError for evaluation data that cannot be used.
+    """
+    from runtime_tests.verify import verify
+
+    run = verify(workspace, config, model, progress)
+    runs = (*_kept(workspace, run), run)
+    workspace.write_json("verify.json", VerifyFile(runs=runs).model_dump(mode="json"))
+    return StageResult(
+        outputs=["verify.json"],
+        summary={
+            "machine": run.machine.name,
+            "backends": {item.name: item.status for item in run.backends},
+            "top1": {name: score.top1 for name, score in run.accuracy.items()},
+            "agreement": run.agreement,
+            "codes_differing": {item.backend: item.differing for item in run.fidelity},
+        },
+    )
+
+
+def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+    """Write report.html, report.json, layers.csv and summary.md from what the build folder holds.
+
+    The summary has `passed`, `verdict` and the sentences of failed gates. Raises UserError where verify has not run.
+    """
+    from runtime_tests.html import render_html
+    from runtime_tests.report import assemble
+    from runtime_tests.text import layers_csv, markdown
+
+    report = assemble(workspace, config)
+    files = {
+        "report.json": report.model_dump_json(indent=1) + "\n",
+        "report.html": render_html(report, workspace.folder),
+        "layers.csv": layers_csv(report),
+        "summary.md": markdown(report),
+    }
+    for name, content in files.items():
+        workspace.write_bytes(name, content.encode())
+    progress.detail(f"  wrote {', '.join(files)}")
+    failed = [gate.sentence for gate in report.gates if not gate.passed]
+    return StageResult(
+        outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
+    )
+
+
+def report_summary(report: Mapping[str, Any]) -> "Group":
+    """A rich renderable of a report (the parsed `report.json`) for the terminal."""
+    from runtime_tests.report import Report
+    from runtime_tests.text import terminal
+
+    return terminal(Report.model_validate(dict(report)))
+
+
+def _kept(workspace: Workspace, run: Verification) -> tuple[Verification, ...]:
+    """Earlier runs that still hold: another machine, the same artefacts."""
+    from genq_export.errors import UserError
+    from runtime_tests.report import read_verification
+
+    if not workspace.path("verify.json").is_file():
+        return ()
+    try:
+        earlier = read_verification(workspace).runs
+    except UserError:
+        return ()  # damaged or of another version: measured again now
+    return tuple(item for item in earlier if item.machine.name != run.machine.name and item.artefacts == run.artefacts)

@@ -1,0 +1,334 @@
+"""One verification run: open the runtimes, stream the evaluation set through them, compare codes, take times."""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.images import EvaluationSet, evaluation_set
+from genq_export.models import LoadedModel
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace, package_versions, sha256
+from runtime_tests import accuracy, backends, floats, latency, layers
+from runtime_tests.accuracy import FLOAT, Answers
+from runtime_tests.backends import Backend, Batch
+from runtime_tests.errors import BackendError, BackendMissing
+from runtime_tests.fidelity import CodeComparison
+from runtime_tests.graph import quantizers, read_model
+from runtime_tests.isolation import IsolatedBackend, measure
+from runtime_tests.machine import this_machine, usable_cores
+from runtime_tests.results import (
+    BackendFidelity,
+    BackendRun,
+    Evaluation,
+    Latency,
+    LatencyRow,
+    LayerQuality,
+    Size,
+    Verification,
+    WeightQuality,
+)
+
+RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino")
+ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
+# Diagnosis only: far slower than the default session, and nobody deploys it.
+_CODES_ONLY = ("onnxruntime-unfused",)
+
+
+@dataclass
+class Bench:
+    """The runtimes of one run, open; and what became of those that could not be opened."""
+
+    float_backend: Backend
+    opened: dict[str, Backend]
+    lost: dict[str, BackendRun]
+
+
+def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> Verification:
+    """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data."""
+    settings = config.verify
+    images = evaluation_set(model, settings.evaluation)
+    notes: list[str] = []
+    with _bench(workspace, config, model) as bench:
+        for run in bench.lost.values():
+            if run.status == "failed":
+                progress.say(f"  {run.detail}")
+        answers = _answers(bench, images, model, settings.batch_size, progress) if images is not None else {}
+        sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
+        fidelity = _fidelity(bench, sample, workspace, progress)
+        quality = _quality(bench, sample, notes)
+        timed, size = _float_file(workspace, config, model, progress, notes)
+        runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
+    labels = None if images is None or images.labels is None else images.labels
+    deployed = _deployed(config, bench)
+    finished = {name: answer for name, answer in answers.items() if answer.failure is None}
+    names = [str(name) for name in model.class_names or range(model.classes)]
+    both = labels is not None and FLOAT in finished and deployed in finished
+    return Verification(
+        machine=this_machine(),
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        artefacts={name: sha256(workspace.path(name)) for name in ARTEFACTS if workspace.path(name).is_file()},
+        versions={**package_versions(), **_further_versions()},
+        deployed=deployed,
+        evaluation=None if images is None else _evaluation(images, names),
+        backends=runs,
+        accuracy={} if labels is None else {n: accuracy.score(a, labels, model.classes) for n, a in finished.items()},
+        agreement=_agreements(finished),
+        divergence={name: round(answer.mean_kl, 6) for name, answer in finished.items() if name != FLOAT},
+        cost=accuracy.paired_test(finished[FLOAT], finished[deployed], labels) if both and labels is not None else None,
+        confusion=accuracy.confusion_changes(finished[FLOAT], finished[deployed], labels, names)
+        if both and labels is not None
+        else (),
+        fidelity=fidelity,
+        layers=quality[0],
+        weights=quality[1],
+        latency=timed,
+        size=size,
+        notes=tuple(notes),
+    )
+
+
+@contextmanager
+def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Iterator[Bench]:
+    """Open what is there and close it again."""
+    wanted = config.verify.backends
+    known = ("reference", "oracle", *RUNTIMES)
+    for name in wanted or ():
+        if name not in known:
+            raise UserError(f"unknown backend '{name}': choose from {', '.join(known)}")
+    float_backend = backends.TorchBackend(FLOAT, "float32 network", model.module)
+    bench = Bench(float_backend, {}, {})
+    file = workspace.path("model.onnx")
+    openers: dict[str, Any] = {
+        "reference": lambda: backends.reference_backend(workspace.folder),
+        "oracle": lambda: backends.oracle_backend(workspace.folder),
+    }
+    for name in RUNTIMES:
+        openers[name] = lambda name=name: IsolatedBackend(name, file, config.verify.time_limit)
+    try:
+        for name, opener in openers.items():
+            if wanted is not None and name not in wanted:
+                continue
+            try:
+                if name in RUNTIMES and not file.is_file():
+                    raise BackendMissing("the build has no model.onnx")
+                bench.opened[name] = opener()
+            except BackendMissing as error:
+                bench.lost[name] = BackendRun(name=name, title=name, device="", status="missing", detail=str(error))
+            except (BackendError, UserError, ImportError, OSError) as error:
+                bench.lost[name] = BackendRun(name=name, title=name, device="", status="failed", detail=str(error))
+        yield bench
+    finally:
+        for backend in bench.opened.values():
+            backend.close()
+
+
+def _answers(
+    bench: Bench, images: EvaluationSet, model: LoadedModel, batch_size: int, progress: Progress
+) -> dict[str, Answers]:
+    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY]
+    batches = (batch.numpy() for batch in images.batches(model, batch_size))
+    total = -(-len(images) // batch_size)
+    label = f"{len(images)} images through float, {', '.join(backend.name for backend in evaluated)}"
+    try:
+        return accuracy.evaluate(progress.track(batches, total, label), images.labels, bench.float_backend, evaluated)
+    except BackendError as error:
+        raise UserError(str(error)) from None
+
+
+def _sample(images: EvaluationSet | None, model: LoadedModel, count: int, batch_size: int) -> list[Batch]:
+    """Images for code comparison: evenly spread over the evaluation set, since folders are sorted by class."""
+    if images is None:
+        rng = np.random.default_rng(0)
+        return [rng.standard_normal((min(count, 32), *model.input_size), dtype=np.float32)]
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64))
+    content = images.images
+    picked = content[chosen] if isinstance(content, np.ndarray) else [content[index] for index in chosen]
+    return [batch.numpy() for batch in EvaluationSet(images.name, picked, None).batches(model, batch_size)]
+
+
+def _fidelity(
+    bench: Bench, sample: list[Batch], workspace: Workspace, progress: Progress
+) -> tuple[BackendFidelity, ...]:
+    """Codes of every backend against the oracle, or against the reference where there is no oracle."""
+    against = next((name for name in ("oracle", "reference") if name in bench.opened), None)
+    compared = [name for name in bench.opened if name != against]
+    if against is None or not compared:
+        return ()
+    try:
+        nodes = quantizers(read_model(workspace.path("model.onnx")))
+    except BackendError:
+        nodes = ()
+    comparisons = {name: CodeComparison(name, against, nodes) for name in compared}
+    label = f"{sum(map(len, sample))} images, codes compared with the {against}'s"
+    for batch in progress.track(sample, len(sample), label):
+        expected = bench.opened[against].codes(batch)
+        for name in list(comparisons):
+            try:
+                comparisons[name].add(expected, bench.opened[name].codes(batch))
+            except BackendError as error:
+                _lose(bench, name, error)
+                del comparisons[name]
+    return tuple(comparison.result() for comparison in comparisons.values())
+
+
+def _quality(
+    bench: Bench, sample: list[Batch], notes: list[str]
+) -> tuple[tuple[LayerQuality, ...], tuple[WeightQuality, ...]]:
+    reference = bench.opened.get("reference")
+    if not isinstance(reference, backends.TorchBackend):
+        notes.append("signal to noise by layer was not measured: there is no reference")
+        return (), ()
+    return layers.activation_quality(reference.module, sample), layers.weight_quality(reference.module)
+
+
+def _float_file(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress, notes: list[str]
+) -> tuple[Latency | None, Size | None]:
+    """Latency and size of the deployed file against the float network as ONNX."""
+    file = workspace.path("model.onnx")
+    if not file.is_file():
+        notes.append("latency and size were not measured: the build has no model.onnx")
+        return None, None
+    with tempfile.TemporaryDirectory() as folder:
+        float_file = Path(folder) / "float.onnx"
+        try:
+            floats.export_float(model, float_file)
+        except BackendError as error:
+            notes.append(f"latency was not measured: {error}")
+            parameters = sum(tensor.numel() for tensor in model.module.state_dict().values())
+            return None, Size(float_bytes=4 * parameters, deployed_bytes=_deployed_bytes(workspace))
+        size = Size(float_bytes=float_file.stat().st_size, deployed_bytes=_deployed_bytes(workspace))
+        if config.target == "tensorrt":
+            notes.append(
+                "latency was not measured on the target: this machine has no GPU that TensorRT runs on; ONNX Runtime"
+                " computes the TensorRT file in float and only checks its numbers"
+            )
+            return None, size
+        progress.say("  timing float and deployed in turns")
+        try:
+            return _timed(float_file, file, config, model), size
+        except BackendError as error:
+            notes.append(f"latency was not measured: {error}")
+            return None, size
+
+
+def _timed(float_file: Path, file: Path, config: BuildConfig, model: LoadedModel) -> Latency:
+    settings = config.verify
+    sessions = [
+        {"runtime": "onnxruntime", "variant": "float", "path": str(float_file)},
+        {"runtime": "onnxruntime", "variant": "deployed", "path": str(file.resolve())},
+        {"runtime": "onnxruntime", "variant": "deployed again", "path": str(file.resolve())},
+        {"runtime": "openvino", "variant": "float", "path": str(float_file)},
+        {"runtime": "openvino", "variant": "deployed", "path": str(file.resolve())},
+    ]
+    threads = sorted({settings.threads, usable_cores()}, key=lambda count: (count != settings.threads, count))
+    answer = measure(
+        {
+            "op": "time",
+            "sessions": sessions,
+            "shape": list(model.input_size),
+            "batches": list(settings.latency_batches),
+            "threads": threads,
+            "runs": settings.latency_runs,
+            "seconds": 2.0,
+        },
+        "the timing process",
+        max(settings.time_limit, 600.0),
+    )
+    rows = tuple(LatencyRow.model_validate(row) for row in answer["rows"])
+    result = latency.summarise(rows, "onnxruntime")
+    memory = [_peak_memory(result.float_runtime, float_file, model), _peak_memory("onnxruntime", file, model)]
+    return result.model_copy(update={"float_memory_mib": memory[0], "deployed_memory_mib": memory[1]})
+
+
+def _peak_memory(runtime: str, file: Path, model: LoadedModel) -> float | None:
+    """Peak resident memory of a fresh process that loads one file and runs one image, MiB."""
+    backend = None
+    try:
+        backend = IsolatedBackend(runtime, file, 60.0, threads=1)
+        backend.logits(np.zeros((1, *model.input_size), np.float32))
+        return backend.peak_memory_mib()
+    except BackendError:
+        return None
+    finally:
+        if backend is not None:
+            backend.close()
+
+
+def _deployed_bytes(workspace: Workspace) -> int:
+    return workspace.path("model.onnx").stat().st_size
+
+
+def _deployed(config: BuildConfig, bench: Bench) -> str:
+    """The backend that stands for the deployed file: the runtime of the target, else its file in ONNX Runtime."""
+    return "tensorrt" if "tensorrt" in bench.opened else "onnxruntime"
+
+
+def _backend_run(bench: Bench, name: str, answers: dict[str, Answers]) -> BackendRun:
+    if name in bench.lost:
+        return bench.lost[name]
+    backend, answer = bench.opened[name], answers.get(name)
+    failure = answer.failure if answer is not None else None
+    non_finite = answer.non_finite if answer is not None else 0
+    return BackendRun(
+        name=name,
+        title=backend.title,
+        device=backend.device,
+        status="failed" if failure else "ok",
+        detail=failure or (f"{non_finite} images gave logits that are not finite" if non_finite else ""),
+        seconds=round(answer.seconds, 2) if answer is not None else None,
+        non_finite=non_finite,
+    )
+
+
+def _lose(bench: Bench, name: str, error: BackendError) -> None:
+    backend = bench.opened.pop(name)
+    backend.close()
+    bench.lost[name] = BackendRun(
+        name=name, title=backend.title, device=backend.device, status="failed", detail=str(error)
+    )
+
+
+def _agreements(finished: dict[str, Answers]) -> dict[str, float]:
+    """Against float for everyone; against the reference for what should equal it."""
+    found = {
+        f"{name}_vs_float": accuracy.agreement(finished[name], finished[FLOAT])
+        for name in finished
+        if name != FLOAT and FLOAT in finished
+    }
+    if "reference" in finished:
+        others = itertools.filterfalse((FLOAT, "reference").__contains__, finished)
+        found |= {f"{name}_vs_reference": accuracy.agreement(finished[name], finished["reference"]) for name in others}
+    return found
+
+
+def _evaluation(images: EvaluationSet, names: list[str]) -> Evaluation:
+    labelled = images.labels is not None
+    counts = np.bincount(images.labels, minlength=len(names)) if images.labels is not None else None
+    return Evaluation(
+        name=images.name,
+        n=len(images),
+        labelled=labelled,
+        class_names=tuple(names) if labelled else None,
+        class_counts=tuple(int(count) for count in counts) if counts is not None else None,
+    )
+
+
+def _further_versions() -> dict[str, str]:
+    found = {}
+    for name in ("openvino", "tensorrt", "tensorrt-rtx", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,61 @@
+"""The process in which one runtime lives: `python -m runtime_tests.worker`, driven over its standard streams.
+
+A runtime that crashes or hangs takes this process with it and nothing else.
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from runtime_tests import backends, latency
+from runtime_tests.errors import BackendError, BackendMissing
+from runtime_tests.wire import Channel, Closed, Message
+
+
+def serve(channel: Channel) -> None:
+    """Answer requests until the other side closes."""
+    backend: backends.Backend | None = None
+    while True:
+        try:
+            request = channel.receive()
+        except Closed:
+            return
+        fields = request.fields
+        try:
+            if fields["op"] == "load":
+                backend = backends.create(fields["kind"], Path(fields["path"]), fields["threads"])
+                answer = Message({"title": backend.title, "device": backend.device})
+            elif fields["op"] == "time":
+                answer = Message({"rows": latency.time_sessions(**_timing_arguments(fields))})
+            elif fields["op"] == "peak":
+                answer = Message({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+            elif backend is None:
+                answer = Message({"error": "no network loaded"})
+            elif fields["op"] == "codes":
+                logits, codes = backend.codes(request.arrays["batch"])
+                answer = Message({"names": list(codes)}, {"logits": logits, **{f"codes {n}": c for n, c in codes.items()}})
+            else:
+                answer = Message({}, {"logits": backend.logits(request.arrays["batch"])})
+        except BackendMissing as error:
+            answer = Message({"missing": str(error)})
+        except BackendError as error:
+            answer = Message({"error": str(error)})
+        channel.send(answer)
+
+
+def _timing_arguments(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != "op"}
+
+
+def main() -> None:
+    """Keep the protocol on a private copy of standard output: runtimes print to the public one when they like."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    serve(Channel(0, private))
+
+
+if __name__ == "__main__":
+    main()
