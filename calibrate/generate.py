@@ -18,8 +18,9 @@ from genq_export.torchvision_ops import ensure_torchvision
 GENQ_GUIDANCE = 3.5
 FLAT_STD = 0.01  # of pixels in [0, 1]: 2.5 grey levels, far below the faintest drawing
 # Steps after which more of them stop helping, by kind of solver; the kinds diffusers ships, first match counts.
-_STEPS = {"LCM": 4, "TCD": 4, "DPMSolver": 25, "UniPC": 20, "DEIS": 25, "Heun": 20, "Flow": 28, "Euler": 30}
+_STEPS = {"LCM": 4, "TCD": 4, "DPMSolver": 20, "UniPC": 20, "DEIS": 20, "Heun": 20, "Flow": 28, "Euler": 30}
 _OTHER_STEPS = 50  # DDIM, PNDM, DDPM, LMS
+_SMALL_LATENTS, _SMALL_STEPS = 16, 14  # a side; few latents converge in fewer steps of a fast solver
 _PIXELS_TOGETHER = 16 * 512 * 512  # a batch that fits 8 GB in half precision at twice the batch for guidance
 
 
@@ -50,8 +51,12 @@ class TextToImage:
             dtype=str(pipeline.dtype).removeprefix("torch."),
             device=torch.device(device).type,
         )
-        if hasattr(pipeline, "enable_vae_slicing") and size >= 256:
-            pipeline.vae.enable_slicing()  # decoding is where memory peaks; tiny images are decoded together
+        vae = getattr(pipeline, "vae", None)
+        if vae is not None and hasattr(vae, "enable_slicing") and size >= 256:
+            vae.enable_slicing()  # decoding is where memory peaks; small images are decoded together
+        for part in (vae, getattr(pipeline, "unet", None)):
+            if part is not None:
+                part.to(memory_format=torch.channels_last)  # a tenth faster on CPUs, more in half precision
 
     @property
     def batch_size(self) -> int:
@@ -127,7 +132,9 @@ def default_steps(pipeline: Any) -> int:
     if is_turbo(pipeline):
         return 1
     name = type(pipeline.scheduler).__name__
-    return next((steps for kind, steps in _STEPS.items() if kind in name), _OTHER_STEPS)
+    steps = next((steps for kind, steps in _STEPS.items() if kind in name), _OTHER_STEPS)
+    small = default_size(pipeline) <= _SMALL_LATENTS * getattr(pipeline, "vae_scale_factor", 8)
+    return min(steps, _SMALL_STEPS) if small and name.startswith("DPMSolver") else steps
 
 
 def default_guidance(pipeline: Any) -> float:

@@ -28,6 +28,7 @@ TEMPLATES = (
     "a dark photo of a {}",
 )
 _GLOSS_WORDS = 12  # a gloss beyond this drowns the name, and CLIP reads 77 tokens at most
+_DANGLING = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "that", "the", "to", "with"}
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,11 @@ def wordnet_glosses(descriptions: Sequence[str]) -> tuple[str | None, ...]:
     glosses: list[str | None] = []
     for description in descriptions:
         lemmas, _, definition = description.partition(": ")
-        words = definition.split(";")[0].split()
+        words = definition.split(";")[0].split()[:_GLOSS_WORDS]
+        while words and words[-1] in _DANGLING:
+            words.pop()
         single = " " not in lemmas.split(",")[0].strip()
-        glosses.append(" ".join(words[:_GLOSS_WORDS]) if single and words else None)
+        glosses.append(" ".join(words) if single and words else None)
     return tuple(glosses)
 
 

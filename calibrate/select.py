@@ -68,8 +68,8 @@ def select(candidates: Sequence[Candidate], quota: Sequence[int], config: Calibr
     """The reason for each candidate, in order: "kept", or what dropped it.
 
     Class by class: the share `energy_keep` of lowest energy, of these the share `distribution_keep` of lowest misfit,
-    of these the first by number up to the quota. A class with too few usable images is filtered less, never below its
-    quota. Ties go to the lower number.
+    where the network has that score, of these the first by number up to the quota. A class with too few usable images
+    is filtered less, never below its quota. Ties go to the lower number.
     """
     reasons: dict[int, str] = {}
     for label, share in enumerate(quota):
@@ -79,8 +79,9 @@ def select(candidates: Sequence[Candidate], quota: Sequence[int], config: Calibr
         left = [candidate for candidate in members if is_usable(candidate, config)]
         energies = [(candidate.energy or 0.0, candidate) for candidate in left]
         left = _keep_lowest(energies, config.energy_keep, share, ENERGY, reasons)
-        misfits = [(candidate.misfit or 0.0, candidate) for candidate in left]
-        left = _keep_lowest(misfits, config.distribution_keep, share, DISTRIBUTION, reasons)
+        misfits = [(candidate.misfit, candidate) for candidate in left if candidate.misfit is not None]
+        if len(misfits) == len(left):
+            left = _keep_lowest(misfits, config.distribution_keep, share, DISTRIBUTION, reasons)
         for place, candidate in enumerate(sorted(left, key=lambda c: c.number)):
             reasons[candidate.number] = KEPT if place < share else QUOTA
     return [reasons[candidate.number] for candidate in candidates]

@@ -56,7 +56,7 @@ def build_pipeline(folder: Path, seed: int = 0) -> Path:
             block_out_channels=(8,), layers_per_block=1, cross_attention_dim=16, attention_head_dim=2,
             norm_num_groups=4,
         ),
-        scheduler=DDIMScheduler(clip_sample=False),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
@@ -95,6 +95,11 @@ def loaded(module: nn.Module, name: str = "tiny") -> LoadedModel:
 
 @pytest.fixture
 def convnet() -> LoadedModel:
+    return seeded_convnet()
+
+
+def seeded_convnet() -> LoadedModel:
+    """A small network with BatchNorm, the same every time."""
     torch.manual_seed(1)
     module = _ConvNet()
     module.train()

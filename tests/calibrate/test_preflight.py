@@ -1,0 +1,152 @@
+"""What is missing is found before anything slow starts, all of it, each with its remedy."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calibrate import preflight
+from calibrate.generate import load_text_to_image
+from calibrate.generators import Generator, cached_folder, drawn_size, find_generator, folder_identity, folder_problem
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+
+Make = Callable[..., BuildConfig]
+
+
+@pytest.fixture
+def copied(pipeline_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pipeline_folder, tmp_path / "copied"))
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calibrate.preflight._hub_reachable", lambda: False)
+
+
+def for_model(name: str, config: BuildConfig) -> BuildConfig:
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+
+
+def test_a_whole_pipeline_has_no_problems(make_config: Make, tmp_path: Path) -> None:
+    assert preflight.problems(for_model("resnet18", make_config()), tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere/to be found", "./missing", "missing", "/missing/folder", "a/b/c"])
+def test_a_name_that_is_nothing(name: str, make_config: Make) -> None:
+    (problem, *_) = preflight.problems(for_model("resnet18", make_config(generator=name)))
+    assert "neither an existing folder nor a hub name" in problem
+
+
+def test_a_file_is_not_a_generator(make_config: Make, tmp_path: Path) -> None:
+    (tmp_path / "sd.safetensors").touch()
+    (problem,) = preflight.problems(for_model("resnet18", make_config(generator=str(tmp_path / "sd.safetensors"))))
+    assert "is a file; --generator takes" in problem
+
+
+@pytest.mark.parametrize("index", [None, "{", "[]", "{}"])
+def test_a_folder_that_is_no_pipeline(index: str | None, make_config: Make, tmp_path: Path) -> None:
+    if index is not None:
+        (tmp_path / "model_index.json").write_text(index)
+    config = for_model("resnet18", make_config(generator=str(tmp_path)))
+    (problem,) = preflight.problems(config)
+    assert "is not a diffusers pipeline" in problem and "save_pretrained" in problem
+
+
+def test_an_interrupted_copy_is_named(copied: Path) -> None:
+    (copied / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "no weights for 'vae'" in str(folder_problem(copied))
+    shutil.rmtree(copied / "tokenizer")
+    assert "lacks its component 'tokenizer'" in str(folder_problem(copied))
+
+
+def test_a_pipeline_that_takes_no_text(copied: Path) -> None:
+    index = json.loads((copied / "model_index.json").read_text())
+    del index["text_encoder"], index["tokenizer"]
+    (copied / "model_index.json").write_text(json.dumps(index))
+    assert "not a text-to-image pipeline" in str(folder_problem(copied))
+
+
+def test_an_unreachable_hub_comes_with_two_ways_out(
+    make_config: Make, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calibrate.generators.cached_folder", lambda name: None)
+    (problem,) = preflight.problems(for_model("resnet18", make_config(generator=None)))
+    assert "stable-diffusion-v1-5" in problem
+    assert "--generator DIR" in problem and "hf download" in problem and "HF_HOME" in problem
+
+
+def test_an_interrupted_download_in_the_cache_is_found(
+    copied: Path, make_config: Make, no_hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(copied, snapshot)
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    monkeypatch.setattr("calibrate.generators.cached_folder", lambda name: snapshot)
+    (problem,) = preflight.problems(for_model("resnet18", make_config(generator="owner/name")))
+    assert "incomplete" in problem and "--generator DIR" in problem
+    assert find_generator(make_config(generator="owner/name")).identity == "hub owner/name revision 0123abc"
+
+
+def test_nothing_cached() -> None:
+    assert cached_folder("nobody/has-this") is None
+
+
+def test_every_problem_in_one_list(
+    make_config: Make, no_hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1))
+    config = make_config(generator="nobody/has-this", templates=tmp_path / "none.txt")
+    found = preflight.problems(for_model("vit_base_patch16_224.augreg_in21k", config), tmp_path / "not" / "yet")
+    assert len(found) == 4
+    assert [word in problem for word, problem in zip(("hub", "templates", "--classes", "MiB"), found, strict=True)]
+
+
+def test_a_damaged_pipeline_is_one_line(copied: Path, make_config: Make) -> None:
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot load generator") as error:
+        load_text_to_image(Generator("copied", copied), make_config().calibrate, "cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_embeddings_of_another_width_are_one_line(copied: Path, tmp_path: Path, make_config: Make) -> None:
+    config = json.loads((copied / "unet" / "config.json").read_text())
+    config["cross_attention_dim"] = 24
+    (copied / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot load generator") as error:
+        load_text_to_image(Generator("copied", copied), make_config().calibrate, "cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_identity_follows_the_files(copied: Path, pipeline_folder: Path, make_config: Make) -> None:
+    assert folder_identity(copied) == folder_identity(pipeline_folder)
+    before = preflight.identity(make_config(generator=str(copied)))
+    (copied / "scheduler" / "scheduler_config.json").write_text("{}")
+    assert preflight.identity(make_config(generator=str(copied))) != before
+
+
+def test_identity_of_large_files_reads_both_ends_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calibrate.generators._HASHED_WHOLE", 100)
+    monkeypatch.setattr("calibrate.generators._END", 10)
+    (tmp_path / "w.bin").write_bytes(b"a" * 200)
+    before = folder_identity(tmp_path)
+    (tmp_path / "w.bin").write_bytes(b"a" * 199 + b"b")
+    assert folder_identity(tmp_path) != before
+
+
+def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make) -> None:
+    assert drawn_size(make_config(), pipeline_folder) == 16
+    assert drawn_size(make_config(size=40), pipeline_folder) == 40
+    assert drawn_size(make_config(), None) == 512
+
+
+def test_the_preflight_does_not_import_torch() -> None:
+    code = "import sys, calibrate.preflight, calibrate.dataset; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,128 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibrate.dataset import KEPT
+from calibrate.select import (
+    DISTRIBUTION,
+    ENERGY,
+    ENERGY_MAX,
+    QUOTA,
+    Candidate,
+    interleave,
+    planned,
+    quotas,
+    select,
+    shortfall,
+)
+from genq_export.config import CalibrateConfig
+
+_scores = st.floats(-100, 100)
+
+
+@st.composite
+def _pools(draw: st.DrawFn) -> tuple[list[Candidate], list[int], CalibrateConfig]:
+    classes = draw(st.integers(1, 4))
+    config = CalibrateConfig(
+        generator=None,
+        energy_keep=draw(st.floats(0.1, 1)),
+        distribution_keep=draw(st.floats(0.1, 1)),
+        energy_max=draw(st.none() | _scores),
+    )
+    pool = draw(
+        st.lists(
+            st.tuples(st.integers(0, classes - 1), _scores, st.none() | _scores, st.sampled_from([None, None, "flat"])),
+            max_size=40,
+        )
+    )
+    candidates = [
+        Candidate(number, label, None if rejected else energy, misfit, rejected)
+        for number, (label, energy, misfit, rejected) in enumerate(pool)
+    ]
+    return candidates, draw(st.lists(st.integers(0, 12), min_size=classes, max_size=classes)), config
+
+
+@given(st.integers(1, 5000), st.integers(1, 1200))
+def test_quotas_sum_up_and_differ_by_one(images: int, classes: int) -> None:
+    shares = quotas(images, classes)
+    assert sum(shares) == images and len(shares) == classes and max(shares) - min(shares) <= 1
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=9))
+def test_interleaving_gives_each_label_its_count(counts: list[int]) -> None:
+    labels = interleave(counts)
+    assert [labels.count(label) for label in range(len(counts))] == counts
+
+
+def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
+    assert interleave([5, 5, 5])[:9] == interleave([3, 3, 3])
+
+
+@given(_pools())
+def test_selection_keeps_its_promises(pool: tuple[list[Candidate], list[int], CalibrateConfig]) -> None:
+    candidates, quota, config = pool
+    reasons = select(candidates, quota, config)
+    assert len(reasons) == len(candidates)
+    for label, share in enumerate(quota):
+        mine = [(c, r) for c, r in zip(candidates, reasons, strict=True) if c.label == label]
+        usable = [
+            (c, r) for c, r in mine
+            if c.rejected is None and (config.energy_max is None or (c.energy or 0) <= config.energy_max)
+        ]  # fmt: skip
+        assert sum(r == KEPT for _, r in mine) == min(share, len(usable)), "a class is never below what it could have"
+        assert all(r == (c.rejected or ENERGY_MAX) for c, r in mine if (c, r) not in usable)
+        kept = [c.energy for c, r in usable if r not in (ENERGY,)]
+        dropped = [c.energy for c, r in usable if r == ENERGY]
+        assert not kept or not dropped or max(kept) <= min(dropped)  # type: ignore[type-var]
+
+
+@given(_pools(), st.randoms())
+def test_selection_does_not_depend_on_the_order_of_the_pool(
+    pool: tuple[list[Candidate], list[int], CalibrateConfig], random: object
+) -> None:
+    candidates, quota, config = pool
+    shuffled = list(candidates)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    by_number = dict(zip((c.number for c in shuffled), select(shuffled, quota, config), strict=True))
+    assert [by_number[c.number] for c in candidates] == select(candidates, quota, config)
+
+
+def test_a_planned_pool_fills_its_quota_after_both_filters() -> None:
+    config = CalibrateConfig()
+    count = planned(102, config)
+    candidates = [Candidate(n, 0, float(n), float(-n), None) for n in range(count)]
+    reasons = select(candidates, [102], config)
+    assert count == 152
+    assert {reason: reasons.count(reason) for reason in set(reasons)} == {KEPT: 102, ENERGY: 38, DISTRIBUTION: 12}
+
+
+def test_what_is_over_the_quota_is_dropped_by_number() -> None:
+    candidates = [Candidate(n, 0, 0.0, None, None) for n in range(4)]
+    reasons = select(candidates, [2], CalibrateConfig(energy_keep=1, distribution_keep=1))
+    assert reasons == [KEPT, KEPT, QUOTA, QUOTA]
+
+
+def test_without_filters_nothing_is_drawn_in_excess() -> None:
+    config = CalibrateConfig(energy_keep=1, distribution_keep=1)
+    assert [planned(share, config) for share in (0, 1, 7)] == [0, 1, 7]
+
+
+def test_a_class_that_lacks_images_is_drawn_on_at_its_own_rate() -> None:
+    config = CalibrateConfig(energy_keep=0.5, distribution_keep=1, pool_limit=8)
+    full = [Candidate(n, 0, 0.0, None, None) for n in range(20)]
+    half = [Candidate(20 + n, 1, 0.0, None, "flat" if n % 2 else None) for n in range(20)]
+    assert shortfall(full + half, [10, 10], config) == [0, 20]
+    barren = [Candidate(n, 0, None, None, "flat") for n in range(20)]
+    assert shortfall(barren, [10], config) == [60], "up to the limit of 80"
+    assert shortfall(barren * 4, [10], config) == [0]
+
+
+def test_of_two_images_of_a_class_energy_chooses_one() -> None:
+    candidates = [Candidate(number, 0, energy, None, None) for number, energy in enumerate([-1.0, -5.0])]
+    assert planned(1, CalibrateConfig()) == 2
+    assert select(candidates, [1], CalibrateConfig()) == [ENERGY, KEPT]
+
+
+def test_a_network_without_distribution_score_is_filtered_by_energy_alone() -> None:
+    candidates = [Candidate(number, 0, -float(number), None, None) for number in range(8)]
+    reasons = select(candidates, [5], CalibrateConfig())
+    assert reasons == [ENERGY, ENERGY, KEPT, KEPT, KEPT, KEPT, KEPT, QUOTA]
