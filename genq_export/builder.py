@@ -1,0 +1,240 @@
+"""A build: the order of the stages, which of them are fresh, and which must run again.
+
+A stage is fresh when its fingerprint (its settings, its code, the hashes of what it reads) is the one recorded in the
+manifest and its files are unharmed. Nothing here imports torch until a stage must run.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genq_export import models
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.packages import check_packages
+from genq_export.preflight import preflight
+from genq_export.progress import Progress
+from genq_export.targets import rule_for
+from genq_export.workspace import StageResult, Workspace, code_identity, fingerprint
+
+if TYPE_CHECKING:
+    from genq_export.models import LoadedModel
+    from runtime_tests.report import Report
+
+STAGES = ("calibrate", "quantize", "export", "verify", "report")
+_CONFIG_FILE = "config.yaml"
+_PARTIAL = "partial"
+_SOURCES = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build left: its folder, the stages that ran, and the report."""
+
+    folder: Path
+    ran: tuple[str, ...]
+    report: "Report"
+
+    @property
+    def passed(self) -> bool:
+        """Did every gate hold?"""
+        return self.report.passed
+
+
+def build(config: BuildConfig, output: Path | None = None, progress: Progress | None = None) -> BuildResult:
+    """Bring a build folder up to date with `config`; what is already there and still holds is kept.
+
+    output: default `build/<model>-w4a4-<target>`. Raises UserError for bad input or missing pieces, before anything is
+    written where it can be known by then. A failed gate is not an error: see `BuildResult.passed`.
+    """
+    from runtime_tests.report import read_report
+
+    progress = progress or Progress(quiet=True)
+    folder = output or Path("build") / config.folder_name
+    ran = run_stages(config, folder, STAGES, progress)
+    return BuildResult(folder, ran, read_report(folder))
+
+
+def run_stages(
+    config: BuildConfig, folder: Path, stages: tuple[str, ...], progress: Progress, force: bool = False
+) -> tuple[str, ...]:
+    """Run those of `stages` that are not fresh, in order; returns the ones that ran.
+
+    force: run them even if they are fresh. Raises UserError as `build` does.
+    """
+    check_packages()
+    existing = Workspace(folder)
+    if not force and folder.is_dir() and _Build(existing, config, progress).all_fresh(stages):
+        return ()
+    preflight(config, folder)
+    workspace = Workspace.open(folder)
+    with workspace.locked():
+        workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
+        job = _Build(workspace, config, progress)
+        return tuple(stage for stage in stages if job.bring_up_to_date(stage, force))
+
+
+def read_config(folder: Path) -> BuildConfig:
+    """The resolved config of a build folder; raises UserError where it is not one."""
+    return BuildConfig.read(Workspace.existing(folder).path(_CONFIG_FILE))
+
+
+class _Build:
+    """One run over one folder; loads the network once, and only if a stage needs it."""
+
+    def __init__(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> None:
+        self._workspace = workspace
+        self._config = config
+        self._progress = progress
+
+    def all_fresh(self, stages: tuple[str, ...]) -> bool:
+        """Is there nothing to do? False, too, where the folder or the input cannot be read: a full run will say why."""
+        try:
+            return all(self._workspace.is_fresh(stage, self._fingerprint(stage)) for stage in stages)
+        except UserError:
+            return False
+
+    def bring_up_to_date(self, stage: str, force: bool) -> bool:
+        """Run the stage unless it is fresh; returns whether it ran."""
+        identity = self._fingerprint(stage)
+        if not force and self._workspace.is_fresh(stage, identity):
+            self._progress.say(f"{stage}: up to date")
+            return False
+        started = time.perf_counter()
+        result = self._run(stage, identity)
+        self._workspace.record(stage, identity, result, time.perf_counter() - started)
+        return True
+
+    @cached_property
+    def _model(self) -> "LoadedModel":
+        return models.load_model(self._config.model)
+
+    def _run(self, stage: str, identity: str) -> StageResult:
+        if stage == "calibrate":
+            return self._calibrate(identity)
+        if stage == "quantize":
+            return self._quantize(identity)
+        if stage == "export":
+            from export.stage import run as run_export
+
+            return run_export(self._workspace, self._config, self._model, self._progress)
+        if stage == "verify":
+            from runtime_tests.stage import run_verify
+
+            return run_verify(self._workspace, self._config, self._model, self._progress)
+        from runtime_tests.stage import run_report
+
+        return run_report(self._workspace, self._config, self._progress)
+
+    def _calibrate(self, identity: str) -> StageResult:
+        from calibrate.stage import run as run_calibrate
+
+        taken_over = self._take_over_neighbour(identity)
+        if taken_over is not None:
+            return taken_over
+        marker = self._workspace.path("calibration", ".fingerprint")
+        if not marker.is_file() or marker.read_text() != identity:  # images of other settings must not be gone on with
+            shutil.rmtree(marker.parent, ignore_errors=True)
+            self._workspace.write_bytes("calibration/.fingerprint", identity.encode())
+        return run_calibrate(self._workspace, self._config, self._model, self._progress)
+
+    def _take_over_neighbour(self, identity: str) -> StageResult | None:
+        """Copy the same set from a build beside this one: other bits and targets are built from the same images."""
+        for manifest in sorted(self._workspace.folder.resolve().parent.glob("*/manifest.json")):
+            neighbour = Workspace(manifest.parent)
+            try:
+                if not neighbour.is_fresh("calibrate", identity):
+                    continue
+                outputs, summary = neighbour.output_hashes("calibrate"), neighbour.summary("calibrate")
+            except (UserError, KeyError, OSError):
+                continue
+            self._progress.say(f"calibrate: the same set is in {manifest.parent.name}, copied from there")
+            for name in outputs:
+                self._workspace.write_bytes(name, neighbour.path(name).read_bytes())
+            return StageResult(list(outputs), summary)
+        return None
+
+    def _quantize(self, identity: str) -> StageResult:
+        from calibrate.dataset import kept_images
+        from genq_export.quantize.stage import run as run_quantize
+
+        partial = self._workspace.path(_PARTIAL, identity[:16])
+        images = kept_images(self._workspace.path("calibration"))
+        result = run_quantize(self._workspace, self._config, self._model, images, partial, self._progress)
+        shutil.rmtree(self._workspace.path(_PARTIAL), ignore_errors=True)
+        return result
+
+    def _fingerprint(self, stage: str) -> str:
+        config = self._config
+        identity = models.identity(config.model)
+        if stage == "calibrate":
+            from calibrate.preflight import identity as generator_identity
+
+            settings = (config.calibrate.model_dump(mode="json"), config.seed, config.device)
+            return fingerprint(stage, _code("calibrate", "genq_export"), settings, identity, generator_identity(config))
+        before = STAGES[STAGES.index(stage) - 1]
+        inputs = self._workspace.output_hashes(before)
+        common = (stage, identity, inputs, rule_for(config.target).model_dump(), config.seed)
+        if stage == "quantize":
+            return fingerprint(common, _code("genq_export/quantize", "genq_export"), config.quantize.model_dump())
+        if stage == "export":
+            return fingerprint(common, _code("export", "genq_export/quantize"), config.export.model_dump())
+        evaluation = _folder_identity(config.verify.evaluation)
+        if stage == "verify":
+            code = _code("runtime_tests", "export", "genq_export/quantize")
+            return fingerprint(common, code, config.verify.model_dump(mode="json"), evaluation, config.device)
+        return fingerprint(common, _code("runtime_tests"), config.model_dump(mode="json"))
+
+
+def _code(*folders: str) -> str:
+    """Identity of the sources a stage runs; `genq_export` stands for the modules every stage shares."""
+    shared = ("images.py", "models.py", "targets.py", "graph_file.py")
+    paths = [
+        path
+        for folder in folders
+        for path in ([_SOURCES / folder / name for name in shared] if folder == "genq_export" else [_SOURCES / folder])
+    ]
+    return code_identity(*paths)
+
+
+def _folder_identity(folder: Path | None) -> list[tuple[str, int, int]] | None:
+    """Names, sizes and times of the evaluation images: enough to notice a change without reading them all."""
+    if folder is None or not folder.is_dir():
+        return None
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
+    """What a build would do: for each stage whether it is fresh, and an estimate of its work in words."""
+    settings = config.quantize
+    drawn = round(config.calibrate.images * config.calibrate.pool_factor)
+    work = {
+        "calibrate": f"draw about {drawn} images, keep {config.calibrate.images}",
+        "quantize": f"ranges on {min(config.calibrate.images, 256)} images, {settings.iterations} steps a block",
+        "export": f"fold, write ONNX for {config.target}, audit every layer",
+        "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
+        "report": "report.html, report.json, layers.csv",
+    }
+    job = _Build(Workspace(folder), config, Progress(quiet=True))
+    fresh: dict[str, bool] = {}
+    for stage in STAGES:
+        fresh[stage] = all(fresh.values()) and folder.is_dir() and job.all_fresh((stage,))
+    return {
+        "folder": str(folder),
+        "stages": [{"stage": stage, "fresh": fresh[stage], "work": work[stage]} for stage in STAGES],
+    }
+
+
+def last_report(folder: Path) -> dict[str, Any]:
+    """`report.json` of a build folder as data."""
+    path = Workspace.existing(folder).path("report.json")
+    if not path.is_file():
+        raise UserError(f"{folder} has no report.json: run `genq-export report {folder}` first")
+    content = json.loads(path.read_text())
+    assert isinstance(content, dict)
+    return content

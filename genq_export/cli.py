@@ -1,0 +1,252 @@
+"""The command line: parse, call, print; no logic.
+
+Exit codes: 0 done and passed; 1 a gate failed (everything is written all the same); 2 bad input or something missing.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+
+app = typer.Typer(
+    help="Quantize and deploy vision networks without their training data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str | None, typer.Argument(help="timm name, or a network of the embedded zoo (`genq-export models`).")]
+Folder = Annotated[Path, typer.Argument(help="A build folder.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Build folder. [default: build/NAME-wNaN-TARGET]")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with a whole config, as in a build folder.")]
+BitsOption = Annotated[int, typer.Option("--bits", help="Bits of weights and activations, 2 to 8.")]
+WeightBits = Annotated[int | None, typer.Option(help="Bits of weights, where they differ.")]
+ActivationBits = Annotated[int | None, typer.Option(help="Bits of activations, where they differ.")]
+TargetOption = Annotated[str, typer.Option("--target", help="onnxruntime or tensorrt.")]
+Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thorough (20,000 steps a block).")]
+Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
+Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint to load (.safetensors, .pth).")]
+Classes = Annotated[Path | None, typer.Option(help="Text file with one class name a line.")]
+Evaluation = Annotated[Path | None, typer.Option("--eval", help="Labelled image folder to judge by.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and check what it needs; do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="One machine-readable line last on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and results.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More lines.")]
+
+
+@app.command()
+def build(
+    model: Model = None,
+    output: Output = None,
+    config: ConfigFile = None,
+    bits: BitsOption = 4,
+    weight_bits: WeightBits = None,
+    activation_bits: ActivationBits = None,
+    target: TargetOption = "onnxruntime",
+    preset: Preset = "default",
+    images: Images = None,
+    generator: Generator = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    evaluation: Evaluation = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """From a network to a verified integer model and its report."""
+    from genq_export.builder import build as run_build
+
+    resolved = _resolve(
+        model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
+        preset=preset, images=images, generator=generator, weights=weights, classes=classes, evaluation=evaluation,
+        seed=seed, device=device,
+    )  # fmt: skip
+    if dry_run:
+        _print_plan(resolved, output, as_json)
+        return
+    result = run_build(resolved, output, Progress(quiet, verbose))
+    _print_result(result.folder, result.ran, as_json)
+
+
+@app.command()
+def calibrate(
+    model: Model = None,
+    output: Output = None,
+    config: ConfigFile = None,
+    bits: BitsOption = 4,
+    target: TargetOption = "onnxruntime",
+    preset: Preset = "default",
+    images: Images = None,
+    generator: Generator = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make the synthetic calibration set of a build folder."""
+    resolved = _resolve(
+        model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, weights=weights,
+        classes=classes, seed=seed, device=device,
+    )  # fmt: skip
+    _run_stage("calibrate", resolved, output or Path("build") / resolved.folder_name, Progress(quiet, verbose))
+
+
+@app.command()
+def quantize(
+    folder: Folder,
+    bits: Annotated[int | None, typer.Option(help="Bits of weights and activations; default: as in config.yaml.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Quantize on the calibration set of a build folder."""
+    from genq_export.builder import read_config
+
+    resolved = read_config(folder)
+    if bits is not None:
+        changed = resolved.model_dump(mode="json")
+        changed["quantize"] |= {"weight_bits": bits, "activation_bits": bits}
+        resolved = BuildConfig.parse(changed, source="--bits")
+    _run_stage("quantize", resolved, folder, Progress(quiet, verbose))
+
+
+@app.command()
+def export(folder: Folder, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Fold the quantized network of a build folder into the target's integer file."""
+    _run_existing("export", folder, Progress(quiet, verbose))
+
+
+@app.command()
+def verify(folder: Folder, evaluation: Evaluation = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Measure accuracy, fidelity and latency of a build folder on this machine."""
+    from genq_export.builder import read_config
+
+    resolved = read_config(folder)
+    if evaluation is not None:
+        changed = resolved.model_dump(mode="json")
+        changed["verify"] |= {"evaluation": str(evaluation)}
+        resolved = BuildConfig.parse(changed, source="--eval")
+    _run_stage("verify", resolved, folder, Progress(quiet, verbose))
+
+
+@app.command()
+def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Write the report of a build folder and print its summary."""
+    ran = _run_existing("report", folder, Progress(quiet))
+    _print_result(folder, ran, as_json)
+
+
+@app.command()
+def audit(file: Annotated[Path, typer.Argument(help="A QDQ ONNX file, ours or not.")], as_json: Json = False) -> None:
+    """Which layers of an ONNX file ONNX Runtime runs in integers, and why not the others."""
+    from genq_export.tables import audit_table
+
+    from export.audit import audit_onnxruntime
+
+    layers = audit_onnxruntime(file)
+    Console().print(audit_table(layers))
+    if as_json:
+        print(json.dumps([layer.row() for layer in layers]))
+
+
+@app.command()
+def models(search: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
+    """Networks that can be built here, and what timm knows beside them."""
+    from genq_export.tables import models_table
+
+    Console().print(models_table(search))
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, and which targets and generators work on this machine."""
+    from genq_export.tables import doctor_table
+
+    Console().print(doctor_table())
+
+
+def main() -> None:
+    """Entry point: user errors become one line each and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's usage errors
+            print(f"error: {error.format_message()}", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildConfig:
+    if config is not None:
+        if model is not None:
+            raise UserError("give a MODEL or --config, not both")
+        return BuildConfig.read(config)
+    if model is None:
+        raise UserError("no MODEL given; `genq-export models` lists what can be built")
+    return BuildConfig.for_model(model, **options)
+
+
+def _run_existing(stage: str, folder: Path, progress: Progress) -> tuple[str, ...]:
+    from genq_export.builder import read_config
+
+    return _run_stage(stage, read_config(folder), folder, progress)
+
+
+def _run_stage(stage: str, config: BuildConfig, folder: Path, progress: Progress) -> tuple[str, ...]:
+    from genq_export.builder import run_stages
+
+    ran = run_stages(config, folder, (stage,), progress)
+    progress.say(f"{stage}: done, see {folder}" if ran else f"{stage}: up to date, nothing to do")
+    return ran
+
+
+def _print_plan(config: BuildConfig, output: Path | None, as_json: bool) -> None:
+    from genq_export.builder import plan
+    from genq_export.preflight import preflight
+    from genq_export.tables import plan_table
+
+    folder = output or Path("build") / config.folder_name
+    planned = plan(config, folder)
+    Console().print(plan_table(planned))
+    preflight(config, folder)
+    if as_json:
+        print(json.dumps(planned))
+
+
+def _print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
+    from genq_export.builder import last_report
+    from runtime_tests.stage import report_summary
+
+    report = last_report(folder)
+    if not ran:
+        print(f"nothing to do: {folder} is up to date")
+    Console().print(report_summary(report))
+    print(f"report: {folder / 'report.html'}")
+    if as_json:
+        print(json.dumps({"folder": str(folder), "ran": ran, "passed": report["passed"], "report": report}))
+    if not report["passed"]:
+        raise typer.Exit(1)
+
+

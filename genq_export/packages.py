@@ -1,0 +1,25 @@
+"""Our packages `calibrate`, `export` and `runtime_tests` have names that other code may use: notice when they are shadowed."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from genq_export.errors import UserError
+
+COMPANIONS = ("calibrate", "export", "runtime_tests")
+
+
+def check_packages() -> None:
+    """Raise UserError where `import export` would bring in somebody else's module instead of ours."""
+    ours = Path(__file__).resolve().parent.parent
+    for name in COMPANIONS:
+        spec = find_spec(name)
+        places = [] if spec is None else [str(spec.origin)] if spec.origin else list(spec.submodule_search_locations or [])
+        if not places:
+            raise UserError(f"the package '{name}' of genq-export is missing: reinstall genq-export")
+        found = Path(places[0]).resolve()
+        folder = found.parent if found.suffix == ".py" else found
+        if folder != ours / name:
+            raise UserError(
+                f"another module named '{name}' hides ours: {places[0]}; run genq-export elsewhere, rename that module,"
+                " or take its folder off PYTHONPATH"
+            )

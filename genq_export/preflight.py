@@ -1,0 +1,68 @@
+"""Everything a plan needs, looked at before the first slow step: every missing thing in one list, nothing written."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from genq_export import models
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+
+_TYPICAL_BUILD_BYTES = 100 * 2**20
+
+
+class MissingError(UserError):
+    """What keeps a build from starting, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def preflight(config: BuildConfig, output: Path) -> None:
+    """Raise MissingError with every reason why the build cannot work on this machine."""
+    from calibrate.preflight import problems as calibration_problems
+
+    found = [
+        *models.problems(config.model),
+        *_device_problems(config.device),
+        *calibration_problems(config, output),
+        *_evaluation_problems(config.verify.evaluation),
+        *_disk_problems(output),
+    ]
+    if found:
+        raise MissingError(list(dict.fromkeys(found)))
+
+
+def engine_builder() -> str | None:
+    """The installed module that can build TensorRT engines, if any."""
+    return next((name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)), None)
+
+
+def _device_problems(device: str) -> list[str]:
+    if device == "cpu":
+        return []
+    if not device.startswith("cuda"):
+        return [f"device '{device}' is not known: --device takes cpu, cuda or cuda:N"]
+    import torch
+
+    if torch.cuda.is_available():
+        return []
+    return [f"device '{device}' is not available: this torch ({torch.__version__}) sees no GPU; use --device cpu"]
+
+
+def _evaluation_problems(folder: Path | None) -> list[str]:
+    if folder is None or folder.is_dir():
+        return []
+    return [f"evaluation folder {folder} does not exist (--eval takes a folder with one subfolder a class)"]
+
+
+def _disk_problems(output: Path) -> list[str]:
+    place = next(parent for parent in (output.resolve(), *output.resolve().parents) if parent.exists())
+    if not os.access(place, os.W_OK):
+        return [f"output folder {output} cannot be written: no permission in {place}"]
+    status = os.statvfs(place)
+    free = status.f_bavail * status.f_frsize
+    if free < _TYPICAL_BUILD_BYTES:
+        return [f"only {free // 2**20} MiB free at {place}, a build needs about {_TYPICAL_BUILD_BYTES // 2**20} MiB"]
+    return []
