@@ -50,7 +50,7 @@ def _heading(pen: ImageDraw.ImageDraw, rows: Sequence[Row], title: str, divide: 
     part = "" if shown == classes else f", {shown} of {classes} classes shown"
     kept = sum(row.kept for row in rows)
     pen.text((_MARGIN, 16), title, _INK, font=_font(20))
-    facts = f"{kept} kept of {len(rows)} drawn{part}; below each image its energy"
+    facts = f"{kept} kept of {len(rows)} drawn{part}; below each image its energy, or what else dropped it"
     pen.text((_MARGIN, 42), facts, _FAINT, font=_font(12))
     pen.text((_MARGIN + _NAME, 68), "kept", _KEPT, font=_font(14))
     pen.text((divide, 68), "dropped", _DROPPED, font=_font(14))
@@ -67,9 +67,8 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, folder: Path, row: Row, 
     sheet.paste(image.resize((_CELL, _CELL), method), (left, top))
     frame = _KEPT if row.kept else _DROPPED
     pen.rectangle([left - 1, top - 1, left + _CELL, top + _CELL], outline=frame)
-    caption = row.reason if row.energy is None else f"{row.energy:.1f}"
-    if not row.kept and row.energy is not None:
-        caption += f" {row.reason}"
+    by_energy = row.energy is not None and (row.kept or row.reason.startswith("energy"))
+    caption = f"{row.energy:.1f}" if by_energy else row.reason
     pen.text((left, top + _CELL + 2), _shortened(caption, 14), frame, font=_font(10))
 
 

@@ -1,13 +1,14 @@
 """One streaming pass over a pool: the energy and the distribution score of every image."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from calibrate import distribution, patches
 from calibrate.dataset import rounded
-from calibrate.distribution import ChannelSums, bn_layers, bn_sensitivity, concatenate, recording
 from calibrate.energy import energy
 from genq_export.images import load_images
 from genq_export.models import LoadedModel
@@ -33,13 +34,15 @@ class Scores:
 
     @property
     def misfit(self) -> float | None:
-        """The distribution score with low as good."""
-        return self.bn_sensitivity
+        """The distribution score with low as good: BN sensitivity, or patch entropy with its sign changed."""
+        return self.bn_sensitivity if self.patch_entropy is None else -self.patch_entropy
 
 
 def distribution_score(model: LoadedModel) -> str | None:
-    """Which distribution score a network has: "bn_sensitivity", or None."""
-    return "bn_sensitivity" if bn_layers(model.module) else None
+    """The network's distribution score: BN statistics where it has them, else its patches, else None (ConvNeXt)."""
+    if distribution.bn_layers(model.module):
+        return "bn_sensitivity"
+    return "patch_entropy" if patches.attention_layers(model.module) else None
 
 
 def score(model: LoadedModel, paths: Sequence[Path], temperature: float, device: str) -> Iterator[Scores]:
@@ -61,13 +64,23 @@ def groups(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 @torch.inference_mode()
 def _score_group(model: LoadedModel, paths: Sequence[Path], temperature: float, device: str) -> list[Scores]:
+    kind = distribution_score(model)
     energies: list[float] = []
-    sums: list[list[ChannelSums]] = []
-    by_layers = distribution_score(model) == "bn_sensitivity"
+    entropies: list[float] = []
+    sums: list[list[distribution.ChannelSums]] = []
     for start in range(0, len(paths), FORWARD_BATCH):
         images = load_images(paths[start : start + FORWARD_BATCH], model).to(device)
-        with recording(model.module) as seen:
+        with ExitStack() as recordings:
+            if kind == "bn_sensitivity":
+                sums.append(recordings.enter_context(distribution.recording(model.module)))
+            if kind == "patch_entropy":
+                entropy = recordings.enter_context(patches.recording(model.module, len(images)))
             energies += energy(model.module(images), temperature).tolist()
-        sums.append(seen)
-    sensitivities = bn_sensitivity(concatenate(sums)).tolist() if by_layers else [None] * len(energies)
-    return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
+        if kind == "patch_entropy":
+            entropies += entropy.tolist()
+    if kind == "bn_sensitivity":
+        sensitivities = distribution.bn_sensitivity(distribution.concatenate(sums)).tolist()
+        return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
+    if kind == "patch_entropy":
+        return [Scores(value, None, entropy) for value, entropy in zip(energies, entropies, strict=True)]
+    return [Scores(value) for value in energies]
