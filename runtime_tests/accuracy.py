@@ -4,13 +4,16 @@ The images go once through the network's own preprocessing; float and every back
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime_tests.backends import Backend, Batch
 from runtime_tests.errors import BackendError
+from runtime_tests.machine import usable_cores
 from runtime_tests.metrics import in_top, kl_divergence, mcnemar_p, wilson_interval
 from runtime_tests.results import ConfusionChange, PairedTest, Score
 
@@ -29,14 +32,14 @@ class Answers:
         self._kl: list[NDArray[np.float64]] = []
         self.non_finite = 0
 
-    def logits(self, batch: Batch, classes: int | None) -> Batch | None:
+    def logits(self, batch: Batch) -> Batch | None:
         """Logits of the batch, or None once this backend has failed."""
         if self.failure is not None:
             return None
         start = time.perf_counter()
         try:
             logits = self.backend.logits(batch)
-            if logits.ndim != 2 or len(logits) != len(batch) or (classes is not None and logits.shape[1] != classes):
+            if logits.ndim != 2 or len(logits) != len(batch):
                 raise BackendError(f"{self.backend.name} gave logits of shape {logits.shape} for {len(batch)} images")
         except BackendError as error:
             self.failure = str(error)
@@ -47,7 +50,12 @@ class Answers:
 
     def add(self, logits: Batch, reference: Batch, labels: NDArray[np.int64] | None) -> None:
         """Take note of one batch. An image with NaN or infinite logits counts as wrong and as class -1."""
-        finite = np.isfinite(logits).all(axis=1)
+        if logits.shape != reference.shape:
+            self.failure = (
+                f"{self.backend.name} knows {logits.shape[1]} classes, the float network {reference.shape[1]}"
+            )
+            return
+        finite = np.asarray(np.isfinite(logits).all(axis=1))
         self.non_finite += int((~finite).sum())
         self._top1.append(np.where(finite, np.where(finite[:, None], logits, 0).argmax(axis=1), -1))
         both = finite & np.isfinite(reference).all(axis=1)
@@ -77,22 +85,41 @@ def evaluate(
 ) -> dict[str, Answers]:
     """Run float and every backend over the batches, each image once; answers by backend name, float first.
 
-    A backend that fails keeps its failure and is not called again. Raises BackendError if float itself fails.
+    All backends work on one batch at the same time, each with its share of the cores (`threads_each`): torch with more
+    threads than free cores waits for itself. A backend that fails keeps its failure and is not called again. Raises BackendError if float itself fails.
     """
     answers = [Answers(float_backend), *(Answers(backend) for backend in backends)]
     start = 0
-    for batch in batches:
-        own = None if labels is None else labels[start : start + len(batch)]
-        start += len(batch)
-        reference = answers[0].logits(batch, None)
-        if reference is None:
-            raise BackendError(f"the float network failed: {answers[0].failure}")
-        answers[0].add(reference, reference, own)
-        for answer in answers[1:]:
-            logits = answer.logits(batch, reference.shape[1])
-            if logits is not None:
-                answer.add(logits, reference, own)
+    with torch_threads(threads_each(len(answers))), ThreadPoolExecutor(len(answers)) as pool:
+        for batch in batches:
+            own = None if labels is None else labels[start : start + len(batch)]
+            start += len(batch)
+            found = list(pool.map(lambda answer, batch=batch: answer.logits(batch), answers))
+            reference = found[0]
+            if reference is None:
+                raise BackendError(f"the float network failed: {answers[0].failure}")
+            for answer, logits in zip(answers, found, strict=True):
+                if logits is not None:
+                    answer.add(logits, reference, own)
     return {answer.backend.name: answer for answer in answers}
+
+
+def threads_each(backends: int) -> int:
+    """Threads for each of several backends that work at the same time."""
+    return max(1, usable_cores() // backends)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch threads started inside use `count` threads each."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def score(answer: Answers, labels: NDArray[np.int64], classes: int) -> Score:

@@ -12,7 +12,7 @@ from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
 
 Batch = NDArray[np.float32]
-Codes = dict[str, NDArray[np.int32]]
+Codes = dict[str, NDArray[Any]]
 
 
 class Backend(Protocol):
@@ -29,7 +29,7 @@ class Backend(Protocol):
         """float32 [B, C, H, W] -> float32 [B, K]. Raises BackendError."""
 
     def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """As `logits`, with int32 codes by quantizer name. Raises BackendError."""
+        """As `logits`, with codes by quantizer name, in the integer type of their container. Raises BackendError."""
 
     def close(self) -> None:
         """Free what the runtime holds."""
@@ -41,7 +41,9 @@ class TorchBackend:
     record: `record_codes(module, x)` of the quantization core, or None for a network without quantizers.
     """
 
-    def __init__(self, name: str, title: str, module: Any, record: Callable[..., Any] | None = None, device: str = "cpu"):
+    def __init__(
+        self, name: str, title: str, module: Any, record: Callable[..., Any] | None = None, device: str = "cpu"
+    ) -> None:
         self.name, self.title, self.device = name, title, device
         self.module = module.to(device)
         self._record = record
@@ -98,7 +100,8 @@ class OnnxRuntimeBackend:
 
     def logits(self, batch: Batch) -> Batch:
         """float32 [B, C, H, W] -> float32 [B, K]."""
-        return self._run(self._session, [self._session.get_outputs()[0].name], batch)[0]
+        logits: Batch = self._run(self._session, [self._session.get_outputs()[0].name], batch)[0]
+        return logits
 
     def codes(self, batch: Batch) -> tuple[Batch, Codes]:
         """Logits and codes of a copy of the graph that has every code tensor as an output."""
@@ -108,7 +111,7 @@ class OnnxRuntimeBackend:
             self._probe = self._load(with_code_outputs(model))
         outputs = self._run(self._probe, [self._probe.get_outputs()[0].name, *self._probed], batch)
         names = [tensor.removesuffix(CODES) for tensor in self._probed]
-        return outputs[0], {name: code.astype(np.int32) for name, code in zip(names, outputs[1:], strict=True)}
+        return outputs[0], dict(zip(names, outputs[1:], strict=True))
 
     def _run(self, session: Any, outputs: list[str], batch: Batch) -> list[Any]:
         try:
@@ -157,9 +160,7 @@ class OpenVinoBackend:
             self._probe = self._load(with_code_outputs(model))
         outputs = self._probe([batch])
         names = [tensor.removesuffix(CODES) for tensor in self._probed]
-        return np.array(outputs[0]), {
-            name: np.array(outputs[number + 1]).astype(np.int32) for number, name in enumerate(names)
-        }
+        return np.array(outputs[0]), {name: np.array(outputs[number + 1]) for number, name in enumerate(names)}
 
     def close(self) -> None:
         """Drop the compiled models."""

@@ -6,6 +6,7 @@ inputs were identical: only an own difference says something about the layer its
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,16 +62,17 @@ class CodeComparison:
         yield from (name for name in codes if name not in self._nodes)
 
     def _compare(
-        self, name: str, expected: NDArray[np.int32], found: NDArray[np.int32], earlier: dict[str, NDArray[np.bool_]]
+        self, name: str, expected: NDArray[Any], found: NDArray[Any], earlier: dict[str, NDArray[np.bool_]]
     ) -> NDArray[np.bool_]:
         """Tally one quantizer; which images differ, bool [B]."""
         if expected.shape != found.shape:
             raise BackendError(f"{self._backend}: codes of '{name}' are {found.shape}, expected {expected.shape}")
+        expected, found = expected.astype(np.int32), found.astype(np.int32)
         tally = self._tallies.setdefault(name, _Tally())
         if tally.shift is None:
             tally.shift = container_shift(expected, found)
         gap = np.abs(found - tally.shift - expected)
-        by_image = gap.reshape(len(gap), -1).max(axis=1) > 0
+        by_image: NDArray[np.bool_] = gap.reshape(len(gap), -1).max(axis=1) > 0
         clean = ~self._tainted(name, earlier, len(gap))
         tally.codes += gap.size
         tally.differing += int((gap > 0).sum())

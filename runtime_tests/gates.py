@@ -1,4 +1,4 @@
-"""What a build must meet to pass, and for a gate that fails one sentence that says which figure or layer is to blame."""
+"""What a build must meet to pass; for a gate that fails, one sentence that says which figure or layer is to blame."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,8 +112,8 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
     if value is None:
         sentence = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
     else:
-        sentence = f"{run.deployed} and the reference differ on {(1 - value) * run.evaluation.n:.0f} of {run.evaluation.n} images"
-        sentence += _first_divergence(run)
+        differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
+        sentence = f"{run.deployed} and the reference differ on {differing} of {n} images{_first_divergence(run)}"
     return _gate(name, title, value, config.min_agreement, True, sentence)
 
 
@@ -157,7 +157,8 @@ def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
     if run.latency is None:
         sentence = "latency was not measured on this machine"
     else:
-        sentence = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float ({value:.2f}×)"
+        pace = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float"
+        sentence = f"{pace}: {value:.2f} times the speed"
     return _gate(name, title, value, config.min_speedup, True, sentence)
 
 
@@ -166,7 +167,9 @@ def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
     if config.max_size_share is None:
         return Ungated(name=name, reason="no size was asked for (verify.gates.max_size_share)")
     value = run.size.deployed_bytes / run.size.float_bytes if run.size is not None else None
-    sentence = "sizes are not known" if run.size is None else f"{run.size.deployed_bytes} of {run.size.float_bytes} bytes"
+    sentence = "sizes are not known"
+    if run.size is not None:
+        sentence = f"the deployed file has {run.size.deployed_bytes} bytes, the float file {run.size.float_bytes}"
     return _gate(name, title, value, config.max_size_share, False, sentence)
 
 

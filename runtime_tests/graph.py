@@ -75,7 +75,7 @@ def with_code_outputs(model: onnx.ModelProto) -> bytes:
         if quantizer.tensor not in present:
             kind = onnx.TensorProto.INT8 if quantizer.dtype == "int8" else onnx.TensorProto.UINT8
             copy.graph.output.append(onnx.helper.make_tensor_value_info(quantizer.tensor, kind, None))
-    return copy.SerializeToString()
+    return bytes(copy.SerializeToString())
 
 
 def _walk_back(start: str, producer: dict[str, onnx.NodeProto]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -121,8 +121,8 @@ def _tensor_types(model: onnx.ModelProto) -> dict[str, str]:
     types: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
-            kind = initializer.get(node.input[2], onnx.TensorProto.UINT8) if len(node.input) > 2 else onnx.TensorProto.UINT8
-            types[node.output[0]] = "int8" if kind == onnx.TensorProto.INT8 else "uint8"
+            zero_point = node.input[2] if len(node.input) > 2 else ""
+            types[node.output[0]] = "int8" if initializer.get(zero_point) == onnx.TensorProto.INT8 else "uint8"
         elif node.op_type in ("Clip", "Identity", "Max", "Min") and node.input[0] in types:
             types[node.output[0]] = types[node.input[0]]
     return {name: kind for name, kind in types.items() if name.endswith(CODES)}

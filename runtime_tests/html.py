@@ -12,7 +12,7 @@ from PIL import Image
 
 from runtime_tests import charts, gates
 from runtime_tests.report import TARGET_TITLES, Report
-from runtime_tests.text import byte_size, gate_value, milliseconds, percent, title
+from runtime_tests.text import DASH, MINUS, TIMES, byte_size, gate_value, milliseconds, percent, title
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -70,22 +70,36 @@ def _figures(report: Report) -> list[dict[str, str]]:
     figures = []
     if loss is not None:
         context = f"{percent(report.accuracy[run.deployed].top1)} against {percent(report.accuracy['float'].top1)}"
-        figures.append({"value": f"{-loss:+.2f}".replace("-", "−"), "unit": "points", "label": "top-1 accuracy", "context": context})
+        figures.append(
+            {
+                "value": f"{-loss:+.2f}".replace("-", MINUS),
+                "unit": "points",
+                "label": "top-1 accuracy",
+                "context": context,
+            }
+        )
     else:
         share = report.agreement.get(f"{run.deployed}_vs_float")
-        value, unit = _split(percent(share)) if share is not None else ("–", "")
-        figures.append({"value": value, "unit": unit, "label": "same class as float", "context": "no labels: not accuracy"})
+        value, unit = _split(percent(share)) if share is not None else (DASH, "")
+        figures.append(
+            {"value": value, "unit": unit, "label": "same class as float", "context": "no labels: not accuracy"}
+        )
     if latency is not None:
         context = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)}"
-        figures.append({"value": f"{latency.speedup:.2f}", "unit": "×", "label": "speed", "context": context})
+        figures.append({"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context})
     else:
-        figures.append({"value": "–", "unit": "", "label": "speed", "context": "not measured on the target"})
+        figures.append({"value": DASH, "unit": "", "label": "speed", "context": "not measured on the target"})
     if size is not None:
         context = f"{byte_size(size.deployed_bytes)} against {byte_size(size.float_bytes)}"
         figures.append(
-            {"value": f"{size.float_bytes / size.deployed_bytes:.1f}", "unit": "×", "label": "smaller", "context": context}
+            {
+                "value": f"{size.float_bytes / size.deployed_bytes:.1f}",
+                "unit": TIMES,
+                "label": "smaller",
+                "context": context,
+            }
         )
-    value, unit = _split(percent(agreement)) if agreement is not None else ("–", "")
+    value, unit = _split(percent(agreement)) if agreement is not None else (DASH, "")
     context = "deployed file against reference" if agreement is not None else "not measured"
     figures.append({"value": value, "unit": unit, "label": "agreement", "context": context})
     return figures
@@ -113,10 +127,9 @@ def _classes(report: Report, most: int = 30) -> dict[str, Any] | None:
     before, after = report.accuracy.get("float"), report.accuracy.get(run.deployed)
     if before is None or after is None or before.correct_by_class is None or after.correct_by_class is None:
         return None
-    rows = []
-    for name, count, b, a in zip(
-        run.evaluation.class_names, run.evaluation.class_counts, before.correct_by_class, after.correct_by_class, strict=True
-    ):
+    rows: list[dict[str, Any]] = []
+    names, counts = run.evaluation.class_names, run.evaluation.class_counts
+    for name, count, b, a in zip(names, counts, before.correct_by_class, after.correct_by_class, strict=True):
         if count:
             rows.append({"name": name, "n": count, "before": b / count, "after": a / count, "change": (a - b) / count})
     rows.sort(key=lambda row: (row["change"], row["name"]))
@@ -177,9 +190,14 @@ def _bits(report: Report) -> list[dict[str, str]]:
     activation_container = "UINT8" if report.target == "onnxruntime" else "INT8"
     return [
         {"what": "Weights", "grid": f"{w} bits, per channel", "storage": weight_container, "compute": "INT8"},
-        {"what": "Activations", "grid": f"{a} bits, per tensor", "storage": activation_container, "compute": activation_container},
+        {
+            "what": "Activations",
+            "grid": f"{a} bits, per tensor",
+            "storage": activation_container,
+            "compute": activation_container,
+        },
         {"what": "First and last layer", "grid": f"{edge} bits", "storage": "INT8", "compute": "INT8"},
-        {"what": "Sums", "grid": "–", "storage": "–", "compute": "INT32"},
+        {"what": "Sums", "grid": DASH, "storage": DASH, "compute": "INT32"},
     ]
 
 
@@ -205,8 +223,9 @@ def _histogram(stored: object) -> dict[str, Any] | None:
     """`{edges, kept, dropped}` or `{edges, counts}` -> columns; None for anything else."""
     if not isinstance(stored, Mapping):
         return None
-    edges = stored.get("edges")
-    kept, dropped = stored.get("kept", stored.get("counts")), stored.get("dropped")
+    edges: Any = stored.get("edges")
+    kept: Any = stored.get("kept", stored.get("counts"))
+    dropped: Any = stored.get("dropped")
     if not _numbers(edges) or not _numbers(kept) or len(edges) != len(kept) + 1:
         return None
     if not _numbers(dropped) or len(dropped) != len(kept):

@@ -56,10 +56,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        if code < 0:
-            how = f"was stopped by {_signal_name(-code)}"
-        else:
-            how = f"ended with exit code {code}"
+        how = f"was stopped by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"{self.label} {how}" + (f": {lines[-1].strip()}" if lines else "")
@@ -81,11 +78,9 @@ class Worker:
 
 
 class IsolatedBackend:
-    """The `Backend` interface over a worker. Raises BackendError (BackendMissing: not installed) when it cannot load."""
+    """The `Backend` interface over a worker. Raises BackendError (BackendMissing: not installed) if it cannot load."""
 
-    def __init__(
-        self, kind: str, path: Path, limit: float, threads: int = 0, command: list[str] | None = None
-    ) -> None:
+    def __init__(self, kind: str, path: Path, limit: float, threads: int = 0, command: list[str] | None = None) -> None:
         self.name = kind
         self._worker = Worker(kind, limit, command)
         try:
@@ -103,7 +98,7 @@ class IsolatedBackend:
         return self._worker.ask(Message({"op": "logits"}, {"batch": batch})).arrays["logits"].astype(np.float32)
 
     def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and int32 codes by quantizer name."""
+        """Logits and codes by quantizer name."""
         answer = self._worker.ask(Message({"op": "codes"}, {"batch": batch}))
         names: list[str] = answer.fields["names"]
         return answer.arrays["logits"], {name: answer.arrays[f"codes {name}"] for name in names}

@@ -1,10 +1,11 @@
 """How fast: float and deployed sessions timed call by call in turn, in one process that does nothing else.
 
-Taking turns exposes every session to the same clock, cache and neighbours. The deployed network is loaded twice and both
-copies are timed: how far these two medians differ is the noise of the measurement, and a difference between float and
-deployed that is no larger is reported as none.
+Taking turns exposes every session to the same clock, cache and neighbours. The deployed network is loaded twice and
+both copies are timed: how far these two medians differ is the noise of the measurement, and a difference between float
+and deployed that is no larger is reported as none.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from runtime_tests.backends import create
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.results import Latency, LatencyRow
 
-_WARM_UP_SECONDS = 3.0
+_WARM_UP_SECONDS = 1.0
 _STABLE = 0.03
 _WINDOW = 10
 
@@ -71,7 +72,7 @@ def time_sessions(
         for batch in batches:
             rng = np.random.default_rng(0)
             images = rng.standard_normal((batch, *shape), dtype=np.float32)
-            calls: list[Call] = [lambda backend=backend: backend.logits(images) for _, backend in loaded]
+            calls: list[Call] = [functools.partial(backend.logits, images) for _, backend in loaded]
             for call in calls:
                 warm_up(call)
             first = thread_count == threads[0] and batch == batches[0]
@@ -115,11 +116,12 @@ def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
 
 def method(row: LatencyRow, float_runtimes: list[str]) -> str:
     """One paragraph that lets somebody else repeat the measurement."""
+    threads = f"{row.threads} thread{'s' * (row.threads != 1)}"
     return (
-        f"Median of {row.runs} calls of each session, batch {row.batch}, {row.threads} thread{'s' * (row.threads != 1)},"
-        " random input, all sessions in one process taking turns call by call, each warmed up until the median of ten"
-        " calls moved by less than 3 %. Float baseline: the same network as a float32 ONNX file on the fastest of"
-        f" {', '.join(float_runtimes)}. Noise: the deployed file loaded twice, difference of the two medians."
+        f"Median of {row.runs} calls of each session, batch {row.batch}, {threads}, random input, all sessions in one"
+        " process taking turns call by call, each warmed up until the median of ten calls moved by less than 3 %."
+        " Float baseline: the same network as a float32 ONNX file on the fastest of"
+        f" {' and '.join(float_runtimes)}. Noise: the deployed file loaded twice, difference of the two medians."
     )
 
 

@@ -34,14 +34,16 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     n, k = only_first + only_second, min(only_first, only_second)
     if n == 0:
         return 1.0
-    log_terms = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
-    return min(1.0, 2 * math.fsum(math.exp(term) for term in log_terms))
+    base = math.lgamma(n + 1) - n * math.log(2)
+    terms = (math.exp(base - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(k + 1))
+    return min(1.0, 2 * math.fsum(terms))
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Row-wise log-probabilities, float64 [B, K]: `z − max z − log Σ exp(z − max z)`."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
 
 
 def kl_divergence(reference: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -52,7 +54,7 @@ def kl_divergence(reference: NDArray[np.floating], other: NDArray[np.floating]) 
 
 
 def in_top(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
-    """Is each label among the k largest logits of its row? bool [B]; a tie counts for the lower class, as argmax does."""
+    """Is each label among the k largest logits of its row? bool [B]. A tie counts for the lower class."""
     own = logits[np.arange(len(labels)), labels][:, None]
     classes = np.arange(logits.shape[1])[None, :]
     ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))

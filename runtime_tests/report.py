@@ -62,7 +62,7 @@ class StageFacts(Frozen):
 class Report(Frozen):
     """Everything a build says about itself; `report.json` is this object (schema: report.schema.json)."""
 
-    version: Literal[1] = REPORT_VERSION
+    version: Literal[1] = 1
     model: str
     target: str
     bits: Bits

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-VERIFY_VERSION = 1
 BackendStatus = Literal["ok", "failed", "missing"]
 
 
@@ -124,8 +123,8 @@ class BackendFidelity(Frozen):
 class LayerQuality(Frozen):
     """One activation quantizer of the reference against the float network (None: no noise at all).
 
-    sqnr_db: the network's quantized tensor against the float network's, everything before it included; own_sqnr_db: what
-    this quantizer alone adds to its input; clipped: share of values outside the grid.
+    sqnr_db: the network's quantized tensor against the float network's, everything before it included; own_sqnr_db:
+    what this quantizer alone adds to its input; clipped: share of values outside the grid.
     """
 
     name: str
@@ -208,5 +207,5 @@ class Verification(Frozen):
 class VerifyFile(Frozen):
     """`verify.json`: the newest run of every machine on the same artefacts, oldest first."""
 
-    version: Literal[1] = VERIFY_VERSION
+    version: Literal[1] = 1
     runs: tuple[Verification, ...] = ()

@@ -12,6 +12,12 @@ from runtime_tests import gates
 from runtime_tests.gates import Gate
 from runtime_tests.report import TARGET_TITLES, Report
 
+TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
+_CSV_COLUMNS = [
+    *("name", "kind", "op", "bits", "weight_shape", "integer", "detail"),
+    *("sqnr_db", "own_sqnr_db", "cosine", "clipped", "codes", "differing", "own", "largest"),
+]
+
 
 def percent(share: float | None, digits: int = 2) -> str:
     """0.9271 -> "92.71 %", never rounding up to 100 what is not 100."""
@@ -36,6 +42,11 @@ def byte_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 thread`, `2 threads`"""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def title(report: Report) -> str:
     """`fashion_resnet, W4A4, ONNX Runtime`"""
     target = TARGET_TITLES.get(report.target, report.target)
@@ -49,7 +60,7 @@ def gate_value(gate: Gate, value: float | None) -> str:
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points"
     if gate.name == "speedup":
-        return f"{value:.2f}×"
+        return f"{value:.2f}{TIMES}"
     return percent(value, 4 if 0.99995 > value > 0.999 and gate.name == "code_match" else 2)
 
 
@@ -74,13 +85,19 @@ def key_rows(report: Report) -> list[tuple[str, str, str]]:
     if report.latency is not None:
         latency = report.latency
         pace = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)} ({latency.float_runtime})"
-        rows.append(("speed-up", f"{latency.speedup:.2f}×", f"{pace}, {latency.threads} thread, batch {latency.batch}"))
+        rows.append(
+            (
+                "speed-up",
+                f"{latency.speedup:.2f}{TIMES}",
+                f"{pace}, {plural(latency.threads, 'thread')}, batch {latency.batch}",
+            )
+        )
     else:
         rows.append(("speed-up", "not measured", ""))
     if report.size is not None:
         ratio = report.size.float_bytes / report.size.deployed_bytes
         sizes = f"{byte_size(report.size.float_bytes)} to {byte_size(report.size.deployed_bytes)}"
-        rows.append(("size", f"{ratio:.1f}× smaller", sizes))
+        rows.append(("size", f"{ratio:.1f}{TIMES} smaller", sizes))
     return rows
 
 
@@ -96,7 +113,12 @@ def terminal(report: Report) -> Group:
         mark = Text("ok", "green") if gate.passed else Text("FAILED", "bold red")
         bound = f"{'at least' if gate.at_least else 'at most'} {gate_value(gate, gate.threshold)}"
         conditions.add_row(mark, Text(gate.title), Text(gate_value(gate, gate.value)), Text(bound, "dim"))
-    parts: list[RenderableType] = [head, Text(report.verdict), Padding(figures, (1, 0, 1, 2)), Padding(conditions, (0, 2))]
+    parts: list[RenderableType] = [
+        head,
+        Text(report.verdict),
+        Padding(figures, (1, 0, 1, 2)),
+        Padding(conditions, (0, 2)),
+    ]
     parts += [Text(f"note: {note}", "dim") for note in report.run.notes]
     return Group(*parts)
 
@@ -117,18 +139,16 @@ def markdown(report: Report) -> str:
     ]
     for gate in report.gates:
         bound = f"{'≥' if gate.at_least else '≤'} {gate_value(gate, gate.threshold)}"
-        lines.append(f"| {gate.title} | {gate_value(gate, gate.value)} | {bound} | {'ok' if gate.passed else '**failed**'} |")
+        outcome = "ok" if gate.passed else "**failed**"
+        lines.append(f"| {gate.title} | {gate_value(gate, gate.value)} | {bound} | {outcome} |")
     lines += ["", *(f"> {note}" for note in report.run.notes), "", f"`{report.command}`", ""]
     return "\n".join(lines)
 
 
 def layers_csv(report: Report) -> str:
     """One row a quantized layer (kind `layer`) and one an activation quantizer (kind `activation`)."""
-    columns = (
-        "name kind op bits signed weight_shape integer detail sqnr_db own_sqnr_db cosine clipped codes differing own largest"
-    ).split()
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
+    writer = csv.DictWriter(out, _CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     weights = {item.name: item for item in report.run.weights}
     for layer in report.layers:
@@ -156,7 +176,8 @@ def layers_csv(report: Report) -> str:
             row |= {"cosine": round(item.cosine, 6), "clipped": round(item.clipped, 6)}
         if name in codes:
             counted = codes[name]
-            row |= {"codes": counted.codes, "differing": counted.differing, "own": counted.own, "largest": counted.largest}
+            row |= {"codes": counted.codes, "differing": counted.differing}
+            row |= {"own": counted.own, "largest": counted.largest}
         writer.writerow(row)
     return out.getvalue()
 

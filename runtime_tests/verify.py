@@ -40,8 +40,12 @@ from runtime_tests.results import (
 
 RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino")
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
-# Diagnosis only: far slower than the default session, and nobody deploys it.
-_CODES_ONLY = ("onnxruntime-unfused",)
+# These answer for codes on a sample. Over the whole evaluation set they run only if asked for by name: the unfused
+# session is for diagnosis, and the oracle's float64 arithmetic is slow and gives the reference's answers anyway.
+_CODES_ONLY = ("onnxruntime-unfused", "oracle")
+_SAMPLE_ELEMENTS = 1_000_000
+# Float, reference and a runtime share the cores.
+_AT_ONCE = 3
 
 
 @dataclass
@@ -62,7 +66,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         for run in bench.lost.values():
             if run.status == "failed":
                 progress.say(f"  {run.detail}")
-        answers = _answers(bench, images, model, settings.batch_size, progress) if images is not None else {}
+        answers = _answers(bench, images, model, config, progress) if images is not None else {}
         sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
         fidelity = _fidelity(bench, sample, workspace, progress)
         quality = _quality(bench, sample, notes)
@@ -113,7 +117,9 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
         "oracle": lambda: backends.oracle_backend(workspace.folder),
     }
     for name in RUNTIMES:
-        openers[name] = lambda name=name: IsolatedBackend(name, file, config.verify.time_limit)
+        openers[name] = lambda name=name: IsolatedBackend(
+            name, file, config.verify.time_limit, accuracy.threads_each(_AT_ONCE)
+        )
     try:
         for name, opener in openers.items():
             if wanted is not None and name not in wanted:
@@ -133,14 +139,16 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
 
 
 def _answers(
-    bench: Bench, images: EvaluationSet, model: LoadedModel, batch_size: int, progress: Progress
+    bench: Bench, images: EvaluationSet, model: LoadedModel, config: BuildConfig, progress: Progress
 ) -> dict[str, Answers]:
-    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY]
+    wanted, batch_size = config.verify.backends or (), config.verify.batch_size
+    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY or name in wanted]
     batches = (batch.numpy() for batch in images.batches(model, batch_size))
     total = -(-len(images) // batch_size)
-    label = f"{len(images)} images through float, {', '.join(backend.name for backend in evaluated)}"
+    progress.say(f"  {len(images)} images through float, {', '.join(backend.name for backend in evaluated)}")
+    tracked = progress.track(batches, total, "evaluate")
     try:
-        return accuracy.evaluate(progress.track(batches, total, label), images.labels, bench.float_backend, evaluated)
+        return accuracy.evaluate(tracked, images.labels, bench.float_backend, evaluated)
     except BackendError as error:
         raise UserError(str(error)) from None
 
@@ -153,6 +161,8 @@ def _sample(images: EvaluationSet | None, model: LoadedModel, count: int, batch_
     chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64))
     content = images.images
     picked = content[chosen] if isinstance(content, np.ndarray) else [content[index] for index in chosen]
+    # Every code of a batch is held at once: large inputs go in small batches.
+    batch_size = int(np.clip(_SAMPLE_ELEMENTS // np.prod(model.input_size), 1, batch_size))
     return [batch.numpy() for batch in EvaluationSet(images.name, picked, None).batches(model, batch_size)]
 
 
@@ -169,8 +179,8 @@ def _fidelity(
     except BackendError:
         nodes = ()
     comparisons = {name: CodeComparison(name, against, nodes) for name in compared}
-    label = f"{sum(map(len, sample))} images, codes compared with the {against}'s"
-    for batch in progress.track(sample, len(sample), label):
+    progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(compared)} against the {against}'s")
+    for batch in progress.track(sample, len(sample), "compare codes"):
         expected = bench.opened[against].codes(batch)
         for name in list(comparisons):
             try:

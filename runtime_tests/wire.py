@@ -1,6 +1,6 @@
-"""Messages between the verifying process and a worker: a JSON header, then the raw bytes of arrays. Nothing in them runs.
+"""Messages between the verifying process and a worker: a JSON header, then raw bytes of arrays. Nothing in them runs.
 
-Layout: 8 bytes little-endian length, header `{"fields": {…}, "arrays": [[name, dtype, shape], …]}`, array bytes in order.
+Layout: 8 bytes little-endian length, header `{"fields": {…}, "arrays": [[name, dtype, shape], …]}`, then array bytes.
 """
 
 import json
@@ -47,7 +47,7 @@ class Channel:
         header = json.dumps({"fields": message.fields, "arrays": listed}).encode()
         self._write(len(header).to_bytes(8, "little") + header, deadline)
         for array in arrays.values():
-            self._write(memoryview(array).cast("B") if array.size else b"", deadline)
+            self._write(array.tobytes() if array.nbytes < _CHUNK else array.reshape(-1).view(np.uint8).data, deadline)
 
     def receive(self, deadline: float | None = None) -> Message:
         """Raises Closed or Late; ValueError for bytes that are no message."""

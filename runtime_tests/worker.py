@@ -30,12 +30,13 @@ def serve(channel: Channel) -> None:
             elif fields["op"] == "time":
                 answer = Message({"rows": latency.time_sessions(**_timing_arguments(fields))})
             elif fields["op"] == "peak":
-                answer = Message({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+                answer = Message({"peak_mib": peak_memory_mib()})
             elif backend is None:
                 answer = Message({"error": "no network loaded"})
             elif fields["op"] == "codes":
                 logits, codes = backend.codes(request.arrays["batch"])
-                answer = Message({"names": list(codes)}, {"logits": logits, **{f"codes {n}": c for n, c in codes.items()}})
+                arrays = {"logits": logits, **{f"codes {name}": array for name, array in codes.items()}}
+                answer = Message({"names": list(codes)}, arrays)
             else:
                 answer = Message({}, {"logits": backend.logits(request.arrays["batch"])})
         except BackendMissing as error:
@@ -43,6 +44,18 @@ def serve(channel: Channel) -> None:
         except BackendError as error:
             answer = Message({"error": str(error)})
         channel.send(answer)
+
+
+def peak_memory_mib() -> float:
+    """Peak resident memory of this program, MiB."""
+    # getrusage would also count what the parent held at the moment it forked; VmHWM starts anew with the program.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _timing_arguments(fields: dict[str, Any]) -> dict[str, Any]:

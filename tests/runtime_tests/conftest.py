@@ -39,7 +39,9 @@ def make_build(folder: Path, bits: int = 4) -> None:
          "input_signed": False, "weight_shape": list(part.weight_codes.shape)}
         for part in layers
     ]  # fmt: skip
-    workspace.record("quantize", "q", StageResult(files, {"layers": quantized, "unquantized": placement.unquantized}), 1.0)
+    workspace.record(
+        "quantize", "q", StageResult(files, {"layers": quantized, "unquantized": placement.unquantized}), 1.0
+    )
     audit = [{"name": layer["name"], "op": layer["op"], "integer": True, "detail": "QLinear"} for layer in quantized]
     workspace.record("export", "e", StageResult(["model.onnx"], {"audit": audit, "opset": 21, "ir_version": 10}), 1.0)
 

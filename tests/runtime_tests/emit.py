@@ -121,5 +121,3 @@ def set_onnx_constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> N
 
 def _initializer(model: onnx.ModelProto, name: str) -> Any:
     return next(tensor for tensor in model.graph.initializer if tensor.name == name)
-
-
