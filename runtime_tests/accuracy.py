@@ -51,9 +51,8 @@ class Answers:
     def add(self, logits: Batch, reference: Batch, labels: NDArray[np.int64] | None) -> None:
         """Take note of one batch. An image with NaN or infinite logits counts as wrong and as class -1."""
         if logits.shape != reference.shape:
-            self.failure = (
-                f"{self.backend.name} knows {logits.shape[1]} classes, the float network {reference.shape[1]}"
-            )
+            found, expected = logits.shape[1], reference.shape[1]
+            self.failure = f"{self.backend.name} knows {found} classes, the float network {expected}"
             return
         finite = np.asarray(np.isfinite(logits).all(axis=1))
         self.non_finite += int((~finite).sum())

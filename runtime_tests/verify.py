@@ -250,7 +250,7 @@ def _timed(float_file: Path, file: Path, config: BuildConfig, model: LoadedModel
             "batches": list(settings.latency_batches),
             "threads": threads,
             "runs": settings.latency_runs,
-            "seconds": 2.0,
+            "seconds": 1.0,
         },
         "the timing process",
         max(settings.time_limit, 600.0),
