@@ -85,7 +85,8 @@ def evaluate(
     """Run float and every backend over the batches, each image once; answers by backend name, float first.
 
     All backends work on one batch at the same time, each with its share of the cores (`threads_each`): torch with more
-    threads than free cores waits for itself. A backend that fails keeps its failure and is not called again. Raises BackendError if float itself fails.
+    threads than free cores waits for itself. A backend that fails keeps its failure and is not called again.
+    Raises BackendError if float itself fails.
     """
     answers = [Answers(float_backend), *(Answers(backend) for backend in backends)]
     start = 0
