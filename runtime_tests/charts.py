@@ -40,16 +40,18 @@ def interval(low: float, value: float, high: float, first: float, last: float, t
     )
 
 
-def columns(counts: Sequence[float], hovers: Sequence[str], tone: str, hover: str) -> Markup:
-    """Upright columns of a histogram, each with its own hover text."""
-    top = max(counts, default=0) or 1
-    width = 100 / max(len(counts), 1)
+def stacked_columns(lower: Sequence[float], upper: Sequence[float], hovers: Sequence[str], hover: str) -> Markup:
+    """Upright columns of a histogram, `upper` on top of `lower`, each column with its own hover text."""
+    top = max((a + b for a, b in zip(lower, upper, strict=True)), default=0) or 1
+    width = 100 / max(len(lower), 1)
     shapes = []
-    for number, (count, text) in enumerate(zip(counts, hovers, strict=True)):
-        height = _units(count / top)
+    for number, (a, b, text) in enumerate(zip(lower, upper, hovers, strict=True)):
+        low, high = _units(a / top), _units((a + b) / top)
+        place = f'x="{number * width:.3f}" width="{width * 0.88:.3f}"'
         shapes.append(
-            f'<rect class="{tone}" x="{number * width:.3f}" y="{100 - height:.2f}" width="{width * 0.9:.3f}"'
-            f' height="{height}"><title>{escape(text)}</title></rect>'
+            f"<g><title>{escape(text)}</title>"
+            f'<rect class="kept" {place} y="{100 - low:.2f}" height="{low}"/>'
+            f'<rect class="dropped" {place} y="{100 - high:.2f}" height="{high - low:.2f}"/></g>'
         )
     return _svg("columns", hover, "".join(shapes))
 

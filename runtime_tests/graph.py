@@ -117,12 +117,15 @@ def _readers(start: str, consumers: dict[str, list[onnx.NodeProto]]) -> tuple[st
 
 def _tensor_types(model: onnx.ModelProto) -> dict[str, str]:
     """Element type of every code tensor: that of the zero-point of the QuantizeLinear it came from."""
-    initializer = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t.data_type
     types: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             zero_point = node.input[2] if len(node.input) > 2 else ""
-            types[node.output[0]] = "int8" if initializer.get(zero_point) == onnx.TensorProto.INT8 else "uint8"
+            types[node.output[0]] = "int8" if constants.get(zero_point) == onnx.TensorProto.INT8 else "uint8"
         elif node.op_type in ("Clip", "Identity", "Max", "Min") and node.input[0] in types:
             types[node.output[0]] = types[node.input[0]]
     return {name: kind for name, kind in types.items() if name.endswith(CODES)}

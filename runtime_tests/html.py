@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from runtime_tests import charts, gates
+from runtime_tests.data_view import calibration_view
 from runtime_tests.report import TARGET_TITLES, Report
 from runtime_tests.text import DASH, MINUS, TIMES, byte_size, gate_value, milliseconds, percent, title
 
@@ -55,8 +56,7 @@ def render_html(report: Report, folder: Path) -> str:
         layers=_layer_rows(report),
         floating=[layer for layer in report.layers if layer.integer is False],
         sheet=contact_sheet(folder / "calibration" / "contact_sheet.png"),
-        calibration=_facts(report.calibration),
-        histogram=_histogram(report.calibration.get("energy_histogram")),
+        data=calibration_view(report.calibration),
         bits=_bits(report),
         versions=_versions(report),
         hashes=_hashes(report),
@@ -184,58 +184,16 @@ def _layer_rows(report: Report) -> dict[str, Any] | None:
 def _bits(report: Report) -> list[dict[str, str]]:
     """Grid, storage and compute bits: three different things."""
     w, a, edge = report.bits.weights, report.bits.activations, report.bits.first_last
-    storage = report.storage.get("storage")
-    stored = storage.get("weights") if isinstance(storage, Mapping) else storage
-    weight_container = str(stored) if isinstance(stored, str) else _weight_container(report)
-    activation_container = "UINT8" if report.target == "onnxruntime" else "INT8"
+    stored = report.storage.get("storage")
+    stored = stored if isinstance(stored, Mapping) else {}
+    weights = str(stored.get("weights", "INT8")).upper().removesuffix(" (8-BIT LAYERS INT8)")
+    activations = str(stored.get("activations", "INT8")).upper()
     return [
-        {"what": "Weights", "grid": f"{w} bits, per channel", "storage": weight_container, "compute": "INT8"},
-        {
-            "what": "Activations",
-            "grid": f"{a} bits, per tensor",
-            "storage": activation_container,
-            "compute": activation_container,
-        },
+        {"what": "Weights", "grid": f"{w} bits, per channel", "storage": weights, "compute": "INT8"},
+        {"what": "Activations", "grid": f"{a} bits, per tensor", "storage": activations, "compute": activations},
         {"what": "First and last layer", "grid": f"{edge} bits", "storage": "INT8", "compute": "INT8"},
         {"what": "Sums", "grid": DASH, "storage": DASH, "compute": "INT32"},
     ]
-
-
-def _weight_container(report: Report) -> str:
-    packed = bool(report.config.get("export", {}).get("int4_storage")) and report.target == "onnxruntime"
-    return "INT4" if packed and report.bits.weights <= 4 else "INT8"
-
-
-def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Plain facts of the calibration stage, whatever they are called."""
-    found = []
-    for key, value in summary.items():
-        if isinstance(value, bool):
-            found.append((key.replace("_", " "), "yes" if value else "no"))
-        elif isinstance(value, int | str):
-            found.append((key.replace("_", " "), str(value)))
-        elif isinstance(value, float):
-            found.append((key.replace("_", " "), f"{value:.4g}"))
-    return found
-
-
-def _histogram(stored: object) -> dict[str, Any] | None:
-    """`{edges, kept, dropped}` or `{edges, counts}` -> columns; None for anything else."""
-    if not isinstance(stored, Mapping):
-        return None
-    edges: Any = stored.get("edges")
-    kept: Any = stored.get("kept", stored.get("counts"))
-    dropped: Any = stored.get("dropped")
-    if not _numbers(edges) or not _numbers(kept) or len(edges) != len(kept) + 1:
-        return None
-    if not _numbers(dropped) or len(dropped) != len(kept):
-        dropped = [0] * len(kept)
-    top = max([*kept, *dropped, 1])
-    return {"edges": edges, "kept": kept, "dropped": dropped if any(dropped) else None, "top": top}
-
-
-def _numbers(values: Any) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(value, int | float) for value in values)
 
 
 def contact_sheet(path: Path) -> Markup | None:
