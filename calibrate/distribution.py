@@ -40,10 +40,14 @@ def bn_layers(module: nn.Module) -> list[_BatchNorm]:
 def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
     """While active, every forward pass appends one `ChannelSums` for each BN layer call to the list given."""
     seen: list[ChannelSums] = []
+    scratch = torch.empty(0)
 
     def record(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal scratch
         assert isinstance(layer, _BatchNorm)
-        seen.append(channel_sums(inputs[0], layer))
+        if scratch.numel() < inputs[0].numel() or scratch.device != inputs[0].device:
+            scratch = torch.empty(inputs[0].numel(), device=inputs[0].device)
+        seen.append(channel_sums(inputs[0], layer, scratch))
 
     handles = [layer.register_forward_pre_hook(record) for layer in bn_layers(module)]
     try:
@@ -53,11 +57,11 @@ def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
             handle.remove()
 
 
-def channel_sums(x: torch.Tensor, layer: _BatchNorm) -> ChannelSums:
-    """Sums of a BN input, float [B, C, ...]."""
+def channel_sums(x: torch.Tensor, layer: _BatchNorm, scratch: torch.Tensor) -> ChannelSums:
+    """Sums of a BN input, float [B, C, ...]. scratch: float [as many or more], overwritten: fresh memory is slow."""
     assert layer.running_mean is not None and layer.running_var is not None
     flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
-    centred = flat - layer.running_mean[:, None]
+    centred = torch.sub(flat, layer.running_mean[:, None], out=scratch[: flat.numel()].view(flat.shape))
     first = centred.sum(2).double()
     second = torch.linalg.vector_norm(centred, dim=2).double().square()
     return ChannelSums(first, second, flat.shape[2], layer.running_var.double().sqrt())

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from calibrate.generators import Generator
+from calibrate.pixels import reject_reason, to_pixels
+from calibrate.prompts import Prompt
 from genq_export.config import CalibrateConfig
 from genq_export.errors import UserError
 from genq_export.torchvision_ops import ensure_torchvision
 
 GENQ_GUIDANCE = 3.5
-FLAT_STD = 0.01  # of pixels in [0, 1]: 2.5 grey levels, far below the faintest drawing
 # Steps after which more of them stop helping, by kind of solver; the kinds diffusers ships, first match counts.
 _STEPS = {"LCM": 4, "TCD": 4, "DPMSolver": 20, "UniPC": 20, "DEIS": 20, "Heun": 20, "Flow": 28, "Euler": 30}
 _OTHER_STEPS = 50  # DDIM, PNDM, DDPM, LMS
@@ -59,6 +60,21 @@ class TextToImage:
                 part.to(memory_format=torch.channels_last)  # a tenth faster on CPUs, more in half precision
 
     @property
+    def name(self) -> str:
+        """The pipeline's name as given."""
+        return self.generator.name
+
+    @property
+    def license(self) -> str:
+        """The licence of the pipeline."""
+        return self.generator.license
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Sampler settings, for report and card."""
+        return {"scheduler": type(self.pipeline.scheduler).__name__, **asdict(self.sampler)}
+
+    @property
     def batch_size(self) -> int:
         """Images drawn together."""
         return self.sampler.batch_size
@@ -67,8 +83,7 @@ class TextToImage:
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of an image besides its prompt and seed."""
         versions = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        scheduler = type(self.pipeline.scheduler).__name__
-        return {"generator": self.generator.identity, "scheduler": scheduler, **asdict(self.sampler), **versions}
+        return {"generator": self.generator.identity, **self.settings, **versions}
 
     def letters_per_token(self, text: str) -> float:
         """How well the tokenizer knows the worst word of `text`: letters by token, 0 for a word it cannot read.
@@ -82,16 +97,16 @@ class TextToImage:
             worst = min(worst, len(word) / len(ids) if ids and tokenizer.unk_token_id not in ids else 0.0)
         return worst
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
+    def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
         """One image for each prompt and seed.
 
-        Returns pixels uint8 [B, H, W, 3] and for each image why it is unusable: "not finite", "safety checker",
-        "flat", or None. The bytes depend on the whole list: floating-point sums change with the batch.
+        Returns pixels uint8 [B, H, W, 3] and for each image why it is unusable, None if it is usable. The bytes
+        depend on the whole list: floating-point sums change with the batch.
         """
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # the CPU's: same noise on any device
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             result = self.pipeline(
-                prompt=list(prompts),
+                prompt=[prompt.text for prompt in prompts],
                 generator=generators,
                 num_inference_steps=self.sampler.steps,
                 guidance_scale=self.sampler.guidance,
@@ -159,22 +174,6 @@ def default_size(pipeline: Any) -> int:
 def default_batch_size(size: int) -> int:
     """A power of two by image size alone, so that the same config draws the same batches on every machine."""
     return 1 << (max(1, min(64, _PIXELS_TOGETHER // (size * size))).bit_length() - 1)
-
-
-def to_pixels(images: torch.Tensor) -> np.ndarray:
-    """float [B, 3, H, W] in [0, 1] -> uint8 [B, H, W, 3], rounded; not-finite values become black."""
-    finite = torch.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
-    pixels: np.ndarray = (finite * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels
-
-
-def reject_reason(image: torch.Tensor, flagged: bool) -> str | None:
-    """Why an image float [3, H, W] in [0, 1] cannot be used, None if it can."""
-    if not torch.isfinite(image).all():
-        return "not finite"
-    if flagged:
-        return "safety checker"
-    return "flat" if float(image.std()) < FLAT_STD else None
 
 
 def _quieten() -> None:

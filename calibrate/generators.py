@@ -11,6 +11,7 @@ from genq_export import zoo
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 
+DISTILL = "distill"  # no pipeline at all: images out of the network itself
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _INDEX = "model_index.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")

@@ -33,17 +33,17 @@ def attention_layers(module: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def recording(module: nn.Module, images: int) -> Iterator[torch.Tensor]:
-    """While active, a forward pass of `images` images adds each block's entropy to the tensor given, float64 [images].
+def recording(module: nn.Module, images: int) -> Iterator[list[torch.Tensor]]:
+    """While active, a forward pass of `images` images appends each block's entropy to the list given, float64 [images].
 
     What enters `proj` is `attention @ V` with the heads side by side, so fused attention needs no switching off.
     """
-    total = torch.zeros(images, dtype=torch.float64)
+    seen: list[torch.Tensor] = []
     prefix = int(getattr(module, "num_prefix_tokens", 0))
 
     def hook_for(heads: int) -> object:
         def add(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            total.add_(patch_entropy(patches_of(inputs[0], images, heads, prefix)).cpu())
+            seen.append(patch_entropy(patches_of(inputs[0], images, heads, prefix)))
 
         return add
 
@@ -52,7 +52,7 @@ def recording(module: nn.Module, images: int) -> Iterator[torch.Tensor]:
         for layer in attention_layers(module)
     ]
     try:
-        yield total
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
@@ -77,7 +77,8 @@ def patch_entropy(patches: torch.Tensor) -> torch.Tensor:
     count = unit.shape[2]
     rows, columns = torch.triu_indices(count, count, offset=1, device=unit.device)
     # The matrix is symmetric: half of it counts twice, the diagonal once.
-    pairs = (unit @ unit.transpose(-1, -2))[:, :, rows, columns].flatten(1)
+    similar = (unit @ unit.transpose(-1, -2)).flatten(2)
+    pairs = similar.index_select(2, rows * count + columns).flatten(1)
     own = unit.square().sum(-1).flatten(1)
     everything = torch.cat([pairs, own], 1)
     low, high = everything.amin(1), everything.amax(1)
@@ -89,6 +90,12 @@ def patch_entropy(patches: torch.Tensor) -> torch.Tensor:
 
 def _kernel(values: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
     """Sum over [images, n] of the normal density around `point` [images]."""
-    scaled = (values - point[:, None]).square_().mul_(-0.5 / BANDWIDTH**2)
-    total: torch.Tensor = scaled.exp_().sum(1) / (BANDWIDTH * (2 * torch.pi) ** 0.5)
+    scale = BANDWIDTH * (2 * torch.pi) ** 0.5
+    difference, factor = values - point[:, None], -0.5 / BANDWIDTH**2
+    # Most pairs are far from the point; below -80 the exponential is denormal, which CPUs take ten times as long for.
+    if torch.is_grad_enabled() and values.requires_grad:
+        kernel = (difference.square() * factor).clamp_min(-80).exp()
+    else:
+        kernel = difference.square_().mul_(factor).clamp_min_(-80).exp_()
+    total: torch.Tensor = kernel.sum(1) / scale
     return total

@@ -28,6 +28,18 @@ class ImageSource(Protocol):
     """Anything that turns prompts and seeds into images."""
 
     @property
+    def name(self) -> str:
+        """What a person calls it."""
+
+    @property
+    def license(self) -> str:
+        """Licence of what draws."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a report says about how images are drawn."""
+
+    @property
     def batch_size(self) -> int:
         """Images drawn together."""
 
@@ -35,7 +47,7 @@ class ImageSource(Protocol):
     def identity(self) -> dict[str, Any]:
         """JSON-able; changes when the images would."""
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
+    def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
         """uint8 [B, H, W, 3] and why each image is unusable, None where it is usable."""
 
 
@@ -89,7 +101,7 @@ class Pool:
         return stable_integer(self.seed, number, "image", attempt)
 
     def _draw_identity(self, chunk: Sequence[Order]) -> str:
-        orders = [(order.number, order.prompt.text) for order in chunk]
+        orders = [(order.number, order.prompt.text, order.prompt.label) for order in chunk]
         return fingerprint(self.source.identity, self.seed, orders)[:32]
 
     def _completed(self, chunk: Sequence[Order], identity: str) -> list[Drawn] | None:
@@ -119,7 +131,7 @@ class Pool:
         waiting = list(chunk)
         for attempt in range(MAX_ATTEMPTS):
             seeds = [self.image_seed(order.number, attempt) for order in waiting]
-            images, reasons = self.source.draw([order.prompt.text for order in waiting], seeds)
+            images, reasons = self.source.draw([order.prompt for order in waiting], seeds)
             for order, image, seed, reason in zip(waiting, images, seeds, reasons, strict=True):
                 pixels[order.number], drawn[order.number] = image, Drawn(order, seed, reason)
             waiting = [order for order, reason in zip(waiting, reasons, strict=True) if reason is not None]

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from calibrate.generators import drawn_size, find_generator, folder_problem
+from calibrate.generators import DISTILL, drawn_size, find_generator, folder_problem
 from calibrate.prompts import read_templates
-from genq_export import zoo
+from genq_export import models, zoo
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.workspace import fingerprint, sha256
@@ -17,6 +17,8 @@ _REMEDY = "give a local pipeline folder with --generator DIR"
 def identity(config: BuildConfig) -> str:
     """Hex digest of everything outside the config itself that decides the set: the generator's files, the templates."""
     templates = config.calibrate.templates
+    if config.calibrate.generator == DISTILL:
+        return fingerprint(DISTILL, models.identity(config.model))
     return fingerprint(find_generator(config).identity, sha256(templates) if templates else None)
 
 
@@ -25,6 +27,8 @@ def problems(config: BuildConfig, folder: Path = Path()) -> list[str]:
 
     folder: where the build will be written; its disk is looked at.
     """
+    if config.calibrate.generator == DISTILL:
+        return []
     return [*_generator_problems(config), *_prompt_problems(config), *_disk_problems(config, folder)]
 
 
@@ -98,6 +102,4 @@ def _disk_problems(config: BuildConfig, folder: Path) -> list[str]:
 
 
 def _hub_reachable() -> bool:
-    from genq_export.models import _hub_reachable as reachable
-
-    return reachable()
+    return models._hub_reachable()

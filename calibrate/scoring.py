@@ -74,10 +74,10 @@ def _score_group(model: LoadedModel, paths: Sequence[Path], temperature: float, 
             if kind == "bn_sensitivity":
                 sums.append(recordings.enter_context(distribution.recording(model.module)))
             if kind == "patch_entropy":
-                entropy = recordings.enter_context(patches.recording(model.module, len(images)))
+                blocks = recordings.enter_context(patches.recording(model.module, len(images)))
             energies += energy(model.module(images), temperature).tolist()
         if kind == "patch_entropy":
-            entropies += entropy.tolist()
+            entropies += torch.stack(blocks).sum(0).tolist()
     if kind == "bn_sensitivity":
         sensitivities = distribution.bn_sensitivity(distribution.concatenate(sums)).tolist()
         return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from calibrate.card import dataset_card
 from calibrate.contact_sheet import write_contact_sheet
 from calibrate.dataset import KEPT, METADATA, Row, write_rows
-from calibrate.generate import TextToImage, load_text_to_image
-from calibrate.generators import find_generator
 from calibrate.pool import Drawn, Order, Pool
 from calibrate.preflight import identity, problems
-from calibrate.prompts import TEMPLATES, PromptBook, known_templates, prompt_names, read_templates, wordnet_glosses
+from calibrate.prompts import PromptBook
 from calibrate.scoring import Scores, score
 from calibrate.select import Candidate, interleave, is_usable, planned, quotas, select, shortfall
+from calibrate.sources import class_names, filters, open_source
 from calibrate.summary import summarise
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
@@ -39,11 +38,8 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
 
     Raises UserError where the generator cannot be loaded, the classes have no names, or no image can be kept.
     """
-    settings = config.calibrate
-    generator = find_generator(config)
-    progress.say(f"calibrate: loading {generator.name}")
-    source = load_text_to_image(generator, settings, config.device)
-    book = prompt_book(config, model, source)
+    settings = filters(config)
+    source, book = open_source(config, model, progress)
     folder = workspace.path(FOLDER)
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     pool = Pool(folder / IMAGES, source, config.seed)
@@ -67,44 +63,13 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     write_rows(folder, rows)
     usable = Counter(candidate.label for candidate in candidates if is_usable(candidate, settings))
     summary = summarise(config, model, source, usable, rows)
-    write_contact_sheet(folder / SHEET, folder, rows, f"Calibration set for {model.name}, drawn by {generator.name}")
+    write_contact_sheet(folder / SHEET, folder, rows, f"Calibration set for {model.name}, drawn by {source.name}")
     write_atomic(folder / CARD, dataset_card(summary, rows).encode())
     for name in summary["classes_dry"]:
         progress.say(f"calibrate: class '{name}' ran dry at {settings.pool_limit:g} images drawn for one kept")
     outputs = [METADATA, SHEET, CARD, *(row.file_name for row in rows)]
     summary["images_per_second"] = round(pool.fresh / draw_seconds, 2) if pool.fresh else None
     return StageResult([f"{FOLDER}/{name}" for name in outputs], summary)
-
-
-def prompt_book(config: BuildConfig, model: LoadedModel, source: TextToImage) -> PromptBook:
-    """Class names and templates in the generator's own vocabulary.
-
-    Raises UserError where the network has no class names, or one that the generator cannot read.
-    """
-    if not model.class_names:
-        raise UserError(f"{model.name} has no class names to prompt with: give a file with one name a line (--classes)")
-    settings = config.calibrate
-    names = prompt_names(model.class_names, _glosses(model) if settings.disambiguate else None)
-    # A name spelled letter by letter is noise to the generator; an adjective is dispensable and must be known better.
-    unreadable = next((name for name in names if source.letters_per_token(name) <= 1), None)
-    if unreadable is not None:
-        raise UserError(
-            f"generator {source.generator.name} does not know the class name '{unreadable}' of {model.name}:"
-            " give another generator with --generator, or names it knows with --classes FILE"
-        )
-    templates = read_templates(settings.templates) if settings.templates else TEMPLATES
-    known = known_templates(templates, lambda text: source.letters_per_token(text) >= 2)
-    return PromptBook(names, known, config.seed, mixup=settings.prompts == "mixup")
-
-
-def _glosses(model: LoadedModel) -> tuple[str | None, ...] | None:
-    """WordNet's glosses, for a network whose names are timm's ImageNet names."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info = ImageNetInfo()
-    if model.class_names != tuple(info.label_descriptions()):
-        return None
-    return wordnet_glosses(tuple(info.label_descriptions(detailed=True)))
 
 
 def _draw(pool: Pool, book: PromptBook, labels: Sequence[int], first: int, progress: Progress) -> list[Drawn]:
@@ -133,7 +98,7 @@ def _scored(item: Drawn, scores: Scores | None) -> _Scored:
 
 
 def _rows(scored: Sequence[_Scored], reasons: Sequence[str], model: LoadedModel) -> list[Row]:
-    assert model.class_names is not None
+    names = class_names(model)
     rows = []
     for item, reason in zip(scored, reasons, strict=True):
         prompt = item.drawn.order.prompt
@@ -141,8 +106,8 @@ def _rows(scored: Sequence[_Scored], reasons: Sequence[str], model: LoadedModel)
             Row(
                 file_name=f"{IMAGES}/{item.drawn.order.number:06d}.png",
                 label=prompt.label,
-                class_name=model.class_names[prompt.label],
-                second_class=None if prompt.second is None else model.class_names[prompt.second],
+                class_name=names[prompt.label],
+                second_class=None if prompt.second is None else names[prompt.second],
                 prompt=prompt.text,
                 seed=item.drawn.seed,
                 energy=item.scores.energy if item.scores else None,

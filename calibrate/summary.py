@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calibrate.dataset import Row
-from calibrate.generate import TextToImage
+from calibrate.pool import ImageSource
 from calibrate.scoring import distribution_score
 from calibrate.select import planned, quotas
+from calibrate.sources import class_names, filters
 from genq_export.config import BuildConfig
 from genq_export.models import LoadedModel
 
@@ -15,25 +16,25 @@ BINS = 40
 
 
 def summarise(
-    config: BuildConfig, model: LoadedModel, source: TextToImage, usable: Mapping[int, int], rows: Sequence[Row]
+    config: BuildConfig, model: LoadedModel, source: ImageSource, usable: Mapping[int, int], rows: Sequence[Row]
 ) -> dict[str, Any]:
     """Facts of a finished set.
 
     usable: by class, the images that could be kept. `classes_thin` were filtered less than asked for want of usable
     images, `classes_dry` have fewer images than asked for.
     """
-    settings = config.calibrate
+    settings = filters(config)
     quota = quotas(settings.images, model.classes)
     drawn = Counter(row.label for row in rows)
     kept = Counter(row.label for row in rows if row.kept)
-    names = model.class_names or ()
+    names = class_names(model)
     distribution = distribution_score(model)
     return {
         "model": model.name,
-        "generator": source.generator.name,
-        "license": source.generator.license,
+        "generator": source.name,
+        "license": source.license,
         "seed": config.seed,
-        "sampler": {"scheduler": source.identity["scheduler"], **vars(source.sampler)},
+        "sampler": source.settings,
         "kept": sum(kept.values()),
         "drawn": len(rows),
         "reasons": dict(Counter(row.reason for row in rows).most_common()),

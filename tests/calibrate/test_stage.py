@@ -8,6 +8,7 @@ from PIL import Image
 
 from calibrate import stage
 from calibrate.dataset import kept_images, kept_labels, read_rows
+from calibrate.prompts import Prompt, stable_integer
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.models import LoadedModel
@@ -87,7 +88,7 @@ def test_flat_images_are_drawn_again_with_their_next_seed(
 
     draw, calls = TextToImage.draw, []
 
-    def sometimes_flat(self: TextToImage, prompts: list[str], seeds: list[int]) -> object:
+    def sometimes_flat(self: TextToImage, prompts: list[Prompt], seeds: list[int]) -> object:
         pixels, reasons = draw(self, prompts, seeds)
         calls.append(len(seeds))
         if len(calls) == 1:
@@ -99,8 +100,6 @@ def test_flat_images_are_drawn_again_with_their_next_seed(
     monkeypatch.setattr(TextToImage, "draw", sometimes_flat)
     folder = build(tmp_path / "b", make_config(images=2, batch_size=4, pool_limit=3), convnet)
     first, *_ = rows = read_rows(folder)
-    from calibrate.prompts import stable_integer
-
     assert first.seed == stable_integer(0, 0, "image", 1)
     assert calls[:2] == [4, 1]
     assert all(row.kept == (row.reason == "kept") for row in rows)

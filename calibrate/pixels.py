@@ -1,0 +1,25 @@
+"""From a generator's floating-point images to pixels, and which of them are no images at all."""
+
+import numpy as np
+import torch
+
+FLAT_STD = 0.01  # of pixels in [0, 1]: 2.5 grey levels, far below the faintest drawing
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """float [B, 3, H, W] in [0, 1] -> uint8 [B, H, W, 3], rounded; not-finite values become black."""
+    finite = torch.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
+    pixels: np.ndarray = (finite * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels
+
+
+def reject_reason(image: torch.Tensor, flagged: bool) -> str | None:
+    """Why an image float [3, H, W] in [0, 1] cannot be used: "not finite", "safety checker", "flat"; None if it can.
+
+    flagged: the pipeline's safety checker objects, and has blackened the image.
+    """
+    if not torch.isfinite(image).all():
+        return "not finite"
+    if flagged:
+        return "safety checker"
+    return "flat" if float(image.std()) < FLAT_STD else None

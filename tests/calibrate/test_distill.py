@@ -1,0 +1,91 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from calibrate import stage
+from calibrate.dataset import read_rows
+from calibrate.distill import DistilledImages, statistics_distance, swinging
+from calibrate.prompts import Prompt
+from genq_export.config import BuildConfig, CalibrateConfig
+from genq_export.errors import UserError
+from genq_export.models import LoadedModel
+from genq_export.progress import Progress
+from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.workspace import Workspace
+from tests.calibrate.conftest import loaded
+
+
+def draw(model: LoadedModel, steps: int, images: int = 8) -> np.ndarray:
+    source = DistilledImages(model, "tiny", CalibrateConfig(steps=steps), "cpu")
+    prompts = [Prompt("", number % 3) for number in range(images)]
+    pixels, reasons = source.draw(prompts, list(range(images)))
+    assert pixels.shape == (images, 16, 16, 3) and pixels.dtype == np.uint8
+    assert reasons == [None] * images
+    return pixels
+
+
+def distance(model: LoadedModel, pixels: np.ndarray) -> float:
+    with torch.no_grad(), statistics_distance(model.module) as distances:
+        model.module(model.normalize(torch.from_numpy(pixels)))
+    return float(sum(distances))
+
+
+def test_optimising_brings_the_stored_pixels_nearer_to_the_statistics(convnet: LoadedModel) -> None:
+    assert distance(convnet, draw(convnet, 60)) < 0.3 * distance(convnet, draw(convnet, 1))
+
+
+def test_the_same_seeds_give_the_same_bytes(convnet: LoadedModel) -> None:
+    torch.manual_seed(5)
+    first = draw(convnet, 3)
+    torch.manual_seed(6)
+    assert np.array_equal(first, draw(convnet, 3))
+    assert all(parameter.grad is None for parameter in convnet.module.parameters())
+
+
+def _vit() -> LoadedModel:
+    ensure_torchvision()
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    return loaded(VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=3))
+
+
+def test_a_transformer_comes_to_see_the_class_asked_for() -> None:
+    vit = _vit()
+    with torch.no_grad():
+        logits = vit.module(vit.normalize(torch.from_numpy(draw(vit, 60, images=6))))
+    assert logits.argmax(1).tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_swing_shifts_what_strided_convolutions_see_and_nothing_else() -> None:
+    strided, plain = nn.Conv2d(1, 1, 3, stride=2), nn.Conv2d(1, 1, 3)
+    x = torch.arange(64.0).reshape(1, 1, 8, 8)
+    before, unshifted = strided(x), plain(x)
+    torch.manual_seed(0)
+    with swinging(nn.ModuleList([strided, plain])):
+        shifted = [strided(x) for _ in range(20)]
+        assert torch.equal(plain(x), unshifted)
+    assert all(y.shape == before.shape for y in shifted) and not all(torch.equal(y, before) for y in shifted)
+    assert torch.equal(strided(x), before)
+
+
+def test_a_network_with_nothing_to_distil_from_is_refused() -> None:
+    with pytest.raises(UserError, match="neither BatchNorm statistics nor attention"):
+        draw(loaded(nn.Sequential(nn.Flatten(), nn.Linear(768, 3))), 1)
+
+
+def test_a_whole_set_without_generator_or_class_names(
+    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genq_export.models.identity", lambda config: "tiny")
+    config = make_config(generator="distill", images=7, steps=2)
+    assert stage.problems(config) == []
+    stage.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))
+    rows = read_rows(tmp_path / "b" / "calibration")
+    assert len(rows) == 7 and all(row.kept and row.prompt == "" for row in rows)
+    assert {row.class_name for row in rows} == {"class 0", "class 1", "class 2"}
