@@ -41,6 +41,7 @@ def check(
         _accuracy(run, config, bits),
         _agreement(run, config),
         _codes(run, config),
+        _constants(run),
         _integers(audit, config),
         _speed(run, config),
         _size(run, config),
@@ -128,6 +129,16 @@ def _codes(run: Verification, config: GatesConfig) -> Gate | Ungated:
     else:
         sentence = f"{item.differing} of {item.codes} codes differ{_first_divergence(run)}"
     return _gate(name, title, value, config.min_code_match, True, sentence)
+
+
+def _constants(run: Verification) -> Gate | Ungated:
+    """No setting: a file that holds other numbers than the integer model is not this build's file."""
+    name, title = "constants", "Constants unlike the integer model's"
+    if run.constants is None:
+        return Ungated(name=name, reason="the file or the integer model could not be read")
+    more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
+    sentence = run.constants[0] + more if run.constants else "all constants are those of the integer model"
+    return _gate(name, title, float(len(run.constants)), 0.0, False, sentence)
 
 
 def _first_divergence(run: Verification) -> str:

@@ -18,6 +18,7 @@ from runtime_tests.backends import create
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.results import Latency, LatencyRow
 
+RUNTIME_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 _WARM_UP_SECONDS = 1.0
 _STABLE = 0.03
 _WINDOW = 10
@@ -109,7 +110,7 @@ def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
         batch=first[0].batch,
         float_runtime=fastest.runtime,
         deployed_runtime=deployed_runtime,
-        method=method(first[0], sorted({row.runtime for row in floats})),
+        method=method(first[0], sorted({RUNTIME_TITLES.get(row.runtime, row.runtime) for row in floats})),
         rows=rows,
     )
 
@@ -117,11 +118,13 @@ def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
 def method(row: LatencyRow, float_runtimes: list[str]) -> str:
     """One paragraph that lets somebody else repeat the measurement."""
     threads = f"{row.threads} thread{'s' * (row.threads != 1)}"
+    baseline = " and ".join(float_runtimes)
+    baseline = f"the fastest of {baseline}" if len(float_runtimes) > 1 else baseline
     return (
         f"Median of {row.runs} calls of each session, batch {row.batch}, {threads}, random input, all sessions in one"
         " process taking turns call by call, each warmed up until the median of ten calls moved by less than 3 %."
-        " Float baseline: the same network as a float32 ONNX file on the fastest of"
-        f" {' and '.join(float_runtimes)}. Noise: the deployed file loaded twice, difference of the two medians."
+        f" Float baseline: the same network as a float32 ONNX file on {baseline}."
+        " Noise: the deployed file loaded twice, difference of the two medians."
     )
 
 

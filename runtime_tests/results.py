@@ -182,7 +182,10 @@ class Size(Frozen):
 
 
 class Verification(Frozen):
-    """One run of `verify` on one machine."""
+    """One run of `verify` on one machine.
+
+    constants: how scales, codes and biases in the deployed file differ from the integer model, a sentence each.
+    """
 
     machine: Machine
     date: str
@@ -201,6 +204,7 @@ class Verification(Frozen):
     weights: tuple[WeightQuality, ...] = ()
     latency: Latency | None = None
     size: Size | None = None
+    constants: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 

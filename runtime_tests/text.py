@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -42,6 +43,11 @@ def byte_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def chance(p: float) -> str:
+    """A p-value with its sign: `= 0.032`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 thread`, `2 threads`"""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -59,9 +65,13 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return "not measured"
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points"
+    if gate.name == "constants":
+        return f"{value:.0f}"
     if gate.name == "speedup":
         return f"{value:.2f}{TIMES}"
-    return percent(value, 4 if 0.99995 > value > 0.999 and gate.name == "code_match" else 2)
+    # Two digits are enough for most thresholds; a code match of 99.9999 % needs more.
+    digits = next((digits for digits in (2, 4) if math.isclose(round(100 * value, digits), 100 * value)), 6)
+    return percent(value, digits if gate.name == "code_match" else 2)
 
 
 def key_rows(report: Report) -> list[tuple[str, str, str]]:
@@ -73,8 +83,8 @@ def key_rows(report: Report) -> list[tuple[str, str, str]]:
         rows.append((f"top-1 {name}", percent(score.top1), interval))
     loss = gates.accuracy_loss(run)
     if loss is not None:
-        chance = f"McNemar p = {run.cost.p_value:.2g}" if run.cost is not None else ""
-        rows.append(("accuracy loss", f"{loss:.2f} points", chance))
+        significance = f"McNemar p {chance(run.cost.p_value)}" if run.cost is not None else ""
+        rows.append(("accuracy loss", f"{loss:.2f} points", significance))
     value = gates.deployed_agreement(run)
     if value is not None:
         rows.append(("agreement with reference", percent(value), run.deployed))

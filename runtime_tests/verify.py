@@ -1,5 +1,6 @@
 """One verification run: open the runtimes, stream the evaluation set through them, compare codes, take times."""
 
+import contextlib
 import itertools
 import tempfile
 import time
@@ -20,10 +21,12 @@ from genq_export.progress import Progress
 from genq_export.workspace import Workspace, package_versions, sha256
 from runtime_tests import accuracy, backends, floats, latency, layers
 from runtime_tests.accuracy import FLOAT, Answers
-from runtime_tests.backends import Backend, Batch
+from runtime_tests.backends import Backend, Batch, Codes
+from runtime_tests.constants import mismatches
 from runtime_tests.errors import BackendError, BackendMissing
+from runtime_tests.explain import Case, explain
 from runtime_tests.fidelity import CodeComparison
-from runtime_tests.graph import quantizers, read_model
+from runtime_tests.graph import QuantizerNode, quantizers, read_model
 from runtime_tests.isolation import IsolatedBackend, measure
 from runtime_tests.machine import this_machine, usable_cores
 from runtime_tests.results import (
@@ -68,8 +71,9 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
                 progress.say(f"  {run.detail}")
         answers = _answers(bench, images, model, config, progress) if images is not None else {}
         sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
-        fidelity = _fidelity(bench, sample, workspace, progress)
+        fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
         quality = _quality(bench, sample, notes)
+        constants = _constants(bench, workspace)
         timed, size = _float_file(workspace, config, model, progress, notes)
         runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
     labels = None if images is None or images.labels is None else images.labels
@@ -97,6 +101,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         weights=quality[1],
         latency=timed,
         size=size,
+        constants=constants,
         notes=tuple(notes),
     )
 
@@ -167,28 +172,39 @@ def _sample(images: EvaluationSet | None, model: LoadedModel, count: int, batch_
 
 
 def _fidelity(
-    bench: Bench, sample: list[Batch], workspace: Workspace, progress: Progress
+    bench: Bench, sample: list[Batch], workspace: Workspace, limit: float, progress: Progress
 ) -> tuple[BackendFidelity, ...]:
     """Codes of every backend against the oracle, or against the reference where there is no oracle."""
     against = next((name for name in ("oracle", "reference") if name in bench.opened), None)
     compared = [name for name in bench.opened if name != against]
     if against is None or not compared:
         return ()
-    try:
-        nodes = quantizers(read_model(workspace.path("model.onnx")))
-    except BackendError:
-        nodes = ()
+    model, nodes = None, tuple[QuantizerNode, ...]()
+    with contextlib.suppress(BackendError):
+        model = read_model(workspace.path("model.onnx"))
+        nodes = quantizers(model)
     comparisons = {name: CodeComparison(name, against, nodes) for name in compared}
+    first: dict[str, tuple[Batch, Codes, Codes]] = {}
     progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(compared)} against the {against}'s")
     for batch in progress.track(sample, len(sample), "compare codes"):
         expected = bench.opened[against].codes(batch)
         for name in list(comparisons):
             try:
-                comparisons[name].add(expected, bench.opened[name].codes(batch))
+                found = bench.opened[name].codes(batch)
+                comparisons[name].add(expected, found)
+                first.setdefault(name, (batch, expected[1], found[1]))
             except BackendError as error:
                 _lose(bench, name, error)
                 del comparisons[name]
-    return tuple(comparison.result() for comparison in comparisons.values())
+    results = {name: comparison.result() for name, comparison in comparisons.items()}
+    oracle = bench.opened[against]
+    if model is None or not isinstance(oracle, backends.TorchBackend) or against != "oracle":
+        return tuple(results.values())
+    unfused = results.get("onnxruntime-unfused")
+    return tuple(
+        explain(Case(result, oracle, first[name], model, nodes, unfused, limit)) if name in RUNTIMES else result
+        for name, result in results.items()
+    )
 
 
 def _quality(
@@ -199,6 +215,17 @@ def _quality(
         notes.append("signal to noise by layer was not measured: there is no reference")
         return (), ()
     return layers.activation_quality(reference.module, sample), layers.weight_quality(reference.module)
+
+
+def _constants(bench: Bench, workspace: Workspace) -> tuple[str, ...] | None:
+    """How the file's scales, codes and biases differ from the integer model's; None where either is missing."""
+    oracle = bench.opened.get("oracle")
+    if not isinstance(oracle, backends.TorchBackend):
+        return None
+    try:
+        return tuple(item.sentence for item in mismatches(read_model(workspace.path("model.onnx")), oracle.module))
+    except BackendError:
+        return None
 
 
 def _float_file(

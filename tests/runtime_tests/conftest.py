@@ -1,60 +1,95 @@
-"""A real small build to verify: the zoo's ResNet on 4-bit grids, ranges only, written by the tests' own emitter."""
+"""A real small build to verify: the zoo's ResNet on 4-bit grids, ranges only, exported as the product exports it."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from PIL import Image
 
+from genq_export import zoo
 from genq_export.config import BuildConfig
-from genq_export.workspace import StageResult, Workspace
+from genq_export.models import LoadedModel, load_model
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace
+from runtime_tests.constants import Constants
 
 MODEL = "fashion_resnet"
-
-
-def make_build(folder: Path, bits: int = 4) -> None:
-    """Quantize and export into `folder` with a manifest as the stages leave it."""
-    from export.fold import fold, save_integer_model
-    from genq_export import zoo
-    from genq_export.models import load_model
-    from genq_export.quantize.prepare import calibrate_ranges, prepare
-    from genq_export.quantize.reference import save_reference
-    from genq_export.targets import rule_for
-    from tests.runtime_tests.emit import emit
-
-    config = BuildConfig.for_model(MODEL, bits=bits)
-    model = load_model(config.model)
-    reference, placement = prepare(model.module, model.input_size, config.quantize, rule_for(config.target))
-    pixels, _ = zoo.few_shot_set()
-    import torch
-
-    calibrate_ranges(reference, [model.normalize(torch.from_numpy(pixels))])
-    workspace = Workspace.open(folder)
-    files = save_reference(reference, folder)
-    integer = fold(reference)
-    files += save_integer_model(integer, folder)
-    emit(integer, folder / "model.onnx", model.input_size)
-    layers = [part for part in integer.modules() if hasattr(part, "weight_codes")]
-    quantized = [
-        {"name": str(part.name), "op": str(part.op), "weight_bits": int(part.bits), "input_bits": bits,
-         "input_signed": False, "weight_shape": list(part.weight_codes.shape)}
-        for part in layers
-    ]  # fmt: skip
-    workspace.record(
-        "quantize", "q", StageResult(files, {"layers": quantized, "unquantized": placement.unquantized}), 1.0
-    )
-    audit = [{"name": layer["name"], "op": layer["op"], "integer": True, "detail": "QLinear"} for layer in quantized]
-    workspace.record("export", "e", StageResult(["model.onnx"], {"audit": audit, "opset": 21, "ir_version": 10}), 1.0)
+QUIET = Progress(quiet=True)
 
 
 @pytest.fixture(scope="session")
-def pristine_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished build that no test may change."""
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 real images as a labelled folder, 16 a class."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, (pixels, label) in enumerate(zip(*zoo.few_shot_set(), strict=True)):
+        place = folder / zoo.CLASS_NAMES[label]
+        place.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def config(few_images: Path) -> BuildConfig:
+    """Quick in everything: 160 images judged, codes of 24 compared, ten timed calls."""
+    values = BuildConfig.for_model(MODEL, bits=4, preset="quick").model_dump()
+    values["verify"] |= {
+        "evaluation": few_images, "fidelity_images": 24, "latency_runs": 10, "latency_batches": (1,),
+        "backends": ("reference", "oracle", "onnxruntime"), "gates": {"max_accuracy_loss": 20.0},
+    }  # fmt: skip
+    return BuildConfig.parse(values)
+
+
+@pytest.fixture(scope="session")
+def model(config: BuildConfig) -> LoadedModel:
+    return load_model(config.model)
+
+
+@pytest.fixture(scope="session")
+def pristine_build(
+    tmp_path_factory: pytest.TempPathFactory, config: BuildConfig, model: LoadedModel, few_images: Path
+) -> Path:
+    """A quantized and exported build that no test may change."""
+    from export.stage import run as run_export
+    from genq_export.quantize.stage import run as run_quantize
+
     folder = tmp_path_factory.mktemp("build") / "resnet"
-    make_build(folder)
+    workspace = Workspace.open(folder)
+    images = sorted(few_images.rglob("*.png"))
+    quantized = run_quantize(workspace, config, model, images, folder / "partial", QUIET)
+    workspace.record("quantize", "q", quantized, 1.0)
+    workspace.record("export", "e", run_export(workspace, config, model, QUIET), 1.0)
     return folder
 
 
 @pytest.fixture
-def build_folder(pristine_build: Path, tmp_path: Path) -> Path:
+def build(pristine_build: Path, tmp_path: Path) -> Workspace:
     """A copy of the build, to damage."""
-    return Path(shutil.copytree(pristine_build, tmp_path / "build"))
+    return Workspace.existing(Path(shutil.copytree(pristine_build, tmp_path / "build")))
+
+
+Edit = Callable[[onnx.ModelProto, Constants], None]
+
+
+@pytest.fixture
+def plant(build: Workspace) -> Callable[[Edit], Workspace]:
+    """Change `model.onnx` in the copy."""
+
+    def change(edit: Edit) -> Workspace:
+        path = build.path("model.onnx")
+        content = onnx.load(path)
+        edit(content, Constants(content))
+        path.write_bytes(content.SerializeToString())
+        return build
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def images(few_images: Path, model: LoadedModel) -> np.ndarray:
+    """float32 [24, 3, 32, 32]"""
+    from genq_export.images import load_images
+
+    return load_images(sorted(few_images.rglob("*.png"))[::7][:24], model).numpy()

@@ -1,0 +1,230 @@
+"""Why do codes differ? Each suspicion is tested by an experiment, and only what an experiment confirms is said.
+
+* A constant of the file differs from the integer model: put the right one into a copy, run it, see whether the layer
+  agrees now.
+* The runtime's optimisations: run without them.
+* Rounding at the border of two codes: look where the differing values lie between codes.
+* Saturation: look whether the runtime's codes stop at the end of its container.
+* Another input: fit the codes of the input against the oracle's.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from runtime_tests.backends import Batch, Codes, TorchBackend
+from runtime_tests.constants import Constants, Mismatch, mismatches
+from runtime_tests.errors import BackendError
+from runtime_tests.fidelity import CodeComparison, container_shift
+from runtime_tests.graph import QuantizerNode, layer_names, quantizers
+from runtime_tests.isolation import IsolatedBackend
+from runtime_tests.results import BackendFidelity
+
+# Half a step decides which code a value gets. A float32 sum in another order moves it by less than this share of a
+# step; of values that have nothing to do with a border, about twice this share lies as close to one.
+_BORDER = 1e-3
+_FAR_FROM_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an explanation may look at; `first`: images, oracle's and runtime's codes of the first batch."""
+
+    fidelity: BackendFidelity
+    oracle: TorchBackend
+    first: tuple[Batch, Codes, Codes]
+    model: onnx.ModelProto
+    nodes: Sequence[QuantizerNode]
+    unfused: BackendFidelity | None
+    limit: float
+
+
+def explain(case: Case) -> BackendFidelity:
+    """The same result with `explanation` (one sentence without a full stop, or None) and the `evidence` for it."""
+    fidelity = case.fidelity
+    if fidelity.differing == 0 and not fidelity.missing:
+        return fidelity
+    evidence: list[str] = []
+    if fidelity.missing:
+        explanation: str | None = f"the file has no quantizer {layer_names(fidelity.missing)}"
+        evidence.append(f"the oracle quantizes {layer_names(fidelity.missing)}, the file has no such codes")
+    else:
+        tests = (_constants, _input, _optimisation, _saturation, _border)
+        explanation = next((answer for test in tests if (answer := test(case, evidence))), None)
+        if explanation is None:
+            evidence.append("none of these experiments explains the difference")
+    return fidelity.model_copy(update={"explanation": explanation, "evidence": tuple(evidence)})
+
+
+def _constants(case: Case, evidence: list[str]) -> str | None:
+    found = mismatches(case.model, case.oracle.module)
+    if not found:
+        evidence.append("all scales, codes, biases and limits in the file are those of the integer model")
+        return None
+    evidence += [item.sentence for item in found[:5]]
+    if len(found) > 5:
+        evidence.append(f"{len(found) - 5} more constants differ")
+    if any(item.repaired is None for item in found):
+        return found[0].sentence
+    left = _differing_after_repair(case, found)
+    before = sum(int((a != b).sum()) for a, b in (_codes_of(case, name) for name in case.first[1]))
+    if left is None or left >= before:
+        evidence.append("a copy with the right constants differs as much: they are not the reason")
+        return None
+    evidence.append(
+        f"a copy of the file with the right constants differs in {left:,} codes of the first batch, not {before:,}"
+    )
+    more = f", and {len(found) - 1} other constants differ" if len(found) > 1 else ""
+    return found[0].sentence + more
+
+
+def _differing_after_repair(case: Case, found: list[Mismatch]) -> int | None:
+    """Differing codes on the first batch when a copy with the integer model's constants runs; None if it does not."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(case.model)
+    constants = Constants(copy)
+    for item in found:
+        assert item.repaired is not None
+        constants.replace(item.tensor, item.repaired)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "repaired.onnx"
+        path.write_bytes(copy.SerializeToString())
+        try:
+            repaired = IsolatedBackend(case.fidelity.backend, path, case.limit)
+        except BackendError:
+            return None
+        try:
+            comparison = CodeComparison(case.fidelity.backend, "oracle", quantizers(copy))
+            logits, codes = repaired.codes(case.first[0])
+            comparison.add((logits, case.first[1]), (logits, codes))
+        except BackendError:
+            return None
+        finally:
+            repaired.close()
+    return comparison.result().differing
+
+
+def _input(case: Case, evidence: list[str]) -> str | None:
+    """Is the first difference in the network's input, and is one input a linear function of the other?"""
+    node = _first(case)
+    if node is None or node.inputs or node.layers:
+        return None
+    expected, found = _codes_of(case, node.name)
+    if expected.size == 0 or expected.std() == 0:
+        return None
+    slope, offset = (float(value) for value in np.polyfit(expected.ravel(), found.ravel(), 1))
+    share = float(np.corrcoef(expected.ravel(), found.ravel())[0, 1] ** 2)
+    evidence.append(
+        f"the codes of {node.name} are {slope:.3f} times the oracle's plus {offset:.1f}, which explains"
+        f" {100 * share:.1f} % of their variance"
+    )
+    return f"the network gets another input ({node.name} differs before any layer): look at the preprocessing"
+
+
+def _optimisation(case: Case, evidence: list[str]) -> str | None:
+    if case.unfused is None or case.fidelity.backend == case.unfused.backend:
+        return None
+    evidence.append(f"with the runtime's optimisations off {case.unfused.differing:,} codes differ")
+    if case.unfused.differing:
+        return None
+    return "the runtime's graph optimisations change the result: without them every code is right"
+
+
+def _saturation(case: Case, evidence: list[str]) -> str | None:
+    """Do all differing codes of the first layer sit at one end, where the oracle goes on?"""
+    node = _first(case)
+    if node is None:
+        return None
+    expected, found = _codes_of(case, node.name)
+    wrong = expected != found
+    if not wrong.any():
+        return None
+    end = int(found[wrong].reshape(-1)[0])
+    beyond = bool((found[wrong] == end).all()) and (
+        bool((expected[wrong] > end).all() and found.max() == end)
+        or bool((expected[wrong] < end).all() and found.min() == end)
+    )
+    if not beyond:
+        return None
+    evidence.append(f"all {int(wrong.sum()):,} differing codes of {node.name} are {end}, where the oracle's go on")
+    return f"the runtime clamps codes of {node.name} at {end}"
+
+
+def _border(case: Case, evidence: list[str]) -> str | None:
+    """Do the differing values of the first layer lie where two codes meet?"""
+    node = _first(case)
+    if node is None:
+        return None
+    clean = _clean_images(case, node)
+    expected, found = (codes[clean] for codes in _codes_of(case, node.name))
+    steps = _before_rounding(case, node.name)
+    if steps is None or expected.shape != steps[clean].shape:
+        return None
+    steps = steps[clean]
+    wrong = expected != found
+    if not wrong.any() or np.abs(found - expected)[wrong].max() > 1:
+        return None
+    distance = np.abs(np.abs(steps - np.floor(steps)) - 0.5)
+    furthest = float(distance[wrong].max())
+    as_close = float((distance <= furthest).mean())
+    evidence.append(
+        f"the {int(wrong.sum()):,} codes that {node.name} by itself gets wrong in a first batch lie at most"
+        f" {furthest:.1g} of a step from the border between two codes; {100 * as_close:.2g} % of all values do"
+    )
+    if furthest > _BORDER or as_close > _FAR_FROM_CHANCE:
+        return None
+    return (
+        "float rounding decides at the border of two codes: the runtime adds in another order than the integers of"
+        f" {layer_names(node.layers) or node.name}"
+    )
+
+
+def _first(case: Case) -> QuantizerNode | None:
+    return next((node for node in case.nodes if node.name == case.fidelity.first_diverging), None)
+
+
+def _codes_of(case: Case, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Oracle's and runtime's codes of one quantizer, the container's shift taken out."""
+    if name not in case.first[1] or name not in case.first[2]:
+        return np.zeros(0, np.int32), np.zeros(0, np.int32)
+    expected, found = case.first[1][name].astype(np.int32), case.first[2][name].astype(np.int32)
+    return expected, found - container_shift(expected, found)
+
+
+def _clean_images(case: Case, node: QuantizerNode) -> NDArray[np.bool_]:
+    """Images in which all inputs of the quantizer agree."""
+    clean = np.ones(len(case.first[0]), bool)
+    for name in node.inputs:
+        expected, found = _codes_of(case, name)
+        if expected.size:
+            clean &= (expected == found).reshape(len(expected), -1).all(axis=1)
+    return clean
+
+
+def _before_rounding(case: Case, name: str) -> NDArray[np.float64] | None:
+    """x / scale + zero-point in the oracle before it is rounded, float64 of the quantizer's shape."""
+    import torch
+
+    seen: list[NDArray[np.float64]] = []
+
+    def keep(part: Any, inputs: Any) -> None:
+        steps = inputs[0].double() / part.scale.double() + int(part.zero_point)
+        seen.append(steps.cpu().numpy())
+
+    named = (part for part in case.oracle.module.modules() if getattr(part, "name", None) == name)
+    parts = [part for part in named if hasattr(part, "scale")]
+    if len(parts) != 1:
+        return None
+    handle = parts[0].register_forward_pre_hook(keep)
+    try:
+        with torch.no_grad():
+            case.oracle.module(torch.from_numpy(case.first[0]))
+    finally:
+        handle.remove()
+    return seen[0] if seen else None

@@ -1,0 +1,162 @@
+"""Planted faults: each is caught by a gate and blamed on the right layer, and an honest build passes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from genq_export.config import BuildConfig
+from genq_export.models import LoadedModel
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace
+from runtime_tests import verify
+from runtime_tests.constants import Constants
+from runtime_tests.report import Report, assemble
+from runtime_tests.results import VerifyFile
+from tests.runtime_tests.conftest import Edit
+
+Judge = Callable[[Workspace], Report]
+
+
+@pytest.fixture
+def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """Verify and report, less latency."""
+    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+
+    def run(workspace: Workspace) -> Report:
+        measured = verify.verify(workspace, config, model, Progress(quiet=True))
+        workspace.write_json("verify.json", VerifyFile(runs=(measured,)).model_dump(mode="json"))
+        return assemble(workspace, config)
+
+    return run
+
+
+def failed(report: Report) -> dict[str, str]:
+    return {gate.name: gate.sentence for gate in report.gates if not gate.passed}
+
+
+def bias_tensor(model: onnx.ModelProto, layer: str) -> str:
+    return next(node for node in model.graph.node if node.name == layer).input[2]
+
+
+def dequantizer(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if output in node.output)
+
+
+def weight_codes(model: onnx.ModelProto, constants: Constants, layer: str) -> tuple[str, np.ndarray]:
+    name = constants.source(dequantizer(model, f"{layer}/weight").input[0])
+    assert name is not None
+    value = constants.value(name)
+    assert value is not None
+    return name, value.astype(np.int8)
+
+
+def quantizer_of(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    node = dequantizer(model, f"{name}/codes")
+    return dequantizer(model, node.input[0]) if node.op_type == "Clip" else node
+
+
+def test_an_honest_build_passes_code_by_code(build: Workspace, judge: Judge) -> None:
+    report = judge(build)
+    assert failed(report) == {}
+    assert report.passed
+    assert {item.backend: item.differing for item in report.run.fidelity} == {"reference": 0, "onnxruntime": 0}
+    assert report.agreement["onnxruntime_vs_reference"] == 1.0
+    assert report.run.constants == ()
+
+
+def test_a_scale_off_by_one_ulp(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, constants: Constants) -> None:
+        name = quantizer_of(model, "layer2.0.act1").input[1]
+        constants.replace(name, np.nextafter(constants.value(name), np.float32(9)))
+
+    sentences = failed(judge(plant(edit)))
+    assert "the scale of layer2.0.act1 is" in sentences["constants"]
+    assert "(1 ulp apart)" in sentences["constants"]
+
+
+def test_a_flipped_weight_code(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, constants: Constants) -> None:
+        name, codes = weight_codes(model, constants, "layer2.0.conv1")
+        codes[5, 3, 1, 1] = 7 if codes[5, 3, 1, 1] <= 0 else -8
+        constants.replace(name, codes)
+
+    report = judge(plant(edit))
+    assert failed(report)["constants"] == "the weight codes of layer2.0.conv1 differ in 1 value, output channel 5"
+    fidelity = next(item for item in report.run.fidelity if item.backend == "onnxruntime")
+    assert fidelity.first_diverging == "layer2.0.act1"
+    first = next(item for item in fidelity.quantizers if item.name == "layer2.0.act1")
+    assert first.channels == (5,)
+    assert first.inherited == 0
+    assert fidelity.explanation is not None and "weight codes of layer2.0.conv1" in fidelity.explanation
+
+
+def test_exchanged_channels(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, constants: Constants) -> None:
+        name, codes = weight_codes(model, constants, "layer1.0.conv1")
+        codes[[2, 9]] = codes[[9, 2]]
+        constants.replace(name, codes)
+
+    report = judge(plant(edit))
+    assert "layer1.0.conv1 have output channels 2 and 9 exchanged" in failed(report)["constants"]
+    assert "layer1.0.act1" in failed(report)["code_match"]
+
+
+def test_a_bias_off_the_grid(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, constants: Constants) -> None:
+        tensor = bias_tensor(model, "layer3.0.conv1")
+        node = dequantizer(model, tensor)
+        codes, scale = constants.value(node.input[0]), constants.value(node.input[1])
+        assert codes is not None and scale is not None
+        value = ((codes + 0.4) * scale).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, "float_bias"))
+        next(part for part in model.graph.node if part.name == "layer3.0.conv1").input[2] = "float_bias"
+
+    sentences = failed(judge(plant(edit)))
+    assert sentences["constants"] == "the bias of layer3.0.conv1 is not on the accumulator grid"
+
+
+def test_a_missing_residual_quantizer(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, _: Constants) -> None:
+        end = "layer2.0.downsample.0/dequantized"
+        start = quantizer_of(model, "layer2.0.downsample.0").input[0]
+        reader = next(node for node in model.graph.node if end in node.input)
+        reader.input[list(reader.input).index(end)] = start
+        gone = [node for node in model.graph.node if "layer2.0.downsample.0/codes" in [*node.input, *node.output]]
+        for node in gone:
+            model.graph.node.remove(node)
+
+    report = judge(plant(edit))
+    assert failed(report)["code_match"] == "the file has no quantizer layer2.0.downsample.0"
+    fidelity = next(item for item in report.run.fidelity if item.backend == "onnxruntime")
+    assert fidelity.missing == ("layer2.0.downsample.0",)
+
+
+def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
+    def edit(model: onnx.ModelProto, _: Constants) -> None:
+        """The file scales its input as a network for pixels in another range would."""
+        quantize = quantizer_of(model, "input")
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+        scaled = onnx.helper.make_node("Mul", ["input", "half"], ["halved"])
+        quantize.input[0] = "halved"
+        model.graph.node.insert(0, scaled)
+
+    report = judge(plant(edit))
+    assert "another input" in failed(report)["code_match"]
+    fidelity = next(item for item in report.run.fidelity if item.backend == "onnxruntime")
+    assert fidelity.first_diverging == "input"
+    assert any("0.5" in line for line in fidelity.evidence)
+
+
+def test_float_rounding_at_a_border_is_named_as_such(
+    build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    values: dict[str, Any] = config.model_dump()
+    values["verify"] |= {"backends": ("oracle", "onnxruntime-unfused"), "fidelity_images": 100}
+    run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))
+    (fidelity,) = run.fidelity
+    if fidelity.differing:
+        assert fidelity.explanation is not None and "border of two codes" in fidelity.explanation
