@@ -49,7 +49,7 @@ def _mobilenet() -> Any:
 def _vit() -> Any:
     vision_transformer = timm("models.vision_transformer").VisionTransformer
     return vision_transformer(
-        img_size=32, patch_size=4, embed_dim=64, depth=6, num_heads=4, mlp_ratio=2, num_classes=10
+        img_size=32, patch_size=4, embed_dim=64, depth=4, num_heads=4, mlp_ratio=3, num_classes=10
     )
 
 

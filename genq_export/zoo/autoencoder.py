@@ -153,7 +153,7 @@ def precompute_latents(vae: Path, data: Path, out: Path, seed: int, log: Callabl
     for rendering, numbers in enumerate(styles):
         rendered = render_each(images, numbers, rng)
         latents[rendering] = encode(model, rendered).numpy()
-        log(f"latents: rendering {rendering + 1} of {len(styles)}, deviation {latents[rendering].std():.3f}")
+        log(f"latents: rendering {rendering + 1} of {len(styles)}")
     temporary = out / "latents.tmp.npz"
     np.savez(temporary, latents=latents, styles=styles, labels=labels)
     temporary.replace(path)

@@ -17,7 +17,7 @@ from genq_export.zoo.names import STYLES
 from genq_export.zoo.text import WIDTH, build_text_encoder, build_tokenizer
 from genq_export.zoo.training import save_checkpoint
 
-STEPS, BATCH, PEAK_LR, WARMUP = 6000, 96, 1.2e-3, 200
+STEPS, BATCH, PEAK_LR, WARMUP = 3600, 96, 1.2e-3, 200
 ORIGINAL_SHARE = 0.5
 SNR_LIMIT = 5.0
 EMA_DECAY = 0.999

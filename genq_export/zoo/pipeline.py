@@ -23,16 +23,16 @@ def write_pipeline(checkpoint: Path, vae: Path, folder: Path) -> Path:
     prefix = "module."
     model.load_state_dict({key.removeprefix(prefix): value for key, value in average.items() if prefix in key})
     pipeline = diffusers().StableDiffusionPipeline(
-        vae=diffusers().AutoencoderKL.from_pretrained(vae),
-        text_encoder=model["text_encoder"],
+        vae=diffusers().AutoencoderKL.from_pretrained(vae).half(),
+        text_encoder=model["text_encoder"].half(),
         tokenizer=tokenizer,
-        unet=model["unet"],
+        unet=model["unet"].half(),
         scheduler=sampling_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    pipeline.save_pretrained(folder)
     return folder
 
 
@@ -43,9 +43,7 @@ def sampling_scheduler() -> Any:
 
 def load_pipeline(folder: Path) -> Any:
     """Load a saved pipeline in float32, without progress bars."""
-    pipeline = diffusers().StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, safety_checker=None
-    )
+    pipeline = diffusers().StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
