@@ -144,7 +144,8 @@ def describe(owner: str, what: str, expected: NDArray[Any], found: NDArray[Any])
     count, shown = int((a != b).sum()), ", ".join(str(channel) for channel in channels[:4])
     more = f" and {len(channels) - 4} more" if len(channels) > 4 else ""
     values = f"{count} value{'' if count == 1 else 's'}"
-    return f"{where} differ{'' if plural else 's'} in {values}, output channel{'' if len(channels) == 1 else 's'} {shown}{more}"
+    differ = "differ" if plural else "differs"
+    return f"{where} {differ} in {values}, output channel{'' if len(channels) == 1 else 's'} {shown}{more}"
 
 
 def _ulps(expected: NDArray[Any], found: NDArray[Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
 from genq_export import zoo
@@ -17,6 +18,7 @@ from genq_export.workspace import Workspace
 from runtime_tests.constants import Constants
 
 MODEL = "fashion_resnet"
+torch.set_num_threads(1)  # beside other work, torch with more threads than free cores mostly waits
 QUIET = Progress(quiet=True)
 
 
