@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from genq_export.errors import UserError
+from genq_export.errors import UserError, reason_of
 
 _COMPUTES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INTEGER = (
@@ -54,8 +54,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, checker and file errors have no common base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a valid ONNX file: {reason}") from None
+        raise UserError(f"{path} is not a valid ONNX file: {reason_of(error)}") from None
     return model
 
 
@@ -67,7 +66,7 @@ def _planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
         try:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no public base class
-            raise UserError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from None
+            raise UserError(f"ONNX Runtime cannot load {path}: {reason_of(error)}") from None
         yield from onnx.load(options.optimized_model_filepath).graph.node
 
 

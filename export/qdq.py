@@ -10,6 +10,7 @@ linear layers as MatMul                             linear layers as Gemm
 weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,17 +62,19 @@ def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], ru
     example = torch.zeros(2, *input_size)
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
-        program = torch.onnx.export(
-            integer_model,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=rule.opset,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            custom_translation_table=_translations(rule),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's exporter calls its own deprecated functions
+            program = torch.onnx.export(
+                integer_model,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=rule.opset,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch},),
+                custom_translation_table=_translations(rule),
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"the network has an operator without an ONNX form: {lines[0]}") from error

@@ -6,7 +6,9 @@ from genq_export.config import BuildConfig
 from genq_export.models import LoadedModel
 
 
-def build_readme(config: BuildConfig, model: LoadedModel, facts: dict[str, Any]) -> str:
+def build_readme(
+    config: BuildConfig, model: LoadedModel, facts: dict[str, Any], engine: dict[str, Any] | None
+) -> str:
     """Markdown for `README.md` in the build folder."""
     channels, height, width = model.input_size
     bits = f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}"
@@ -28,17 +30,25 @@ Quantized without training data by genq-export. `report.html` says what it costs
 Input `input` is float32 [N, {channels}, {height}, {width}], pixels scaled to [0, 1], minus {_numbers(model.mean)}, over {_numbers(model.std)};
 output `logits` is float32 [N, {model.classes}].
 
-{_how_to_run(config, model)}"""
+{_how_to_run(config, model, engine)}"""
+
+
+def _engine_line(engine: dict[str, Any]) -> str:
+    return (
+        f"`model.engine` was built by {engine['builder']} {engine['version']} for {', '.join(engine['compute_capabilities'])}"
+        " (details in `engine.json`).\n\n"
+    )
 
 
 def _numbers(values: tuple[float, ...]) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"
 
 
-def _how_to_run(config: BuildConfig, model: LoadedModel) -> str:
+def _how_to_run(config: BuildConfig, model: LoadedModel, engine: dict[str, Any] | None) -> str:
     channels, height, width = model.input_size
     if config.target == "tensorrt":
-        return f"""Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
+        built = "" if engine is None else _engine_line(engine)
+        return f"""{built}Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
 
 ```sh
 trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\

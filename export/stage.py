@@ -1,39 +1,75 @@
 """The export stage: reference -> integer model -> ONNX in the target's form, loaded and audited before it counts."""
 
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.quantize.reference import load_reference
-from genq_export.targets import rule_for
-from genq_export.workspace import StageResult, Workspace
-from export.audit import audit_onnxruntime
+from typing import Any
+
+from export.audit import LayerAudit, audit_onnxruntime
 from export.fold import fold, save_integer_model
 from export.qdq import export_onnx
 from export.readme import build_readme
+from export.tensorrt import audit_tensorrt, build_engine, save_engine
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.models import LoadedModel
+from genq_export.preflight import engine_builder
+from genq_export.progress import Progress
+from genq_export.quantize.reference import load_reference
+from genq_export.targets import TargetRule, rule_for
+from genq_export.workspace import StageResult, Workspace
 
 ONNX_FILE = "model.onnx"
 
 
 def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> StageResult:
-    """Fold the reference, write `model.safetensors`, `model.onnx` and the build's README, and audit the ONNX file.
+    """Fold the reference, write `model.safetensors`, `model.onnx`, an engine where one can be built, and the README.
 
-    Raises UserError where the file does not load in ONNX Runtime.
+    Raises UserError where the target's runtime refuses the file.
     """
     progress.say(f"export: integer ONNX for {config.target}")
     rule = rule_for(config.target)
+    path = workspace.path(ONNX_FILE)
     integer_model = fold(load_reference(workspace.folder))
-    outputs = save_integer_model(integer_model, workspace.folder)
-    facts = export_onnx(integer_model, model.input_size, rule, workspace.path(ONNX_FILE), config.export.int4_storage)
-    audit = [layer.row() for layer in audit_onnxruntime(workspace.path(ONNX_FILE))]
-    workspace.write_bytes("README.md", build_readme(config, model, facts).encode())
-    summary = {
-        "audit": audit,
+    outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
+    facts = export_onnx(integer_model, model.input_size, rule, path, config.export.int4_storage)
+    audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
+    if not audit:
+        raise UserError("the exported file has no convolution or linear layer")
+    engine = _engine(workspace, model, progress) if config.target == "tensorrt" else None
+    if engine is not None:
+        outputs += ["model.engine", "engine.json"]
+    workspace.write_bytes("README.md", build_readme(config, model, facts, engine).encode())
+    return StageResult([*outputs, "README.md"], _summary(config, rule, facts, audit, engine))
+
+
+def _engine(workspace: Workspace, model: LoadedModel, progress: Progress) -> dict[str, Any] | None:
+    """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
+    builder = engine_builder()
+    if builder is None:
+        progress.say("export: no TensorRT here, so no engine; pip install 'genq-export[tensorrt-rtx]' builds one anywhere")
+        return None
+    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder)
+    save_engine(engine, workspace.folder)
+    workspace.write_json("engine.json", engine.facts)
+    return engine.facts
+
+
+def _summary(
+    config: BuildConfig,
+    rule: TargetRule,
+    facts: dict[str, Any],
+    audit: list[LayerAudit],
+    engine: dict[str, Any] | None,
+) -> dict[str, Any]:
+    files = {ONNX_FILE: facts["bytes"]}
+    if engine is not None:
+        files["model.engine"] = engine["bytes"]
+    return {
+        "audit": [layer.row() for layer in audit],
+        "engine": engine,
         "opset": facts["opset"],
         "ir_version": facts["ir_version"],
         "quantize_linear": facts["quantize_linear"],
         "dequantize_linear": facts["dequantize_linear"],
-        "files": {ONNX_FILE: facts["bytes"]},
+        "files": files,
         "storage": {
             "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
             "weights": facts["weight_storage"],
@@ -41,6 +77,3 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
             "compute": "int8 products, int32 sums",
         },
     }
-    if not audit:
-        raise UserError("the exported file has no convolution or linear layer")
-    return StageResult([*outputs, ONNX_FILE, "README.md"], summary)

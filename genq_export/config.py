@@ -53,6 +53,10 @@ class CalibrateConfig(_Frozen):
     energy_temperature: float = Field(1.0, gt=0)
     prompts: Literal["class", "mixup"] = Field("class", description="one class name a prompt, or two (arXiv 2507.21947)")
     templates: Path | None = Field(None, description="text file with one prompt template a line, `{}` for the class name")
+    real: Path | None = Field(None, description="folder of a few real images to learn one style token from (data-scarce)")
+    style: Path | None = Field(None, description="style token learned before, or by textual inversion elsewhere")
+    join_real: bool = Field(True, description="the real images are part of the calibration set")
+    inversion_steps: int | None = Field(None, ge=1, description="steps to learn the token; None: by image size")
     disambiguate: bool = Field(True, description="ImageNet names with their WordNet gloss, so that `kite` is the bird")
 
     @property
@@ -96,14 +100,14 @@ class GatesConfig(_Frozen):
 class VerifyConfig(_Frozen):
     """What the deployed file is held against."""
 
-    evaluation: Path | None = Field(None, description="labelled image folder; None: the zoo's test set, if it is the model's")
+    evaluation: Path | None = Field(None, description="labelled images; None: the zoo's test set, if it is the model's")
     latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
-    latency_batches: tuple[int, ...] = Field((1, 8, 32), min_length=1, description="batch sizes timed, the main one first")
+    latency_batches: tuple[int, ...] = Field((1, 8, 32), min_length=1, description="batch sizes timed, main one first")
     threads: int = Field(1, ge=1, description="threads of the timed sessions")
     batch_size: int = Field(100, ge=1)
     backends: tuple[str, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
     fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
-    time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request before it is stopped")
+    time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request")
     gates: GatesConfig = GatesConfig()
 
 
@@ -152,11 +156,11 @@ class BuildConfig(_Frozen):
                 "preset": preset,
                 "seed": seed,
                 "device": device,
-                "calibrate": {"generator": generator, "images": images or images_of[preset]},
+                "calibrate": {"generator": generator, "images": images or images_of.get(preset, 1024)},
                 "quantize": {
                     "weight_bits": bits if weight_bits is None else weight_bits,
                     "activation_bits": bits if activation_bits is None else activation_bits,
-                    "iterations": iterations_of[preset],
+                    "iterations": iterations_of.get(preset, 0),
                 },
                 "verify": {"evaluation": evaluation},
             }

@@ -10,3 +10,8 @@ class UserError(Exception):
 
 class BusyError(UserError):
     """Another build holds the folder."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from genq_export import zoo
 from genq_export.config import ModelConfig
-from genq_export.errors import UserError
+from genq_export.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +81,26 @@ def problems(config: ModelConfig) -> list[str]:
     return found
 
 
+def check_name(config: ModelConfig) -> None:
+    """Raise UserError, with names that are close, where neither the zoo nor timm knows the network."""
+    if config.name in zoo.ZOO_MODELS:
+        return
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    if not timm.is_model(config.name.split(".")[0]):
+        raise UserError(_unknown_model(config.name))
+
+
 def load_model(config: ModelConfig) -> LoadedModel:
     """Load the network on the CPU.
 
     Raises UserError for an unknown name, a checkpoint that cannot be read or does not fit, or a class list of the
     wrong length.
     """
+    check_name(config)
     module = _create_module(config)
     if config.weights is not None:
         _load_weights(module, config.weights)
@@ -116,12 +130,10 @@ def _create_module(config: ModelConfig) -> "nn.Module":
         return zoo.create_model(config.name)
     import timm
 
-    if not timm.is_model(config.name.split(".")[0]):
-        raise UserError(_unknown_model(config.name))
     try:
         return timm.create_model(config.name, pretrained=config.weights is None)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         raise UserError(f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights") from None
 
 
@@ -140,9 +152,6 @@ def _timm_problems(config: ModelConfig) -> list[str]:
     ensure_torchvision()
     import timm
 
-    base = config.name.split(".")[0]
-    if not timm.is_model(base):
-        return [_unknown_model(config.name)]
     if config.weights is not None:
         return []
     settings = timm.get_pretrained_cfg(config.name)
@@ -213,7 +222,7 @@ def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
     except FileNotFoundError:
         raise UserError(f"weights file {path} does not exist") from None
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"cannot read weights from {path}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"cannot read weights from {path}: {reason_of(error)}") from None
     except Exception as error:  # torch.load raises pickle's own error where a file wants to run code
         raise UserError(f"{path} is not a plain weights file ({type(error).__name__}); save it as .safetensors") from None
     for key in ("state_dict", "model"):

@@ -23,6 +23,7 @@ def preflight(config: BuildConfig, output: Path) -> None:
     """Raise MissingError with every reason why the build cannot work on this machine."""
     from calibrate.preflight import problems as calibration_problems
 
+    models.check_name(config.model)
     found = [
         *models.problems(config.model),
         *_device_problems(config.device),

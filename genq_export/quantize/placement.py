@@ -74,10 +74,16 @@ def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: Tar
 
 
 def root_of(node: fx.Node) -> fx.Node:
-    """The node that computed the numbers that `node` holds, before operators that only move them."""
+    """The node that computed the numbers that `node` holds, before operators that only move them.
+
+    What flattens a pooled mean counts as part of the pooling: a quantizer behind it leaves nothing between the
+    quantizer and the classifier.
+    """
     while op_name(node) in MOVES_NUMBERS:
         source = node.args[0]
         assert isinstance(source, fx.Node)
+        if op_name(source) in AVERAGE_POOLS:
+            return node
         node = source
     return node
 

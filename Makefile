@@ -1,0 +1,31 @@
+# Each target makes .venv and installs what it needs, once and quietly.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(STAMP)  ## build the embedded ResNet at 4 bits, without data, and report
+	$(BIN)/genq-export build fashion_resnet --bits 4 -o build/demo
+
+test: $(STAMP) lint  ## ruff, mypy, and the tests that take minutes at most
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (torch is large; once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 torchvision==0.28.0
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:  ## remove builds and the environment
+	rm -rf build $(VENV) *.egg-info

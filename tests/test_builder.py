@@ -1,0 +1,138 @@
+"""Builds: what is fresh stays, what is killed goes on, and the same command gives the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genq_export.builder import plan, read_config, run_stages
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+
+SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
+STAGES = ("calibrate", "quantize", "export")
+QUIET = Progress(quiet=True)
+
+
+def small(**changes: object) -> BuildConfig:
+    """A build of the embedded ResNet that takes seconds: few images, few sampler steps, few reconstruction steps."""
+    values = BuildConfig.for_model("fashion_resnet", preset="quick", images=40).model_dump(mode="json")
+    values["calibrate"] |= {"steps": 4, "batch_size": 16}
+    values["quantize"] |= {"iterations": 4, "batch_size": 8}
+    for path, value in changes.items():
+        section, name = path.split("__")
+        values[section][name] = value
+    return BuildConfig.parse(values)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("builds") / "first"
+    assert run_stages(small(), folder, STAGES, QUIET) == STAGES
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in SAME_BYTES}
+
+
+def test_a_second_identical_build_does_nothing(built: Path) -> None:
+    assert run_stages(small(), built, STAGES, QUIET) == ()
+    assert [row["fresh"] for row in plan(small(), built)["stages"]] == [True, True, True, False, False]
+
+
+def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
+    code = "import sys; from genq_export.cli import main; main()"
+    started = time.perf_counter()
+    command = [sys.executable, "-c", code, "export", str(built)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "nothing to do" in done.stderr
+    assert time.perf_counter() - started < 5
+
+
+def test_other_bits_keep_the_calibration_set(built: Path) -> None:
+    folder = built.parent / "other-bits"
+    ran = run_stages(small(quantize__weight_bits=8), folder, STAGES, QUIET)
+    assert ran == STAGES  # a folder of its own, but the set is copied, not drawn again
+    assert (folder / SAME_BYTES[0]).read_bytes() == (built / SAME_BYTES[0]).read_bytes()
+    again = run_stages(small(quantize__weight_bits=6), folder, STAGES, QUIET)
+    assert again == ("quantize", "export")
+
+
+def test_a_damaged_file_is_made_again(built: Path) -> None:
+    before = contents(built)
+    path = built / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    assert run_stages(small(), built, STAGES, QUIET) == ("export",)
+    assert contents(built) == before
+
+
+def test_the_config_in_the_folder_repeats_the_build(built: Path) -> None:
+    folder = built.parent / "repeated"
+    run_stages(read_config(built), folder, STAGES, QUIET)
+    assert contents(folder) == contents(built)
+
+
+def test_the_manifest_lists_every_output_with_its_hash(built: Path) -> None:
+    stages = json.loads((built / "manifest.json").read_text())["stages"]
+    assert list(stages) == list(STAGES)
+    assert {"model.onnx", "model.safetensors", "model.json", "README.md"} <= set(stages["export"]["outputs"])
+
+
+def some_images(folder: Path) -> bool:
+    return len(list(folder.glob("calibration/images/*.png"))) >= 5
+
+
+def second_block(folder: Path) -> bool:
+    return len(list(folder.glob("partial/*/block_*.safetensors"))) >= 2
+
+
+def reference_written(folder: Path) -> bool:
+    return (folder / "reference.safetensors").is_file()
+
+
+def integer_model_written(folder: Path) -> bool:
+    return (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("moment", [some_images, second_block, reference_written, integer_model_written])
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
+    built: Path, tmp_path: Path, moment: Callable[[Path], bool]
+) -> None:
+    folder = tmp_path / "killed"
+    config = tmp_path / "config.yaml"
+    config.write_text(small().to_yaml())
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from genq_export.builder import run_stages; from genq_export.config import BuildConfig\n"
+        "from genq_export.progress import Progress\n"
+        f"run_stages(BuildConfig.read(Path(sys.argv[1])), Path(sys.argv[2]), {STAGES!r}, Progress(quiet=True))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(config), str(folder)], env=os.environ)
+    deadline = time.monotonic() + 120
+    while not moment(folder) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert moment(folder), "the build never came to the moment at which it was to be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run_stages(small(), folder, STAGES, QUIET)
+    assert contents(folder) == contents(built)
+
+
+def test_a_missing_generator_and_weights_come_in_one_list(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        run_stages(BuildConfig.for_model("resnet50"), tmp_path / "build", STAGES, QUIET)
+    assert "resnet50" in str(caught.value) and "stable-diffusion-v1-5" in str(caught.value)
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="device"):
+        run_stages(small().model_copy(update={"device": "cuda:7"}), tmp_path / "build", STAGES, QUIET)
