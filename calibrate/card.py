@@ -11,7 +11,9 @@ def dataset_card(summary: dict[str, Any], rows: Sequence[Row]) -> str:
     sampler = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in summary["sampler"].items())
     filters = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in summary["filters"].items())
     reasons = "\n".join(f"| {reason} | {count} |" for reason, count in summary["reasons"].items())
-    prompts = "\n".join(f"- `{text}`" for text in sorted({row.prompt for row in rows})[:8])
+    texts = sorted({row.prompt for row in rows if row.prompt})[:8]
+    prompts = "\n".join(["Some of the prompts:\n", *(f"- `{text}`" for text in texts)]) if texts else ""
+    real = f"{summary['real']} of the images are real ones that were given (no `seed`).\n" if summary["real"] else ""
     dry = summary["classes_dry"]
     dry_line = f"Classes with fewer images than asked for: {', '.join(dry)}.\n" if dry else ""
     return f"""---
@@ -31,9 +33,9 @@ configs:
 
 # Calibration set for `{summary["model"]}`
 
-{summary["kept"]} synthetic images, kept of {summary["drawn"]} drawn, to calibrate quantization without the training
+{summary["kept"]} images to calibrate quantization with, {summary["drawn"]} were drawn. Made without the training
 data, after GenQ (Li et al., ECCV 2024), by the calibrate stage of genq-export.
-{dry_line}
+{real}{dry_line}
 `load_dataset("imagefolder", data_dir=".")` reads all of it; column `kept` tells which images calibrate, `reason` why
 the others do not. `label` is the class that was prompted.
 
@@ -45,8 +47,6 @@ the others do not. `label` is the class that was prompted.
 | setting | value |
 |---|---|
 {sampler}
-
-Some of the prompts:
 
 {prompts}
 

@@ -20,7 +20,7 @@ _PAPER, _INK, _FAINT, _KEPT, _DROPPED = "#ffffff", "#1c2430", "#7b8794", "#1f8a5
 
 def write_contact_sheet(path: Path, folder: Path, rows: Sequence[Row], title: str) -> None:
     """Write the sheet as PNG: a line a class (at most 24, spread evenly), kept left, dropped right, energies below."""
-    labels = _spread(sorted({row.label for row in rows}), CLASSES_SHOWN)
+    labels = _spread(sorted({row.label for row in rows}, key=_order), CLASSES_SHOWN)
     step = _CELL + _GAP
     divide = _MARGIN + _NAME + KEPT_SHOWN * step + 3 * _GAP
     width = divide + DROPPED_SHOWN * step + _MARGIN
@@ -33,7 +33,8 @@ def write_contact_sheet(path: Path, folder: Path, rows: Sequence[Row], title: st
         members = [row for row in rows if row.label == label]
         kept = [row for row in members if row.kept]
         dropped = [row for row in members if not row.kept]
-        pen.text((_MARGIN, top + _CELL // 2 - 14), _shortened(members[0].class_name), _INK, font=_font(14))
+        name = _shortened(members[0].class_name or "unlabelled")
+        pen.text((_MARGIN, top + _CELL // 2 - 14), name, _INK, font=_font(14))
         pen.text((_MARGIN, top + _CELL // 2 + 4), f"{len(kept)} of {len(members)}", _FAINT, font=_font(11))
         for column, row in enumerate(_spread(kept, KEPT_SHOWN)):
             _cell(sheet, pen, folder, row, (_MARGIN + _NAME + column * step, top))
@@ -70,6 +71,10 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, folder: Path, row: Row, 
     by_energy = row.energy is not None and (row.kept or row.reason.startswith("energy"))
     caption = f"{row.energy:.1f}" if by_energy else row.reason
     pen.text((left, top + _CELL + 2), _shortened(caption, 14), frame, font=_font(10))
+
+
+def _order(label: int | None) -> float:
+    return float("inf") if label is None else label
 
 
 def _spread(items: Sequence[Item], most: int) -> list[Item]:

@@ -21,15 +21,15 @@ class Row:
 
     file_name: relative to the set's folder. label: class index; second_class: the other class of a mixup prompt.
     energy, bn_sensitivity, patch_entropy: None where the image or the network has none. reason: "kept", or which filter
-    dropped it.
+    dropped it. A real image that joined the set has no prompt and no seed, and no label if it came without.
     """
 
     file_name: str
-    label: int
-    class_name: str
+    label: int | None
+    class_name: str | None
     second_class: str | None
     prompt: str
-    seed: int
+    seed: int | None
     energy: float | None
     bn_sensitivity: float | None
     patch_entropy: float | None
@@ -77,8 +77,8 @@ def kept_images(folder: Path) -> list[Path]:
     return [folder / row.file_name for row in kept_rows(folder)]
 
 
-def kept_labels(folder: Path) -> list[int]:
-    """Class index of each of `kept_images`: what was prompted, not what a network sees."""
+def kept_labels(folder: Path) -> list[int | None]:
+    """Class index of each of `kept_images`: what was prompted, not what a network sees. None: a real image without."""
     return [row.label for row in kept_rows(folder)]
 
 

@@ -1,5 +1,6 @@
 """Draw images with a diffusers text-to-image pipeline, each from a seed of its own."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import torch
 from calibrate.generators import Generator
 from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
+from calibrate.style import set_embedding
 from genq_export.config import CalibrateConfig
 from genq_export.errors import UserError
 from genq_export.torchvision_ops import ensure_torchvision
@@ -43,6 +45,7 @@ class TextToImage:
     def __init__(self, pipeline: Any, generator: Generator, config: CalibrateConfig, device: str) -> None:
         self.pipeline = pipeline
         self.generator = generator
+        self.style: str | None = None
         size = config.size or default_size(pipeline)
         self.sampler = Sampler(
             steps=config.steps or default_steps(pipeline),
@@ -83,7 +86,12 @@ class TextToImage:
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of an image besides its prompt and seed."""
         versions = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        return {"generator": self.generator.identity, **self.settings, **versions}
+        return {"generator": self.generator.identity, "style": self.style, **self.settings, **versions}
+
+    def use_style(self, embedding: torch.Tensor) -> None:
+        """Give the pipeline a learned style token, float [width], which prompts then may contain."""
+        set_embedding(self.pipeline, embedding)
+        self.style = hashlib.sha256(embedding.float().numpy().tobytes()).hexdigest()
 
     def letters_per_token(self, text: str) -> float:
         """How well the tokenizer knows the worst word of `text`: letters by token, 0 for a word it cannot read.

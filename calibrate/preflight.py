@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from calibrate.generators import DISTILL, drawn_size, find_generator, folder_problem
+from calibrate.generators import DISTILL, drawn_size, find_generator, folder_identity, folder_problem
 from calibrate.prompts import read_templates
 from genq_export import models, zoo
 from genq_export.config import BuildConfig
@@ -15,11 +15,13 @@ _REMEDY = "give a local pipeline folder with --generator DIR"
 
 
 def identity(config: BuildConfig) -> str:
-    """Hex digest of everything outside the config itself that decides the set: the generator's files, the templates."""
-    templates = config.calibrate.templates
+    """Hex digest of everything outside the config itself that decides the set: the files it names."""
     if config.calibrate.generator == DISTILL:
         return fingerprint(DISTILL, models.identity(config.model))
-    return fingerprint(find_generator(config).identity, sha256(templates) if templates else None)
+    settings = config.calibrate
+    files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
+    real = folder_identity(settings.real) if settings.real and settings.real.is_dir() else None
+    return fingerprint(find_generator(config).identity, *files, real)
 
 
 def problems(config: BuildConfig, folder: Path = Path()) -> list[str]:
@@ -61,6 +63,15 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
             read_templates(config.calibrate.templates)
         except UserError as error:
             found.append(str(error))
+    if config.calibrate.style is not None and not config.calibrate.style.is_file():
+        found.append(f"style token {config.calibrate.style} does not exist (--style takes a .safetensors file)")
+    if config.calibrate.real is not None:
+        from genq_export.images import list_images
+
+        try:
+            list_images(config.calibrate.real)
+        except UserError as error:
+            found.append(f"{error} (--real takes a folder of a few real images, one subfolder a class)")
     if not _has_class_names(config):
         found.append(
             f"{config.model.name} has no class names to prompt with: give them with --classes FILE, one name a line"

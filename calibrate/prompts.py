@@ -27,6 +27,8 @@ TEMPLATES = (
     "a bright photo of a {}",
     "a dark photo of a {}",
 )
+STYLE_TOKEN = "<genq-style>"  # the learned one
+STYLE_SUFFIX = f" in the style of {STYLE_TOKEN}"
 _GLOSS_WORDS = 12  # a gloss beyond this drowns the name, and CLIP reads 77 tokens at most
 _DANGLING = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "that", "the", "to", "with"}
 

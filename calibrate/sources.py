@@ -1,9 +1,19 @@
 """From a build config to the image source it names, and to what that source is asked for."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibrate.generators import DISTILL, find_generator
-from calibrate.prompts import TEMPLATES, PromptBook, known_templates, prompt_names, read_templates, wordnet_glosses
+from calibrate.prompts import (
+    STYLE_SUFFIX,
+    TEMPLATES,
+    PromptBook,
+    known_templates,
+    prompt_names,
+    read_templates,
+    wordnet_glosses,
+)
 from genq_export import models
 from genq_export.config import BuildConfig, CalibrateConfig
 from genq_export.errors import UserError
@@ -11,28 +21,74 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 
 if TYPE_CHECKING:
+    import torch
+
     from calibrate.generate import TextToImage
     from calibrate.pool import ImageSource
+    from calibrate.real import RealImages
 
+STYLE, STYLE_STATE = "style.safetensors", ".style_state.safetensors"
 _KNOWN_WELL, _SPELLED = 2.0, 1.0  # letters by token: of an adjective worth using, of a word the tokenizer merely spells
 
 
-def open_source(config: BuildConfig, model: LoadedModel, progress: Progress) -> "tuple[ImageSource, PromptBook]":
-    """Load what draws the images, and what it will be asked for.
+def open_source(
+    config: BuildConfig, model: LoadedModel, real: "RealImages | None", folder: Path, progress: Progress
+) -> "tuple[ImageSource, PromptBook]":
+    """Load what draws the images, and what it will be asked for; learn or load the style token.
+
+    real: what to learn the token from. folder: the calibration set's, where the token is written.
 
     Raises UserError where it cannot be loaded or cannot serve this network.
     """
     if config.calibrate.generator == DISTILL:
         from calibrate.distill import DistilledImages
 
-        source = DistilledImages(model, models.identity(config.model), config.calibrate, config.device)
-        return source, PromptBook(class_names(model), ("",), config.seed)
+        distilled = DistilledImages(model, models.identity(config.model), config.calibrate, config.device)
+        return distilled, PromptBook(class_names(model), ("",), config.seed)
     from calibrate.generate import load_text_to_image
 
     generator = find_generator(config)
     progress.say(f"calibrate: loading {generator.name}")
-    pipeline = load_text_to_image(generator, config.calibrate, config.device)
-    return pipeline, prompt_book(config, model, pipeline)
+    source = load_text_to_image(generator, config.calibrate, config.device)
+    book = prompt_book(config, model, source)
+    embedding = _style(config, source, real, book.names, folder, progress)
+    if embedding is None:
+        return source, book
+    source.use_style(embedding)
+    return source, replace(book, suffix=STYLE_SUFFIX)
+
+
+def _style(
+    config: BuildConfig,
+    source: "TextToImage",
+    real: "RealImages | None",
+    names: tuple[str, ...],
+    folder: Path,
+    progress: Progress,
+) -> "torch.Tensor | None":
+    from calibrate.invert import Inversion, default_batch, default_steps, learn_style
+    from calibrate.real import prompts_for
+    from calibrate.style import check_pipeline, load_style, save_style
+
+    settings = config.calibrate
+    if settings.style is None and real is None:
+        return None
+    check_pipeline(source.pipeline)
+    if settings.style is not None:
+        return load_style(settings.style, source.pipeline)
+    assert real is not None
+    size = source.sampler.size
+    inversion = Inversion(settings.inversion_steps or default_steps(size), default_batch(size), size, config.seed)
+    embedding = learn_style(
+        source.pipeline,
+        real.paths,
+        prompts_for(real, names),
+        inversion,
+        folder / STYLE_STATE,
+        lambda steps, total: progress.track(steps, total, "learning the style token"),
+    )
+    save_style(folder / STYLE, embedding, source.pipeline, source.name, f"{len(real)} real images")
+    return embedding
 
 
 def class_names(model: LoadedModel) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """What the report and the dataset card say about a set, as plain numbers and lists."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from calibrate.collect import Collection
 from calibrate.dataset import Row
 from calibrate.pool import ImageSource
 from calibrate.scoring import distribution_score
-from calibrate.select import planned, quotas
+from calibrate.select import planned
 from calibrate.sources import class_names, filters
 from genq_export.config import BuildConfig
 from genq_export.models import LoadedModel
@@ -16,17 +17,22 @@ BINS = 40
 
 
 def summarise(
-    config: BuildConfig, model: LoadedModel, source: ImageSource, usable: Mapping[int, int], rows: Sequence[Row]
+    config: BuildConfig,
+    model: LoadedModel,
+    source: ImageSource,
+    quota: Sequence[int],
+    collection: Collection,
+    rows: Sequence[Row],
 ) -> dict[str, Any]:
     """Facts of a finished set.
 
-    usable: by class, the images that could be kept. `classes_thin` were filtered less than asked for want of usable
+    quota: images that were to be drawn of each class. `classes_thin` were filtered less than asked for want of usable
     images, `classes_dry` have fewer images than asked for.
     """
     settings = filters(config)
-    quota = quotas(settings.images, model.classes)
     drawn = Counter(row.label for row in rows)
     kept = Counter(row.label for row in rows if row.kept)
+    own = Counter(row.label for row in rows if row.kept and row.seed is not None)
     names = class_names(model)
     distribution = distribution_score(model)
     return {
@@ -36,16 +42,18 @@ def summarise(
         "seed": config.seed,
         "sampler": source.settings,
         "kept": sum(kept.values()),
-        "drawn": len(rows),
+        "drawn": len(collection.images),
+        "real": len(rows) - len(collection.images),
+        "images_per_second": collection.images_per_second,
         "reasons": dict(Counter(row.reason for row in rows).most_common()),
         "classes": [
             {"label": label, "name": name, "kept": kept[label], "drawn": drawn[label]}
             for label, name in enumerate(names)
         ],
         "classes_thin": [
-            names[label] for label, share in enumerate(quota) if usable.get(label, 0) < planned(share, settings)
+            names[label] for label, share in enumerate(quota) if collection.usable[label] < planned(share, settings)
         ],
-        "classes_dry": [names[label] for label, share in enumerate(quota) if kept[label] < share],
+        "classes_dry": [names[label] for label, share in enumerate(quota) if own[label] < share],
         "filters": {
             "energy_keep": settings.energy_keep,
             "energy_temperature": settings.energy_temperature,

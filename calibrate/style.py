@@ -1,0 +1,100 @@
+"""A learned style token: its file, which base model it belongs to, and how it enters a pipeline.
+
+The file is diffusers' textual-inversion format, one tensor named by its token, so `pipeline.load_textual_inversion`
+reads it too. The identity of the base model is stamped into its metadata: an embedding means nothing to another text
+encoder, although its width may fit.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from calibrate.prompts import STYLE_TOKEN
+from genq_export.errors import UserError
+from genq_export.workspace import write_atomic
+
+
+def base_identity(pipeline: Any) -> str:
+    """Hex digest of the text encoder's own token embeddings and the UNet's first layer.
+
+    Taken in half precision, so that the same model is recognised whatever precision it is loaded in.
+    """
+    table = pipeline.text_encoder.get_input_embeddings().weight[: pipeline.tokenizer.vocab_size]
+    digest = hashlib.sha256()
+    for weight in (table, pipeline.unet.conv_in.weight):
+        digest.update(weight.detach().half().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_pipeline(pipeline: Any) -> None:
+    """Raises UserError for a pipeline without the one text encoder and UNet that a style token needs."""
+    if getattr(pipeline, "text_encoder_2", None) is not None or not hasattr(pipeline, "unet"):
+        raise UserError(
+            f"a style token needs a pipeline with one text encoder and a UNet (Stable Diffusion 1.x or 2.x), not"
+            f" {type(pipeline).__name__}: give another --generator, or leave out --real and --style"
+        )
+
+
+def style_bytes(embedding: torch.Tensor, facts: dict[str, str]) -> bytes:
+    """The file's content: float32 [width] under the token's name, and `facts` as metadata."""
+    return save({STYLE_TOKEN: embedding.detach().float().cpu().contiguous()}, metadata={"format": "pt", **facts})
+
+
+def save_style(path: Path, embedding: torch.Tensor, pipeline: Any, base_name: str, learned_from: str) -> None:
+    """Write the token of this pipeline atomically."""
+    facts = {"base_model": base_name, "base_identity": base_identity(pipeline), "learned_from": learned_from}
+    write_atomic(path, style_bytes(embedding, facts))
+
+
+def load_style(path: Path, pipeline: Any) -> torch.Tensor:
+    """Read a token learned on this pipeline, float32 [width].
+
+    Raises UserError for a file that is not one, of another width, or learned on another base model. A file without a
+    stamp (learned elsewhere) is taken if its width fits.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata() or {}
+            tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read style token {path}: {str(error).splitlines()[0]}") from None
+    if len(tensors) != 1 or tensors[0].squeeze().dim() != 1:
+        raise UserError(f"{path} is not a style token (one tensor of one dimension, as textual inversion saves it)")
+    embedding: torch.Tensor = tensors[0].squeeze().float()
+    width = pipeline.text_encoder.get_input_embeddings().embedding_dim
+    if len(embedding) != width:
+        raise UserError(
+            f"style token {path} has {len(embedding)} dimensions, the text encoder of the generator has {width}:"
+            f" it was learned on another base model{_named(facts)}"
+        )
+    stamp = facts.get("base_identity")
+    if stamp is not None and stamp != base_identity(pipeline):
+        raise UserError(
+            f"style token {path} was learned on another base model{_named(facts)} and means nothing to this one:"
+            " give that model with --generator, or learn a token for this one with --real DIR"
+        )
+    return embedding
+
+
+def add_token(pipeline: Any) -> int:
+    """Give the pipeline's tokenizer and text encoder the style token; returns its number."""
+    if STYLE_TOKEN not in pipeline.tokenizer.get_vocab():
+        pipeline.tokenizer.add_tokens([STYLE_TOKEN])
+        pipeline.text_encoder.resize_token_embeddings(len(pipeline.tokenizer), mean_resizing=False)
+    return int(pipeline.tokenizer.convert_tokens_to_ids(STYLE_TOKEN))
+
+
+@torch.no_grad()
+def set_embedding(pipeline: Any, embedding: torch.Tensor) -> None:
+    """Make the style token mean `embedding`, float [width]."""
+    number = add_token(pipeline)
+    weight = pipeline.text_encoder.get_input_embeddings().weight
+    weight[number] = embedding.to(weight.device, weight.dtype)
+
+
+def _named(facts: dict[str, str]) -> str:
+    return f" ({facts['base_model']})" if "base_model" in facts else ""
