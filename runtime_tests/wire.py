@@ -42,7 +42,7 @@ class Channel:
 
     def send(self, message: Message, deadline: float | None = None) -> None:
         """Raises Closed or Late."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
         listed = [[name, str(array.dtype), list(array.shape)] for name, array in arrays.items()]
         header = json.dumps({"fields": message.fields, "arrays": listed}).encode()
         self._write(len(header).to_bytes(8, "little") + header, deadline)
