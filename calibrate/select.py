@@ -78,19 +78,20 @@ def select(candidates: Sequence[Candidate], quota: Sequence[int], config: Calibr
             reasons[candidate.number] = candidate.rejected or ENERGY_MAX
         left = [candidate for candidate in members if is_usable(candidate, config)]
         energies = [(candidate.energy or 0.0, candidate) for candidate in left]
-        left = _keep_lowest(energies, config.energy_keep, share, ENERGY, reasons)
+        # To the nearest image here and down below: of two images of a class the distribution filter chooses one.
+        left = _keep_lowest(energies, max(share, round(config.energy_keep * len(left))), ENERGY, reasons)
         misfits = [(candidate.misfit, candidate) for candidate in left if candidate.misfit is not None]
         if len(misfits) == len(left):
-            left = _keep_lowest(misfits, config.distribution_keep, share, DISTRIBUTION, reasons)
+            count = math.floor(config.distribution_keep * len(left) + 1e-9)
+            left = _keep_lowest(misfits, max(share, count), DISTRIBUTION, reasons)
         for place, candidate in enumerate(sorted(left, key=lambda c: c.number)):
             reasons[candidate.number] = KEPT if place < share else QUOTA
     return [reasons[candidate.number] for candidate in candidates]
 
 
 def _keep_lowest(
-    scored: list[tuple[float, Candidate]], keep: float, at_least: int, reason: str, reasons: dict[int, str]
+    scored: list[tuple[float, Candidate]], count: int, reason: str, reasons: dict[int, str]
 ) -> list[Candidate]:
-    count = max(math.floor(keep * len(scored) + 1e-9), at_least)
     order = [candidate for _, candidate in sorted(scored, key=lambda pair: (pair[0], pair[1].number))]
     for candidate in order[count:]:
         reasons[candidate.number] = reason

@@ -92,7 +92,7 @@ def test_a_planned_pool_fills_its_quota_after_both_filters() -> None:
     candidates = [Candidate(n, 0, float(n), float(-n), None) for n in range(count)]
     reasons = select(candidates, [102], config)
     assert count == 152
-    assert {reason: reasons.count(reason) for reason in set(reasons)} == {KEPT: 102, ENERGY: 38, DISTRIBUTION: 12}
+    assert {reason: reasons.count(reason) for reason in set(reasons)} == {KEPT: 102, ENERGY: 15, DISTRIBUTION: 35}
 
 
 def test_what_is_over_the_quota_is_dropped_by_number() -> None:
@@ -116,13 +116,13 @@ def test_a_class_that_lacks_images_is_drawn_on_at_its_own_rate() -> None:
     assert shortfall(barren * 4, [10], config) == [0]
 
 
-def test_of_two_images_of_a_class_energy_chooses_one() -> None:
-    candidates = [Candidate(number, 0, energy, None, None) for number, energy in enumerate([-1.0, -5.0])]
+def test_of_two_images_of_a_class_the_distribution_filter_chooses_one() -> None:
+    candidates = [Candidate(0, 0, -5.0, 2.0, None), Candidate(1, 0, -1.0, 1.0, None)]
     assert planned(1, CalibrateConfig()) == 2
-    assert select(candidates, [1], CalibrateConfig()) == [ENERGY, KEPT]
+    assert select(candidates, [1], CalibrateConfig()) == [DISTRIBUTION, KEPT]
 
 
 def test_a_network_without_distribution_score_is_filtered_by_energy_alone() -> None:
     candidates = [Candidate(number, 0, -float(number), None, None) for number in range(8)]
-    reasons = select(candidates, [5], CalibrateConfig())
+    reasons = select(candidates, [5], CalibrateConfig(energy_keep=0.75))
     assert reasons == [ENERGY, ENERGY, KEPT, KEPT, KEPT, KEPT, KEPT, QUOTA]

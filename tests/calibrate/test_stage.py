@@ -33,7 +33,7 @@ def test_a_set_holds_what_was_asked_for(tmp_path: Path, make_config: Make, convn
     rows = read_rows(folder)
     assert sum(row.kept for row in rows) == 10 == len(kept_images(folder))
     assert sorted(Counter(kept_labels(folder)).values()) == [3, 3, 4]
-    assert {row.reason for row in rows} >= {"kept", "energy"}
+    assert {row.reason for row in rows} >= {"kept", "distribution"}
     assert len({row.seed for row in rows}) == len(rows)
     assert all(row.class_name in row.prompt for row in rows)
     assert {path.name for path in (folder / "images").iterdir()} == {Path(row.file_name).name for row in rows}
