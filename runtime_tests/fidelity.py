@@ -46,16 +46,27 @@ class CodeComparison:
         self._images = 0
         self._logits_largest = 0.0
 
-    def add(self, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> None:
-        """Count one batch of (logits, codes). Raises BackendError where the shapes differ."""
+    def add(self, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> int | None:
+        """Count one batch of (logits, codes). Raises BackendError where the shapes differ.
+
+        Returns the place, in the order of execution, of the first quantizer that differs by itself in this batch.
+        """
         (expected_logits, expected_codes), (found_logits, found_codes) = expected, found
         self._images += len(expected_logits)
         self._logits_largest = max(self._logits_largest, _largest_gap(expected_logits, found_logits))
         self._missing |= set(expected_codes) - set(found_codes)
         differs: dict[str, NDArray[np.bool_]] = {}
-        for name in self._in_order(expected_codes):
+        first = None
+        for place, name in enumerate(self._in_order(expected_codes)):
             if name in found_codes:
+                before = self._own(name)
                 differs[name] = self._compare(name, expected_codes[name], found_codes[name], differs)
+                if first is None and self._own(name) > before:
+                    first = place
+        return first
+
+    def _own(self, name: str) -> int:
+        return self._tallies[name].own if name in self._tallies else 0
 
     def _in_order(self, codes: Codes) -> Iterator[str]:
         yield from (name for name in self._nodes if name in codes)

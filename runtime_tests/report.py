@@ -131,7 +131,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         target=config.target,
         bits=bits,
         passed=passed,
-        verdict=_verdict(run, audit, passed_gates),
+        verdict=_verdict(run, config.target, audit, passed_gates),
         accuracy=run.accuracy,
         agreement=run.agreement,
         latency=run.latency,
@@ -173,7 +173,7 @@ def command(config: BuildConfig) -> str:
     return " ".join(parts)
 
 
-def _verdict(run: Verification, audit: list[Mapping[str, Any]] | None, judged: tuple[Gate, ...]) -> str:
+def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | None, judged: tuple[Gate, ...]) -> str:
     """One or two sentences: the failed gates, or what the build achieved."""
     failed = [gate.sentence for gate in judged if not gate.passed]
     if failed:
@@ -193,10 +193,12 @@ def _verdict(run: Verification, audit: list[Mapping[str, Any]] | None, judged: t
     share = gates.integer_share(audit)
     if share is not None and audit is not None:
         done = f"all {len(audit)}" if share == 1 else f"{round(share * len(audit))} of {len(audit)}"
-        parts.append(f"computes {done} layers in integers")
+        parts.append(f"{'computes' if run.deployed == target else 'has'} {done} layers in integers")
     if not parts:
         return "Nothing could be measured on this machine."
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    if run.deployed != target:
+        return f"The {TARGET_TITLES[target]} file, computed as written by ONNX Runtime, {listed}."
     return f"The deployed network {listed}."
 
 

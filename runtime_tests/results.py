@@ -99,7 +99,11 @@ class CodeDifference(Frozen):
 
 
 class BackendFidelity(Frozen):
-    """Code by code: one backend against the oracle (or the reference where the file has no oracle)."""
+    """Code by code: one backend against the oracle (or the reference where the file has no oracle).
+
+    logits_largest: largest difference of logits. watching_moved: how far logits move when codes are made outputs of the
+    graph; above zero, the runtime computes differently while it is watched.
+    """
 
     backend: str
     against: str
@@ -110,6 +114,7 @@ class BackendFidelity(Frozen):
     first_diverging: str | None
     missing: tuple[str, ...] = ()
     logits_largest: float
+    watching_moved: float = 0.0
     quantizers: tuple[CodeDifference, ...]
     explanation: str | None = None
     evidence: tuple[str, ...] = ()

@@ -147,7 +147,8 @@ def _answers(
     bench: Bench, images: EvaluationSet, model: LoadedModel, config: BuildConfig, progress: Progress
 ) -> dict[str, Answers]:
     wanted, batch_size = config.verify.backends or (), config.verify.batch_size
-    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY or name in wanted]
+    asked = {*wanted, _deployed(config, bench)}
+    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY or name in asked]
     batches = (batch.numpy() for batch in images.batches(model, batch_size))
     total = -(-len(images) // batch_size)
     progress.say(f"  {len(images)} images through float, {', '.join(backend.name for backend in evaluated)}")
@@ -185,18 +186,26 @@ def _fidelity(
         nodes = quantizers(model)
     comparisons = {name: CodeComparison(name, against, nodes) for name in compared}
     first: dict[str, tuple[Batch, Codes, Codes]] = {}
+    moved: dict[str, float] = {}
+    places: dict[str, int] = {}
     progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(compared)} against the {against}'s")
     for batch in progress.track(sample, len(sample), "compare codes"):
         expected = bench.opened[against].codes(batch)
         for name in list(comparisons):
             try:
                 found = bench.opened[name].codes(batch)
-                comparisons[name].add(expected, found)
-                first.setdefault(name, (batch, expected[1], found[1]))
+                place = comparisons[name].add(expected, found)
+                if name not in moved:
+                    moved[name] = float(np.abs(found[0] - bench.opened[name].logits(batch)).max())
+                if name not in first or (place is not None and place < places[name]):
+                    first[name], places[name] = (batch, expected[1], found[1]), len(nodes) if place is None else place
             except BackendError as error:
                 _lose(bench, name, error)
                 del comparisons[name]
-    results = {name: comparison.result() for name, comparison in comparisons.items()}
+    results = {
+        name: comparison.result().model_copy(update={"watching_moved": moved[name]})
+        for name, comparison in comparisons.items()
+    }
     oracle = bench.opened[against]
     if model is None or not isinstance(oracle, backends.TorchBackend) or against != "oracle":
         return tuple(results.values())
@@ -307,8 +316,14 @@ def _deployed_bytes(workspace: Workspace) -> int:
 
 
 def _deployed(config: BuildConfig, bench: Bench) -> str:
-    """The backend that stands for the deployed file: the runtime of the target, else its file in ONNX Runtime."""
-    return "tensorrt" if "tensorrt" in bench.opened else "onnxruntime"
+    """The backend that stands for the deployed file.
+
+    Where TensorRT cannot run, ONNX Runtime computes its file as it is written: the default session would rewrite it for
+    the CPU (rounding the float bias, for one) and answer for another file.
+    """
+    if config.target == "onnxruntime":
+        return "onnxruntime"
+    return "tensorrt" if "tensorrt" in bench.opened else "onnxruntime-unfused"
 
 
 def _backend_run(bench: Bench, name: str, answers: dict[str, Answers]) -> BackendRun:

@@ -43,7 +43,7 @@ def test_a_hanging_worker_is_stopped_at_its_limit() -> None:
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="does not load none.onnx"):
+    with pytest.raises(BackendError, match=r"does not load none\.onnx"):
         IsolatedBackend("onnxruntime", tmp_path / "none.onnx", 60.0)
 
 
