@@ -1,5 +1,6 @@
 """Two builds side by side: what changed in each figure, and whether accuracy changed by more than chance."""
 
+import math
 from pathlib import Path
 
 from rich.console import Group
@@ -58,6 +59,8 @@ def _passed(first: Report, second: Report) -> Difference:
 def _figures(first: Report, second: Report) -> list[Difference | None]:
     a, b = first.run, second.run
     deployed = [report.accuracy.get(report.run.deployed) for report in (first, second)]
+    speed = [report.latency.speedup if report.latency is not None else None for report in (first, second)]
+    size = [report.size.deployed_bytes if report.size is not None else None for report in (first, second)]
     return [
         _accuracy("top-1, float", first.accuracy.get("float"), second.accuracy.get("float")),
         _accuracy("top-1, deployed", *deployed),
@@ -65,10 +68,8 @@ def _figures(first: Report, second: Report) -> list[Difference | None]:
         _share("agreement with the reference", gates.deployed_agreement(a), gates.deployed_agreement(b)),
         _share("codes equal to the oracle's", _match(first), _match(second)),
         _time("deployed, median", first, second),
-        _number(
-            "speed-up", first.latency and first.latency.speedup, second.latency and second.latency.speedup, "{:.2f}"
-        ),
-        _bytes("deployed size", first.size and first.size.deployed_bytes, second.size and second.size.deployed_bytes),
+        _number("speed-up", *speed, form="{:.2f}"),
+        _bytes("deployed size", *size),
     ]
 
 
@@ -80,7 +81,8 @@ def _match(report: Report) -> float | None:
 def _accuracy(name: str, first: Score | None, second: Score | None) -> Difference | None:
     """Two proportions; the images need not be the same, so the unpaired z-test speaks."""
     if first is None or second is None:
-        return _number(name, first and first.top1, second and second.top1, "{:.4f}")
+        shares = [score.top1 if score is not None else None for score in (first, second)]
+        return _number(name, *shares, form="{:.4f}")
     change = 100 * (second.top1 - first.top1)
     certain = differ(first, second)
     return Difference(
@@ -95,7 +97,7 @@ def _accuracy(name: str, first: Score | None, second: Score | None) -> Differenc
 def differ(first: Score, second: Score) -> bool:
     """Do two proportions differ at 95 %? `|p₁ − p₂| > z·sqrt(p(1−p)(1/n₁ + 1/n₂))`, p over both (pooled z-test)."""
     pooled = (first.top1 * first.n + second.top1 * second.n) / (first.n + second.n)
-    spread = (pooled * (1 - pooled) * (1 / first.n + 1 / second.n)) ** 0.5
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / first.n + 1 / second.n))
     return abs(first.top1 - second.top1) > Z_95 * spread
 
 
