@@ -31,6 +31,7 @@ ActivationBits = Annotated[int | None, typer.Option(help="Bits of activations, w
 TargetOption = Annotated[str, typer.Option("--target", help="onnxruntime or tensorrt.")]
 Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thorough (20,000 steps a block).")]
 Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
+QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behind the PTQ; 0: PTQ only.")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint to load (.safetensors, .pth).")]
 Classes = Annotated[Path | None, typer.Option(help="Text file with one class name a line.")]
@@ -54,6 +55,7 @@ def build(
     target: TargetOption = "onnxruntime",
     preset: Preset = "default",
     images: Images = None,
+    qat_epochs: QatEpochs = 0,
     generator: Generator = None,
     weights: Weights = None,
     classes: Classes = None,
@@ -70,8 +72,8 @@ def build(
 
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
-        preset=preset, images=images, generator=generator, weights=weights, classes=classes, evaluation=evaluation,
-        seed=seed, device=device,
+        preset=preset, images=images, qat_epochs=qat_epochs, generator=generator, weights=weights, classes=classes,
+        evaluation=evaluation, seed=seed, device=device,
     )  # fmt: skip
     if dry_run:
         _print_plan(resolved, output, as_json)

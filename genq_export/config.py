@@ -82,6 +82,9 @@ class QuantizeConfig(_Frozen):
     activation_lr: float = Field(4e-4, ge=0)
     rounding_weight: float = Field(0.01, ge=0, description="lambda of the AdaRound regulariser")
     drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
+    qat_epochs: int = Field(0, ge=0, description="epochs of QAT behind the reconstruction; 0: PTQ only")
+    qat_weight_lr: float = Field(1e-2, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
+    qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
 
 
 class ExportConfig(_Frozen):
@@ -142,6 +145,7 @@ class BuildConfig(_Frozen):
         weights: Path | None = None,
         classes: Path | None = None,
         images: int | None = None,
+        qat_epochs: int = 0,
         generator: str | None = None,
         evaluation: Path | None = None,
         seed: int = 0,
@@ -165,6 +169,7 @@ class BuildConfig(_Frozen):
                     "weight_bits": bits if weight_bits is None else weight_bits,
                     "activation_bits": bits if activation_bits is None else activation_bits,
                     "iterations": iterations_of.get(preset, 0),
+                    "qat_epochs": qat_epochs,
                 },
                 "verify": {"evaluation": evaluation},
             }

@@ -15,6 +15,7 @@ from genq_export.progress import Progress
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
+from genq_export.quantize.qat import EpochStore, train
 from genq_export.quantize.reference import save_reference
 from genq_export.targets import rule_for
 from genq_export.workspace import StageResult, Workspace, write_atomic
@@ -44,6 +45,9 @@ def run(
     errors: dict[str, dict[str, float]] = {}
     if config.quantize.iterations > 0:
         errors = reconstruct(gm, pixels, config.quantize, config.seed, _block_store(partial), progress)
+    training: dict[str, list[float]] = {}
+    if config.quantize.qat_epochs > 0:
+        training = train(gm, pixels, config.quantize, config.seed, _epoch_store(partial), progress)
     outputs = save_reference(gm, workspace.folder)
     summary = {
         "images": len(images),
@@ -52,6 +56,7 @@ def run(
         "unquantized": placement.unquantized,
         "dead": dead,
         "blocks": errors,
+        "qat": training,
     }
     return StageResult(outputs, summary)
 
@@ -67,6 +72,18 @@ def _block_store(folder: Path) -> BlockStore:
         write_atomic(path(number), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
     return BlockStore(load, keep)
+
+
+def _epoch_store(folder: Path) -> EpochStore:
+    path = folder / "qat.safetensors"
+
+    def load() -> dict[str, Tensor] | None:
+        return load_file(path) if path.is_file() else None
+
+    def keep(tensors: dict[str, Tensor]) -> None:
+        write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+    return EpochStore(load, keep)
 
 
 def _layers(gm: fx.GraphModule) -> list[dict[str, Any]]:

@@ -1,0 +1,221 @@
+"""QAT as GenQ's cascade: start from the PTQ solution, freeze its rounding, and learn small corrections end to end.
+
+    W_q = s * clip(q_ptq + round_STE(u / s), lo, hi),  u_0 = 0
+
+with q_ptq the codes that block reconstruction found. Weight and activation scales learn as in LSQ (autograd through the
+expression above gives round(v/s) - v/s inside the range). The loss is KL divergence to the float network ([ours]: the
+paper's loss is unknown), so no label is needed. The epoch with the least KL on held-out calibration images is kept;
+epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from genq_export.config import QuantizeConfig
+from genq_export.progress import Progress
+from genq_export.quantize import grid
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
+from genq_export.quantize.learners import ScaleLearner, round_ste
+
+HELD_OUT_SHARE = 0.125
+EMA_DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class EpochStore:
+    """Where the state after an epoch is kept, so that a killed run goes on at the epoch it was in.
+
+    load: tensors by name of the last finished epoch, or None. save: the same.
+    """
+
+    load: Callable[[], dict[str, Tensor] | None]
+    save: Callable[[dict[str, Tensor]], None]
+
+
+class CorrectionLearner(nn.Module):
+    """The weight of one layer: frozen codes plus a learned correction `u` [C, ...] in units of the weight."""
+
+    start: Tensor
+
+    def __init__(self, layer: QuantizedLayer) -> None:
+        super().__init__()
+        self.lo, self.hi = layer.grid.lo, layer.grid.hi
+        self.register_buffer("start", layer.codes.float())
+        self.u = nn.Parameter(torch.zeros_like(layer.weight))
+        self.log_scale = nn.Parameter(layer.weight_scale.log())
+
+    def codes(self) -> Tensor:
+        """clip(q_ptq + round(u / s)), float32 [C, ...], straight-through."""
+        scale = grid.per_channel(self.log_scale.exp(), self.u)
+        return torch.clamp(self.start + round_ste(self.u / scale), self.lo, self.hi)
+
+    def forward(self) -> Tensor:
+        """The corrected weight, float32 [C, ...]."""
+        return self.codes() * grid.per_channel(self.log_scale.exp(), self.u)
+
+    @torch.no_grad()
+    def commit(self, layer: QuantizedLayer) -> None:
+        """Write codes and scale into the layer."""
+        layer.codes.copy_(self.codes().to(torch.int8))
+        layer.weight_scale.copy_(self.log_scale.exp())
+
+
+def train(
+    gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int, store: EpochStore, progress: Progress
+) -> dict[str, list[float]]:
+    """Train a PTQ solution in place for `config.qat_epochs`.
+
+    images: float32 [N, C, H, W]; an eighth is held out to choose the epoch. Returns the held-out KL by epoch, the PTQ
+    solution first.
+    """
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    held = max(1, int(len(images) * HELD_OUT_SHARE))
+    held_out, training = order[:held], order[held:]
+    teacher = _logits(gm, images, config.batch_size, quantized=False)
+    learner = _Learner(gm, config)
+    steps = max(1, len(training) // config.batch_size) * config.qat_epochs
+    history = [_divergence(gm, images[held_out], teacher[held_out], config.batch_size)]
+    best = learner.committed_state()
+    state = store.load()
+    first = 0
+    if state is not None:
+        first = learner.resume(state)
+        history = state["history"].tolist()
+        best = {name.removeprefix("best."): value for name, value in state.items() if name.startswith("best.")}
+    for epoch in progress.track(range(first, config.qat_epochs), config.qat_epochs - first, "train (QAT)"):
+        shuffled = training[torch.randperm(len(training), generator=torch.Generator().manual_seed(seed * 1009 + epoch))]
+        learner.attach()
+        for chosen in shuffled.split(config.batch_size):
+            if len(chosen) == config.batch_size or len(training) < config.batch_size:
+                learner.step(images[chosen], teacher[chosen], steps)
+        learner.commit_average()
+        history.append(_divergence(gm, images[held_out], teacher[held_out], config.batch_size))
+        progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
+        if history[-1] <= min(history):
+            best = learner.committed_state()
+        kept = {f"best.{name}": value for name, value in best.items()}
+        store.save({**learner.state(), **kept, "history": torch.tensor(history), "epoch": torch.tensor(epoch + 1)})
+    learner.restore(best)
+    return {"held_out_kl": history}
+
+
+class _Learner:
+    """Parameters, their average, and the optimiser, over every layer and quantizer of a graph."""
+
+    def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
+        self._gm = gm
+        self._layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
+        self._quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+        self._corrections = nn.ModuleList([CorrectionLearner(part) for part in self._layers])
+        generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
+        self._scales = nn.ModuleList([ScaleLearner(part, 0.0, generator) for part in self._quantizers])
+        scales = [part.log_scale for part in (*self._corrections, *self._scales)]
+        units = [_weight_unit(layer) for layer in self._layers]
+        groups = [
+            {"params": [part.u], "lr": config.qat_weight_lr * unit}
+            for part, unit in zip(self._corrections, units, strict=True)
+        ]
+        self._optimizer = torch.optim.Adam([*groups, {"params": scales, "lr": config.qat_scale_lr}])
+        self._peak_rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._parameters = {**_named(self._corrections, "correction"), **_named(self._scales, "scale")}
+        self._average = {name: value.detach().clone() for name, value in self._parameters.items()}
+        self._steps = 0
+
+    def attach(self) -> None:
+        for layer, correction in zip(self._layers, self._corrections, strict=True):
+            layer.learner = correction
+        for quantizer, scale in zip(self._quantizers, self._scales, strict=True):
+            quantizer.learner = scale
+
+    def step(self, x: Tensor, teacher: Tensor, steps: int) -> None:
+        factor = 0.5 * (1 + math.cos(math.pi * min(self._steps / steps, 1.0)))
+        for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
+            group["lr"] = peak * factor
+        loss = kl_divergence(self._gm(x), teacher)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._steps += 1
+        decay = min(EMA_DECAY, self._steps / (self._steps + 10))
+        for name, value in self._parameters.items():
+            self._average[name].lerp_(value.detach(), 1 - decay)
+
+    def commit_average(self) -> None:
+        """Write the averaged parameters into layers and quantizers, and take the learners off."""
+        current = {name: value.detach().clone() for name, value in self._parameters.items()}
+        self._assign(self._average)
+        for layer, correction in zip(self._layers, self._corrections, strict=True):
+            layer.learner = None
+            correction.commit(layer)  # type: ignore[operator]
+        for quantizer, scale in zip(self._quantizers, self._scales, strict=True):
+            quantizer.learner = None
+            scale.commit(quantizer)  # type: ignore[operator]
+        self._assign(current)
+
+    def committed_state(self) -> dict[str, Tensor]:
+        """What is written in layers and quantizers now, by name."""
+        layers = {f"{part.name}.codes": part.codes.clone() for part in self._layers}
+        scales = {f"{part.name}.weight_scale": part.weight_scale.clone() for part in self._layers}
+        return {**layers, **scales, **{f"{part.name}.scale": part.scale.clone() for part in self._quantizers}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for layer in self._layers:
+            layer.codes.copy_(state[f"{layer.name}.codes"])
+            layer.weight_scale.copy_(state[f"{layer.name}.weight_scale"])
+        for quantizer in self._quantizers:
+            quantizer.scale.copy_(state[f"{quantizer.name}.scale"])
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on: parameters, averages, Adam's moments, the step count."""
+        tensors = {f"parameter.{name}": value.detach() for name, value in self._parameters.items()}
+        tensors |= {f"average.{name}": value for name, value in self._average.items()}
+        for name, parameter in self._parameters.items():
+            for key, value in self._optimizer.state[parameter].items():
+                tensors[f"adam.{key}.{name}"] = value
+        return tensors | {"steps": torch.tensor(self._steps)}
+
+    def resume(self, state: dict[str, Tensor]) -> int:
+        """Go on from `state()`; returns the number of finished epochs."""
+        for name, parameter in self._parameters.items():
+            parameter.data.copy_(state[f"parameter.{name}"])
+            self._average[name].copy_(state[f"average.{name}"])
+            moments = {key: state[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            self._optimizer.state[parameter] = {key: value.clone() for key, value in moments.items()}
+        self._steps = int(state["steps"])
+        return int(state["epoch"])
+
+    def _assign(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.data.copy_(values[name])
+
+
+def kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(softmax(teacher) || softmax(student)), mean over the batch; both [B, classes] logits."""
+    return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
+
+
+def _named(parts: nn.ModuleList, kind: str) -> dict[str, nn.Parameter]:
+    return {f"{kind}.{name}": parameter for name, parameter in parts.named_parameters()}
+
+
+def _weight_unit(layer: QuantizedLayer) -> float:
+    """A typical step of the layer's grid: learning rates are given in steps."""
+    return float(layer.weight_scale.mean())
+
+
+def _logits(gm: fx.GraphModule, images: Tensor, batch_size: int, quantized: bool) -> Tensor:
+    set_quantization(gm, quantized)
+    try:
+        with torch.no_grad():
+            return torch.cat([gm(part) for part in images.split(batch_size)])
+    finally:
+        set_quantization(gm, True)
+
+
+def _divergence(gm: fx.GraphModule, images: Tensor, teacher: Tensor, batch_size: int) -> float:
+    return float(kl_divergence(_logits(gm, images, batch_size, quantized=True), teacher))

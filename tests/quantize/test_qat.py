@@ -1,0 +1,92 @@
+"""QAT: never worse than the PTQ solution on held-out images, resumable to the bit, codes stay on the grid."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from genq_export import zoo
+from genq_export.config import BuildConfig, ModelConfig, QuantizeConfig
+from genq_export.models import load_model
+from genq_export.progress import Progress
+from genq_export.quantize.fake_quant import QuantizedLayer
+from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantize.qat import EpochStore, kl_divergence, train
+from genq_export.targets import ONNXRUNTIME
+
+QUIET = Progress(quiet=True)
+NOTHING = EpochStore(lambda: None, lambda tensors: None)
+
+
+@pytest.fixture(scope="module")
+def settings() -> QuantizeConfig:
+    return BuildConfig.for_model("fashion_resnet", weight_bits=3, activation_bits=4, qat_epochs=2).quantize
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    pixels, _ = zoo.few_shot_set()
+    return load_model(ModelConfig(name="fashion_resnet")).normalize(torch.from_numpy(pixels[::2]))
+
+
+@pytest.fixture(scope="module")
+def ranged(settings: QuantizeConfig, images: Tensor) -> fx.GraphModule:
+    model = load_model(ModelConfig(name="fashion_resnet"))
+    gm, _ = prepare(model.module, model.input_size, settings, ONNXRUNTIME)
+    calibrate_ranges(gm, [images])
+    return gm
+
+
+def test_the_epoch_kept_is_the_best_on_held_out_images(
+    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+) -> None:
+    gm = deepcopy(ranged)
+    history = train(gm, images, settings, 0, NOTHING, QUIET)["held_out_kl"]
+    assert len(history) == 3 and min(history) < history[0]
+    assert any(
+        not torch.equal(old.codes, new.codes)
+        for old, new in zip(ranged.modules(), gm.modules(), strict=True)
+        if isinstance(old, QuantizedLayer) and isinstance(new, QuantizedLayer)
+    )
+
+
+def test_codes_stay_on_the_grid_and_scales_positive_at_a_wild_rate(
+    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+) -> None:
+    gm = deepcopy(ranged)
+    wild = settings.model_copy(update={"qat_weight_lr": 5.0, "qat_scale_lr": 0.5, "qat_epochs": 1})
+    train(gm, images[:40], wild, 0, NOTHING, QUIET)
+    for layer in gm.modules():
+        if isinstance(layer, QuantizedLayer):
+            assert layer.codes.min() >= layer.grid.lo and layer.codes.max() <= layer.grid.hi
+            assert (layer.weight_scale > 0).all()
+
+
+def test_a_wild_rate_cannot_make_it_worse(ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor) -> None:
+    gm = deepcopy(ranged)
+    wild = settings.model_copy(update={"qat_weight_lr": 50.0, "qat_scale_lr": 1.0, "qat_epochs": 1})
+    train(gm, images[:40], wild, 0, NOTHING, QUIET)
+    with torch.no_grad():
+        assert torch.equal(gm(images[:8]), ranged(images[:8]))
+
+
+def test_a_killed_run_ends_with_the_same_bytes(ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor) -> None:
+    whole, saved = deepcopy(ranged), {}
+    train(whole, images[:40], settings, 0, NOTHING, QUIET)
+
+    def save_and_die(tensors: dict[str, Tensor]) -> None:
+        saved.update({name: tensor.clone() for name, tensor in tensors.items()})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(deepcopy(ranged), images[:40], settings, 0, EpochStore(lambda: None, save_and_die), QUIET)
+    resumed = deepcopy(ranged)
+    train(resumed, images[:40], settings, 0, EpochStore(lambda: saved, lambda tensors: None), QUIET)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+
+
+def test_the_loss_is_zero_for_equal_logits_and_positive_otherwise() -> None:
+    logits = torch.randn(8, 10, generator=torch.Generator().manual_seed(0))
+    assert kl_divergence(logits, logits).abs() < 1e-6
+    assert kl_divergence(logits.flip(1), logits) > 0.1
