@@ -68,8 +68,8 @@ def _figures(first: Report, second: Report) -> list[Difference | None]:
         _share("agreement with the reference", gates.deployed_agreement(a), gates.deployed_agreement(b)),
         _share("codes equal to the oracle's", _match(first), _match(second)),
         _time("deployed, median", first, second),
-        _number("speed-up", *speed, form="{:.2f}"),
-        _bytes("deployed size", *size),
+        _number("speed-up", speed[0], speed[1], "{:.2f}"),
+        _bytes("deployed size", size[0], size[1]),
     ]
 
 
@@ -82,7 +82,7 @@ def _accuracy(name: str, first: Score | None, second: Score | None) -> Differenc
     """Two proportions; the images need not be the same, so the unpaired z-test speaks."""
     if first is None or second is None:
         shares = [score.top1 if score is not None else None for score in (first, second)]
-        return _number(name, *shares, form="{:.4f}")
+        return _number(name, shares[0], shares[1], "{:.4f}")
     change = 100 * (second.top1 - first.top1)
     certain = differ(first, second)
     return Difference(
