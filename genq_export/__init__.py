@@ -3,6 +3,7 @@
 >>> from genq_export import BuildConfig, build
 >>> result = build(BuildConfig.for_model("fashion_resnet", bits=4))
 >>> result.report.passed
+>>> logits = load(result.folder)(images)
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
     from genq_export.builder import BuildResult, build
     from genq_export.config import BuildConfig
     from genq_export.errors import UserError
+    from genq_export.runtime import load
 
-__all__ = ["BuildConfig", "BuildResult", "UserError", "build"]
+__all__ = ["BuildConfig", "BuildResult", "UserError", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,4 +31,8 @@ def __getattr__(name: str) -> Any:
         from genq_export.errors import UserError
 
         return UserError
+    if name == "load":
+        from genq_export.runtime import load
+
+        return load
     raise AttributeError(f"module 'genq_export' has no attribute '{name}'")

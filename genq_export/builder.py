@@ -19,7 +19,7 @@ from genq_export.packages import check_packages
 from genq_export.preflight import preflight
 from genq_export.progress import Progress
 from genq_export.targets import rule_for
-from genq_export.workspace import StageResult, Workspace, code_identity, fingerprint
+from genq_export.workspace import StageResult, Workspace, code_identity, fingerprint, sha256
 
 if TYPE_CHECKING:
     from genq_export.models import LoadedModel
@@ -133,6 +133,8 @@ class _Build:
     def _calibrate(self, identity: str) -> StageResult:
         from calibrate.stage import run as run_calibrate
 
+        if self._config.calibrate.made_before is not None:
+            return self._take_over_set(self._config.calibrate.made_before)
         taken_over = self._take_over_neighbour(identity)
         if taken_over is not None:
             return taken_over
@@ -158,6 +160,18 @@ class _Build:
             return StageResult(list(outputs), summary)
         return None
 
+    def _take_over_set(self, source: Path) -> StageResult:
+        """Copy a set made before, for this network or another: its kept images and its metadata."""
+        from calibrate.dataset import kept_images
+
+        folder = _set_folder(source)
+        files = [folder / "metadata.jsonl", *kept_images(folder)]
+        self._progress.say(f"calibrate: {len(files) - 1} images from {folder}")
+        names = [f"calibration/{path.relative_to(folder)}" for path in files]
+        for name, path in zip(names, files, strict=True):
+            self._workspace.write_bytes(name, path.read_bytes())
+        return StageResult(names, {"generator": f"the set in {folder}", "kept": len(files) - 1})
+
     def _quantize(self, identity: str) -> StageResult:
         from calibrate.dataset import kept_images
         from genq_export.quantize.stage import run as run_quantize
@@ -174,6 +188,8 @@ class _Build:
         if stage == "calibrate":
             from calibrate.preflight import identity as generator_identity
 
+            if config.calibrate.made_before is not None:
+                return fingerprint(stage, sha256(_set_folder(config.calibrate.made_before) / "metadata.jsonl"))
             settings = (config.calibrate.model_dump(mode="json"), config.seed, config.device)
             return fingerprint(stage, _code("calibrate", "genq_export"), settings, identity, generator_identity(config))
         before = STAGES[STAGES.index(stage) - 1]
@@ -188,6 +204,14 @@ class _Build:
             code = _code("runtime_tests", "export", "genq_export/quantize")
             return fingerprint(common, code, config.verify.model_dump(mode="json"), evaluation, config.device)
         return fingerprint(common, _code("runtime_tests"), config.model_dump(mode="json"))
+
+
+def _set_folder(source: Path) -> Path:
+    """The calibration set in a build folder, or the folder itself; raises UserError where neither holds one."""
+    for folder in (source / "calibration", source):
+        if (folder / "metadata.jsonl").is_file():
+            return folder
+    raise UserError(f"no calibration set in {source}: --calibration takes a build folder (metadata.jsonl is not there)")
 
 
 def _code(*folders: str) -> str:

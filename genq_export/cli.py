@@ -21,7 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str | None, typer.Argument(help="timm name, or a network of the embedded zoo (`genq-export models`).")]
+Model = Annotated[
+    str | None, typer.Argument(help="timm name, or a network of the embedded zoo (`genq-export models`).")
+]
 Folder = Annotated[Path, typer.Argument(help="A build folder.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Build folder. [default: build/NAME-wNaN-TARGET]")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with a whole config, as in a build folder.")]
@@ -33,6 +35,9 @@ Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thor
 Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
 QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behind the PTQ; 0: PTQ only.")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
+Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
+MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Any other setting: calibrate.steps=10. Repeatable.")]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint to load (.safetensors, .pth).")]
 Classes = Annotated[Path | None, typer.Option(help="Text file with one class name a line.")]
 Evaluation = Annotated[Path | None, typer.Option("--eval", help="Labelled image folder to judge by.")]
@@ -57,11 +62,14 @@ def build(
     images: Images = None,
     qat_epochs: QatEpochs = 0,
     generator: Generator = None,
+    real: Real = None,
+    calibration: MadeBefore = None,
     weights: Weights = None,
     classes: Classes = None,
     evaluation: Evaluation = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    settings: Settings = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -72,8 +80,8 @@ def build(
 
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
-        preset=preset, images=images, qat_epochs=qat_epochs, generator=generator, weights=weights, classes=classes,
-        evaluation=evaluation, seed=seed, device=device,
+        preset=preset, images=images, qat_epochs=qat_epochs, generator=generator, real=real, made_before=calibration,
+        weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device, settings=settings or (),
     )  # fmt: skip
     if dry_run:
         _print_plan(resolved, output, as_json)
@@ -92,17 +100,19 @@ def calibrate(
     preset: Preset = "default",
     images: Images = None,
     generator: Generator = None,
+    real: Real = None,
     weights: Weights = None,
     classes: Classes = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    settings: Settings = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Make the synthetic calibration set of a build folder."""
     resolved = _resolve(
-        model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, weights=weights,
-        classes=classes, seed=seed, device=device,
+        model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, real=real,
+        weights=weights, classes=classes, seed=seed, device=device, settings=settings or (),
     )  # fmt: skip
     _run_stage("calibrate", resolved, output or Path("build") / resolved.folder_name, Progress(quiet, verbose))
 
@@ -110,7 +120,9 @@ def calibrate(
 @app.command()
 def quantize(
     folder: Folder,
-    bits: Annotated[int | None, typer.Option(help="Bits of weights and activations; default: as in config.yaml.")] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Bits of weights and activations; default: as in config.yaml.")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -145,8 +157,18 @@ def verify(folder: Folder, evaluation: Evaluation = None, quiet: Quiet = False, 
 
 
 @app.command()
-def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Write the report of a build folder and print its summary."""
+def report(
+    folder: Folder,
+    other: Annotated[Path | None, typer.Argument(help="A second build folder to compare with.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report of a build folder and print its summary; with two folders, what differs between them."""
+    if other is not None:
+        from runtime_tests.compare import compare_builds, terminal
+
+        Console().print(terminal(compare_builds(folder, other)))
+        return
     ran = _run_existing("report", folder, Progress(quiet))
     _print_result(folder, ran, as_json)
 
@@ -154,9 +176,8 @@ def report(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
 @app.command()
 def audit(file: Annotated[Path, typer.Argument(help="A QDQ ONNX file, ours or not.")], as_json: Json = False) -> None:
     """Which layers of an ONNX file ONNX Runtime runs in integers, and why not the others."""
-    from genq_export.tables import audit_table
-
     from export.audit import audit_onnxruntime
+    from genq_export.tables import audit_table
 
     layers = audit_onnxruntime(file)
     Console().print(audit_table(layers))
@@ -250,5 +271,3 @@ def _print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
         print(json.dumps({"folder": str(folder), "ran": ran, "passed": report["passed"], "report": report}))
     if not report["passed"]:
         raise typer.Exit(1)
-
-

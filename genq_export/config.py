@@ -4,6 +4,7 @@ Presets are methods; `BuildConfig.for_model` is what the command line and most c
 written to `config.yaml` in the build folder and read back by `--config`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +15,7 @@ from genq_export.errors import UserError
 
 Target = Literal["onnxruntime", "tensorrt"]
 PresetName = Literal["quick", "default", "thorough"]
-CONFIG_VERSION = 1
+CONFIG_VERSION: Literal[1] = 1
 
 Bits = Field(ge=2, le=8)
 
@@ -27,7 +28,9 @@ class ModelConfig(_Frozen):
     """Which network, and what its own files do not say."""
 
     name: str = Field(description="timm name, or a network of the embedded zoo")
-    weights: Path | None = Field(None, description="checkpoint (.safetensors, .pth) to load instead of the default weights")
+    weights: Path | None = Field(
+        None, description="checkpoint (.safetensors, .pth) to load instead of the default weights"
+    )
     classes: Path | None = Field(None, description="text file with one class name a line")
 
 
@@ -38,6 +41,7 @@ class CalibrateConfig(_Frozen):
     images like the training data from others far better than energy does (calibrate/README.md).
     """
 
+    made_before: Path | None = Field(None, description="build folder (or its calibration/) whose set is used as it is")
     generator: str | None = Field(None, description="diffusers pipeline: hub name or folder; None: the model's default")
     images: int = Field(1024, ge=1, description="images to keep")
     energy_keep: float = Field(0.9, gt=0, le=1, description="share of each class that the energy filter keeps; 1: off")
@@ -55,9 +59,15 @@ class CalibrateConfig(_Frozen):
         None, ge=1, description="images drawn together, part of the seed contract; None: by image size"
     )
     energy_temperature: float = Field(1.0, gt=0)
-    prompts: Literal["class", "mixup"] = Field("class", description="one class name a prompt, or two (arXiv 2507.21947)")
-    templates: Path | None = Field(None, description="text file with one prompt template a line, `{}` for the class name")
-    real: Path | None = Field(None, description="folder of a few real images to learn one style token from (data-scarce)")
+    prompts: Literal["class", "mixup"] = Field(
+        "class", description="one class name a prompt, or two (arXiv 2507.21947)"
+    )
+    templates: Path | None = Field(
+        None, description="text file with one prompt template a line, `{}` for the class name"
+    )
+    real: Path | None = Field(
+        None, description="folder of a few real images to learn one style token from (data-scarce)"
+    )
     style: Path | None = Field(None, description="style token learned before, or by textual inversion elsewhere")
     join_real: bool = Field(True, description="the real images are part of the calibration set")
     inversion_steps: int | None = Field(None, ge=1, description="steps to learn the token; None: by image size")
@@ -147,33 +157,43 @@ class BuildConfig(_Frozen):
         images: int | None = None,
         qat_epochs: int = 0,
         generator: str | None = None,
+        real: Path | None = None,
+        made_before: Path | None = None,
         evaluation: Path | None = None,
         seed: int = 0,
         device: str = "cpu",
+        settings: Sequence[str] = (),
     ) -> Self:
         """Resolve a preset and the options people give most into a full config.
 
-        Raises UserError where a value is out of its range.
+        settings: any other field as `section.field=value`, the value in YAML (`calibrate.steps=10`).
+        Raises UserError where a value is out of its range or a field is unknown.
         """
         images_of = {"quick": 256, "default": 1024, "thorough": 1024}
         iterations_of = {"quick": 0, "default": 1000, "thorough": 20000}
-        return cls.parse(
-            {
-                "model": {"name": name, "weights": weights, "classes": classes},
-                "target": target,
-                "preset": preset,
-                "seed": seed,
-                "device": device,
-                "calibrate": {"generator": generator, "images": images or images_of.get(preset, 1024)},
-                "quantize": {
-                    "weight_bits": bits if weight_bits is None else weight_bits,
-                    "activation_bits": bits if activation_bits is None else activation_bits,
-                    "iterations": iterations_of.get(preset, 0),
-                    "qat_epochs": qat_epochs,
-                },
-                "verify": {"evaluation": evaluation},
-            }
-        )
+        values: dict[str, Any] = {
+            "model": {"name": name, "weights": weights, "classes": classes},
+            "target": target,
+            "preset": preset,
+            "seed": seed,
+            "device": device,
+            "calibrate": {
+                "generator": generator,
+                "images": images or images_of.get(preset, 1024),
+                "real": real,
+                "made_before": made_before,
+            },
+            "quantize": {
+                "weight_bits": bits if weight_bits is None else weight_bits,
+                "activation_bits": bits if activation_bits is None else activation_bits,
+                "iterations": iterations_of.get(preset, 0),
+                "qat_epochs": qat_epochs,
+            },
+            "verify": {"evaluation": evaluation},
+        }
+        for setting in settings:
+            _apply(values, setting)
+        return cls.parse(values)
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "configuration") -> Self:
@@ -199,10 +219,28 @@ class BuildConfig(_Frozen):
 
     def to_yaml(self) -> str:
         """The resolved config as YAML, in the order of the fields."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
     @property
     def folder_name(self) -> str:
         """`resnet50-w4a4-tensorrt`"""
         name = self.model.name.replace("/", "_").replace(":", "_")
         return f"{name}-w{self.quantize.weight_bits}a{self.quantize.activation_bits}-{self.target}"
+
+
+def _apply(values: dict[str, Any], setting: str) -> None:
+    """Put `section.field=value` into nested values; raises UserError where it is not of that form."""
+    path, separator, text = setting.partition("=")
+    *sections, field = path.strip().split(".")
+    if not separator or not field:
+        raise UserError(f"--set {setting}: give SECTION.FIELD=VALUE, such as calibrate.steps=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {setting}: '{text}' is not a value") from None
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {setting}: '{section}' is a value, not a section")
+        values = inner
+    values[field] = value

@@ -15,17 +15,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, fx, nn
 
-from genq_export.errors import UserError
+from genq_export.errors import UserError, reason_of
 from genq_export.workspace import write_atomic
 
 GRAPH_VERSION = 1
-_PYTHON_OPERATORS = {"getitem": operator.getitem, "mul": operator.mul, "add": operator.add, "floordiv": operator.floordiv}
+_PYTHON_OPERATORS: dict[str, Callable[..., Any]] = {
+    "getitem": operator.getitem,
+    "mul": operator.mul,
+    "add": operator.add,
+    "floordiv": operator.floordiv,
+}
+_NODE_KINDS = ("placeholder", "get_attr", "call_function", "call_module", "output")
 
 
 def write_graph(gm: fx.GraphModule, tensors: Path, structure: Path) -> None:
     """Write a GraphModule whose submodules all have `spec()`; each file appears whole or not at all."""
     used = {str(node.target) for node in gm.graph.nodes if node.op == "get_attr"}
-    modules = {str(node.target): gm.get_submodule(str(node.target)) for node in gm.graph.nodes if node.op == "call_module"}
+    called = [str(node.target) for node in gm.graph.nodes if node.op == "call_module"]
+    modules = {target: gm.get_submodule(target) for target in called}
     state = {
         name: tensor.contiguous()
         for name, tensor in gm.state_dict().items()
@@ -49,8 +56,10 @@ def read_graph(tensors: Path, structure: Path, build_module: Callable[[dict[str,
     try:
         document = json.loads(structure.read_text())
         state = load_file(tensors)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"cannot read the quantized network in {structure.parent}: {error}") from None
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise UserError(f"cannot read the quantized network in {structure.parent}: {reason_of(error)}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{structure} does not describe a quantized network")
     if document.get("version") != GRAPH_VERSION:
         raise UserError(f"{structure} has version {document.get('version')}, this genq-export reads {GRAPH_VERSION}")
     root = nn.Module()
@@ -59,14 +68,23 @@ def read_graph(tensors: Path, structure: Path, build_module: Callable[[dict[str,
             _place(root, path, build_module(spec))
         graph = _decode_graph(document["nodes"])
         for node in graph.nodes:
-            if node.op == "get_attr" and not _has(root, str(node.target)):
+            if node.op == "get_attr" and str(node.target) not in root.state_dict():
                 _place_tensor(root, str(node.target), state[str(node.target)])
         gm = fx.GraphModule(root, graph)
+        _check_types(gm, state)
         gm.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        graph.lint()
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = f"{error} is not known" if isinstance(error, KeyError) else reason_of(error)
         raise UserError(f"{structure} and {tensors.name} do not fit together: {reason}") from None
     return gm.eval()
+
+
+def _check_types(gm: fx.GraphModule, state: dict[str, Tensor]) -> None:
+    """Loading would convert; codes that come as floating point numbers are a damaged file."""
+    for name, tensor in gm.state_dict().items():
+        if name in state and state[name].dtype != tensor.dtype:
+            raise TypeError(f"{name} is {state[name].dtype}, not {tensor.dtype}")
 
 
 def _loose(gm: fx.GraphModule, name: str) -> Tensor:
@@ -106,11 +124,25 @@ def _decode_graph(nodes: list[dict[str, Any]]) -> fx.Graph:
     graph = fx.Graph()
     made: dict[str, fx.Node] = {}
     for record in nodes:
+        _check_record(record)
         args = tuple(_decode(value, made) for value in record["args"])
         kwargs = {key: _decode(value, made) for key, value in record["kwargs"].items()}
         target = _function(record["target"]) if record["op"] == "call_function" else record["target"]
         made[record["name"]] = graph.create_node(record["op"], target, args, kwargs, name=record["name"])
     return graph
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    """torch.fx writes Python source from a graph: nothing but plain names may get into it."""
+    kind, target = record["op"], record["target"]
+    if kind not in _NODE_KINDS:
+        raise ValueError(f"node kind '{kind}' is not known")
+    names = [record["name"], *record["kwargs"], *([target] if kind == "placeholder" else [])]
+    for name in names:
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"'{name}' is not a name")
+    if not isinstance(target, str):
+        raise TypeError(f"target of '{record['name']}' is not a name")
 
 
 def _decode(value: Any, made: dict[str, fx.Node]) -> Any:
@@ -126,7 +158,8 @@ def _function(name: str) -> Callable[..., Any]:
     if operator_name == "python":
         return _PYTHON_OPERATORS[overload]
     function = getattr(getattr(torch.ops.aten, operator_name), overload)
-    assert isinstance(function, torch._ops.OpOverload)
+    if not isinstance(function, torch._ops.OpOverload):
+        raise ValueError(f"'{name}' is not an ATen operator")
     return function
 
 
@@ -146,11 +179,3 @@ def _place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
             root.add_module(parent, nn.Module())
         root = getattr(root, parent)
     root.register_buffer(name, value)
-
-
-def _has(root: nn.Module, path: str) -> bool:
-    try:
-        operator.attrgetter(path)(root)
-    except AttributeError:
-        return False
-    return True

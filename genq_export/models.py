@@ -134,7 +134,9 @@ def _create_module(config: ModelConfig) -> "nn.Module":
         return timm.create_model(config.name, pretrained=config.weights is None)
     except Exception as error:
         reason = reason_of(error)
-        raise UserError(f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights") from None
+        raise UserError(
+            f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights"
+        ) from None
 
 
 def _unknown_model(name: str) -> str:
@@ -205,7 +207,9 @@ def _load_weights(module: "nn.Module", path: Path) -> None:
         )
     if missing or unexpected:
         detail = f"missing '{missing[0]}'" if missing else f"unknown '{unexpected[0]}'"
-        raise UserError(f"{path} does not fit the network: {detail} ({len(missing)} missing, {len(unexpected)} unknown)")
+        raise UserError(
+            f"{path} does not fit the network: {detail} ({len(missing)} missing, {len(unexpected)} unknown)"
+        )
     module.load_state_dict(state)
 
 
@@ -224,7 +228,9 @@ def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"cannot read weights from {path}: {reason_of(error)}") from None
     except Exception as error:  # torch.load raises pickle's own error where a file wants to run code
-        raise UserError(f"{path} is not a plain weights file ({type(error).__name__}); save it as .safetensors") from None
+        raise UserError(
+            f"{path} is not a plain weights file ({type(error).__name__}); save it as .safetensors"
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -243,7 +249,7 @@ def _class_names(config: ModelConfig, module: "nn.Module", classes: int) -> tupl
     if labels and len(labels) == classes:
         return tuple(labels)
     if classes == 1000:
-        from timm.data import ImageNetInfo
+        from timm.data.imagenet_info import ImageNetInfo
 
         return tuple(ImageNetInfo().label_descriptions())
     return None

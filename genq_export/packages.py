@@ -1,4 +1,4 @@
-"""Our packages `calibrate`, `export` and `runtime_tests` have names that other code may use: notice when they are shadowed."""
+"""Our packages `calibrate`, `export` and `runtime_tests` have common names: notice when others shadow them."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,9 @@ def check_packages() -> None:
     ours = Path(__file__).resolve().parent.parent
     for name in COMPANIONS:
         spec = find_spec(name)
-        places = [] if spec is None else [str(spec.origin)] if spec.origin else list(spec.submodule_search_locations or [])
+        places = (
+            [] if spec is None else [str(spec.origin)] if spec.origin else list(spec.submodule_search_locations or [])
+        )
         if not places:
             raise UserError(f"the package '{name}' of genq-export is missing: reinstall genq-export")
         found = Path(places[0]).resolve()

@@ -27,7 +27,7 @@ def preflight(config: BuildConfig, output: Path) -> None:
     found = [
         *models.problems(config.model),
         *_device_problems(config.device),
-        *calibration_problems(config, output),
+        *(calibration_problems(config, output) if config.calibrate.made_before is None else ()),
         *_evaluation_problems(config.verify.evaluation),
         *_disk_problems(output),
     ]

@@ -54,7 +54,9 @@ def models_table(search: str) -> Table:
     for name in found[:40]:
         table.add_row(name, "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR")
     more = len(found) - 40
-    table.caption = f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"
+    table.caption = (
+        f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"
+    )
     return table
 
 
@@ -77,7 +79,9 @@ def doctor_table() -> Table:
         "ONNX and engine" if builder else "ONNX only",
         f"engines by {builder}" if builder else "for engines: pip install 'genq-export\\[tensorrt-rtx]'",
     )
-    table.add_row("generator fashion_sd", "works" if (zoo.pipeline_folder() / "model_index.json").is_file() else "missing", "")
+    table.add_row(
+        "generator fashion_sd", "works" if (zoo.pipeline_folder() / "model_index.json").is_file() else "missing", ""
+    )
     cached = _cached_pipelines()
     table.add_row(
         "generators in the hub cache",
@@ -85,7 +89,9 @@ def doctor_table() -> Table:
         "" if cached else "Stable Diffusion v1-5 is fetched on first use, or give --generator DIR",
     )
     openvino = importlib.util.find_spec("openvino")
-    table.add_row("openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export\\[openvino]'")
+    table.add_row(
+        "openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export\\[openvino]'"
+    )
     return table
 
 

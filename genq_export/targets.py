@@ -16,8 +16,8 @@ class TargetRule(BaseModel):
     zero_points: may an activation tensor have a nonzero zero-point.
     activation_container: the 8-bit type that activation codes travel in.
     max_unsigned_bits: widest unsigned grid that the container holds; wider ones use a signed grid.
-    bias_on_grid: the runtime adds the bias of a convolution as int32 on the accumulator grid s_x * s_w, so the reference
-    must as well. (Linear layers add a float bias behind the integer product.)
+    bias_on_grid: the runtime adds the bias of a convolution as int32 on the accumulator grid s_x * s_w, so the
+    reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
     int4_storage: weights of 4 bits or fewer may be stored in 4 bits.
     """

@@ -25,7 +25,8 @@ def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("a.png", "RGB"), ("a.png", "L"), ("a.png", "RGBA"), ("a.png", "I;16"), ("a.jpg", "CMYK"), ("a.gif", "P")]
+    ("name", "mode"),
+    [("a.png", "RGB"), ("a.png", "L"), ("a.png", "RGBA"), ("a.png", "I;16"), ("a.jpg", "CMYK"), ("a.gif", "P")],
 )
 def test_every_mode_becomes_rgb(tmp_path: Path, name: str, mode: str) -> None:
     assert read_image(picture(tmp_path / name, mode)).mode == "RGB"
@@ -74,7 +75,7 @@ def test_labels_come_from_class_names_or_numbers(
 
 def test_folders_that_are_no_classes_are_refused(tmp_path: Path, model: LoadedModel) -> None:
     picture(tmp_path / "zebra" / "a.png")
-    with pytest.raises(UserError, match="1 class folders.*10 classes"):
+    with pytest.raises(UserError, match=r"1 class folders.*10 classes"):
         evaluation_set(model, tmp_path)
 
 
