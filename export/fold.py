@@ -67,10 +67,13 @@ def _fold_layer(part: QuantizedLayer, input_scale: torch.Tensor) -> IntegerLayer
     folded = IntegerLayer(
         part.name, part.op, part.grid.bits, list(part.codes.shape), part.bias_on_grid, part.geometry
     )
+    bias = part.bias
+    if part.bias_on_grid:
+        bias = bias_codes(part.bias, input_scale, part.weight_scale).to(torch.int32)
     state = {
         "weight_codes": part.codes,
         "weight_scale": part.weight_scale,
-        "bias": bias_codes(part.bias, input_scale, part.weight_scale).to(torch.int32) if part.bias_on_grid else part.bias,
+        "bias": bias,
         "bias_scale": input_scale * part.weight_scale,
     }
     folded.load_state_dict(state)

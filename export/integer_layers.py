@@ -25,7 +25,9 @@ class IntegerQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 -> float32 of the same shape, on the grid."""
-        return operators.quantize_dequantize(x, self.scale, self.zero_point, self.lo, self.hi, self.name)
+        arguments = (x, self.scale, self.zero_point, self.lo, self.hi, self.name)
+        result: Tensor = operators.quantize_dequantize(*arguments)
+        return result
 
     def spec(self) -> dict[str, Any]:
         """What rebuilds this module, less its tensors."""
@@ -63,9 +65,12 @@ class IntegerLayer(nn.Module):
     def forward(self, x: Tensor, input_scale: Tensor) -> Tensor:
         """x float32 on the input's grid, input_scale scalar -> float32."""
         arguments = (x, input_scale, self.weight_codes, self.weight_scale, self.bias, self.bias_scale)
+        result: Tensor
         if self.op == "conv2d":
-            return operators.conv2d(*arguments, **self.geometry, name=self.name)
-        return operators.linear(*arguments, self.name)
+            result = operators.conv2d(*arguments, **self.geometry, name=self.name)
+        else:
+            result = operators.linear(*arguments, self.name)
+        return result
 
     def spec(self) -> dict[str, Any]:
         """What rebuilds this module, less its tensors."""
@@ -89,7 +94,8 @@ class IntegerMatMul(nn.Module):
 
     def forward(self, a: Tensor, a_scale: Tensor, b: Tensor, b_scale: Tensor) -> Tensor:
         """a [..., M, K], b [..., K, N] on their grids -> float32 [..., M, N]."""
-        return operators.matmul(a, a_scale, b, b_scale, self.name)
+        result: Tensor = operators.matmul(a, a_scale, b, b_scale, self.name)
+        return result
 
     def spec(self) -> dict[str, Any]:
         """What rebuilds this module."""

@@ -96,11 +96,11 @@ def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., An
 def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
     """Codes in uint8: signed grids travel shifted by 128. A narrow grid is clipped on codes, where it fuses."""
     shift = 128 if lo < 0 else 0
-    zero = op.Constant(value=ir.tensor(np.array(zero_point + shift, dtype=np.uint8)))
+    zero = _constant(zero_point + shift, np.uint8)
     codes = op.QuantizeLinear(x, scale, zero)
     if (lo + shift, hi + shift) != (0, 255):
-        low = op.Constant(value=ir.tensor(np.array(lo + shift, dtype=np.uint8)))
-        high = op.Constant(value=ir.tensor(np.array(hi + shift, dtype=np.uint8)))
+        low = _constant(lo + shift, np.uint8)
+        high = _constant(hi + shift, np.uint8)
         codes = op.Clip(codes, low, high)
     return op.DequantizeLinear(_named(codes, f"{name}/codes"), scale, zero)
 
@@ -116,8 +116,13 @@ def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: 
         low = op.Mul(scale, op.Constant(value_float=lo - 0.25))
         high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
         x = op.Clip(x, low, high)
-    zero = op.Constant(value=ir.tensor(np.array(0, dtype=np.int8)))
+    zero = _constant(0, np.int8)
     return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), f"{name}/codes"), scale, zero)
+
+
+def _constant(value: int, kind: type[np.integer[Any]]) -> Any:
+    """A scalar; onnxscript takes an onnx_ir tensor here, which its types do not say."""
+    return op.Constant(value=ir.tensor(np.array(value, dtype=kind)))  # type: ignore[arg-type]
 
 
 def _conv2d(
@@ -188,9 +193,10 @@ def _name_after_modules(model: ir.Model) -> None:
         name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
         if node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
             node.name = name.removesuffix("/weight")
-        elif node.op_type == "DequantizeLinear" and (source := node.inputs[0]) is not None and source.name:
-            if source.name.endswith("/codes"):
-                _named(node.outputs[0], f"{source.name.removesuffix('/codes')}/dequantized")
+        elif node.op_type == "DequantizeLinear":
+            source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
+            if source.endswith("/codes"):
+                _named(node.outputs[0], f"{source.removesuffix('/codes')}/dequantized")
 
 
 def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:

@@ -1,5 +1,7 @@
 """The model card in a build folder: what the file is and how to run it in five lines."""
 
+# ruff: noqa: E501 - a line of Markdown is one line here
+
 from typing import Any
 
 from genq_export.config import BuildConfig

@@ -44,7 +44,8 @@ def _engine(workspace: Workspace, model: LoadedModel, progress: Progress) -> dic
     """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
     builder = engine_builder()
     if builder is None:
-        progress.say("export: no TensorRT here, so no engine; pip install 'genq-export[tensorrt-rtx]' builds one anywhere")
+        remedy = "pip install 'genq-export[tensorrt-rtx]' builds one anywhere"
+        progress.say(f"export: no TensorRT here, so no engine; {remedy}")
         return None
     engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder)
     save_engine(engine, workspace.folder)

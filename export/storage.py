@@ -26,11 +26,12 @@ def _packed(model: ir.Model, reader: ir.Node, codes: np.ndarray, layer: str) -> 
     assert codes.min() >= -8 and codes.max() <= 7, f"{layer} does not fit in 4 bits"
     name = f"{layer}/weight_codes"
     tensor = ir.tensor(codes.astype(ml_dtypes.int4), dtype=ir.DataType.INT4, name=name)
-    packed = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT4), shape=tensor.shape, const_value=tensor)
+    shape = ir.Shape(codes.shape)
+    packed = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT4), shape=shape, const_value=tensor)
     model.graph.register_initializer(packed)
     cast = ir.node("Cast", [packed], {"to": ir.DataType.INT8}, name=f"{name}/Cast")
     cast.outputs[0].name = f"{name}/int8"
     cast.outputs[0].type = ir.TensorType(ir.DataType.INT8)
-    cast.outputs[0].shape = tensor.shape
+    cast.outputs[0].shape = shape
     model.graph.insert_before(reader, cast)
     return cast.outputs[0]

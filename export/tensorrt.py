@@ -127,7 +127,8 @@ def _judge(graph: _Graph, node: onnx.NodeProto) -> LayerAudit:
 
 def _problems(graph: _Graph, node: onnx.NodeProto) -> Iterator[str]:
     for position, name in enumerate(node.input[:2]):
-        what = "activation" if position == 0 or node.op_type == "MatMul" and name not in graph.initializer else "weight"
+        is_product = node.op_type == "MatMul" and name not in graph.initializer
+        what = "activation" if position == 0 or is_product else "weight"
         dequantize = graph.source(name)
         if dequantize is None or dequantize.op_type != "DequantizeLinear":
             yield f"input {position} does not come from a DequantizeLinear: quantize it"
@@ -159,7 +160,7 @@ def _tensor_problems(graph: _Graph, dequantize: onnx.NodeProto, position: int, w
 
 
 def _collecting_logger(trt: Any, messages: list[str]) -> Any:
-    class Collecting(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Collecting(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize.capture import module_path, op_name
+from genq_export.quantize.capture import is_constant, module_path, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.placement import BARELY_NEGATIVE, NEVER_NEGATIVE, is_constant
+from genq_export.quantize.placement import BARELY_NEGATIVE, NEVER_NEGATIVE
 
 
 @dataclass(frozen=True)

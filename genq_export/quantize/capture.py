@@ -35,7 +35,7 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
     """
     for part in module.modules():
         if hasattr(part, "fused_attn"):  # timm's switch; the fused operator hides the two products
-            part.fused_attn = False
+            setattr(part, "fused_attn", False)  # noqa: B010 - a Module's attributes are typed as tensors
     example = torch.zeros(2, *input_size)
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
@@ -46,6 +46,8 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
     _make_functional(graph_module)
     _remove_what_eval_skips(graph_module)
     _free_batch_in_shapes(graph_module)
+    _compute_weights(graph_module)
+    _write_out_padding(graph_module)
     fold_batch_norm(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
@@ -89,6 +91,21 @@ def module_path(node: fx.Node) -> str:
     return "" if path.startswith("_empty_nn_module_stack") else path
 
 
+def is_constant(node: object) -> bool:
+    """Is the value fixed once the network is (a parameter, or computed from parameters alone)?"""
+    if not isinstance(node, fx.Node):
+        return True
+    waiting, seen = [node], {node}
+    while waiting:  # not by recursion: networks are deeper than Python's stack
+        part = waiting.pop()
+        if part.op == "placeholder":
+            return False
+        fresh = set(part.all_input_nodes) - seen
+        seen |= fresh
+        waiting += fresh
+    return True
+
+
 def attribute(module: nn.Module, target: str) -> Tensor:
     """The tensor that a get_attr node names."""
     found: Any = operator.attrgetter(target)(module)
@@ -97,15 +114,18 @@ def attribute(module: nn.Module, target: str) -> Tensor:
 
 
 def fold_batch_norm(gm: fx.GraphModule) -> None:
-    """Fold every BatchNorm into the convolution before it; w' = w * g / sqrt(v + e), b' = (b - m) * g / sqrt(v + e) + o.
+    """Fold every BatchNorm into the convolution before it.
 
+    w' = w * g / sqrt(v + e), b' = (b - m) * g / sqrt(v + e) + o, with gain g and offset o (1 and 0 where it has none).
     One that follows anything else becomes a multiplication and an addition per channel, still float.
     """
     for node in list(gm.graph.nodes):
         if op_name(node) != "batch_norm":
             continue
         source, *parameters = node.args[:5]
-        gain, offset, mean, variance = (attribute(gm, part.target) for part in parameters)
+        mean, variance = (attribute(gm, part.target) for part in parameters[2:])
+        gain = torch.ones_like(mean) if parameters[0] is None else attribute(gm, parameters[0].target)
+        offset = torch.zeros_like(mean) if parameters[1] is None else attribute(gm, parameters[1].target)
         factor = gain / torch.sqrt(variance + node.args[7])
         shift = offset - mean * factor
         if op_name(source) == "conv2d" and len(source.users) == 1:
@@ -143,7 +163,11 @@ def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift:
     node.replace_all_uses_with(result)
 
 
-def _constant(gm: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+def _constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
+    """A get_attr node for a new buffer; a module that is called twice gets two."""
+    name, number = wanted, 2
+    while hasattr(gm, name):
+        name, number = f"{wanted}_{number}", number + 1
     gm.register_buffer(name, value.detach().clone())
     return gm.graph.get_attr(name)
 
@@ -170,6 +194,53 @@ def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
         shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
         if shape.count(-1) <= 1:
             node.args = (node.args[0], shape)
+
+
+def _compute_weights(gm: fx.GraphModule) -> None:
+    """Weights that a layer makes from its parameters at every call (weight standardisation) become constants."""
+    for node in list(gm.graph.nodes):
+        if op_name(node) not in ("conv2d", "linear"):
+            continue
+        for position, source in enumerate(node.args[1:3], start=1):
+            if isinstance(source, fx.Node) and source.op != "get_attr" and is_constant(source):
+                with torch.no_grad(), gm.graph.inserting_before(node):
+                    name = f"{module_path(node).replace('.', '_')}_computed"
+                    node.update_arg(position, _constant(gm, name, _value(gm, source)))
+    gm.graph.eliminate_dead_code()
+
+
+def _value(gm: fx.GraphModule, node: fx.Node) -> Tensor:
+    """What a node computes from parameters alone."""
+    if node.op == "get_attr":
+        return attribute(gm, str(node.target))
+    assert callable(node.target)
+    args = fx.node.map_arg(node.args, lambda source: _value(gm, source))
+    kwargs = fx.node.map_arg(node.kwargs, lambda source: _value(gm, source))
+    result: Tensor = node.target(*args, **kwargs)
+    return result
+
+
+def _write_out_padding(gm: fx.GraphModule) -> None:
+    """padding="same" and "valid" in numbers; where the two sides differ, as a pad operator in front."""
+    for node in gm.graph.nodes:
+        if node.target != torch.ops.aten.conv2d.padding:
+            continue
+        defaults = (None, [1], "valid", [1], 1)
+        arguments = [*node.args, *defaults[len(node.args) - 2 :]]
+        source, weight, bias, stride, padding, dilation, groups = arguments
+        total = [0, 0]
+        if padding == "same":
+            size = attribute(gm, weight.target).shape[2:]
+            step = [*dilation] * (2 // len(dilation))
+            total = [d * (k - 1) for d, k in zip(step, size, strict=True)]
+        if total[0] % 2 or total[1] % 2:
+            sides = [total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2]
+            with gm.graph.inserting_before(node):
+                padded = gm.graph.call_function(torch.ops.aten.pad.default, (source, sides))
+            padded.meta = {key: value for key, value in source.meta.items() if key != "val"} | node.meta
+            source, total = padded, [0, 0]
+        node.target = torch.ops.aten.conv2d.default
+        node.args = (source, weight, bias, stride, [part // 2 for part in total], dilation, groups)
 
 
 def _where(error: Exception) -> str:

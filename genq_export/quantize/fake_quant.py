@@ -135,10 +135,10 @@ class QuantizedLayer(nn.Module):
     def _on_codes(self, codes: Tensor, input_scale: Tensor) -> Tensor:
         if self.op == "conv2d":
             sums = exact.conv2d_codes(codes, self.codes.float(), **self.geometry)
-            shape = (1, -1, 1, 1)
+            shape = [1, -1, 1, 1]
         else:
             sums = exact.linear_codes(codes, self.codes.float())
-            shape = (-1,)
+            shape = [-1]
         step = (input_scale * self.weight_scale).view(shape)
         if not self.bias_on_grid:
             return sums.float() * step + self.bias.view(shape)

@@ -34,12 +34,12 @@ class Grid:
     @property
     def lo(self) -> int:
         """Smallest code."""
-        return -(2 ** (self.bits - 1)) if self.signed else 0
+        return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def hi(self) -> int:
         """Largest code."""
-        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
 
 def quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:
@@ -100,7 +100,7 @@ def search_activation_scale(sample: Tensor, grid: Grid, power: float = 2.4, cand
     largest = flat.max() / grid.hi if not grid.signed else torch.maximum(flat.max() / grid.hi, flat.min() / grid.lo)
     if not largest > 0:
         return torch.ones(())
-    scales = largest * torch.linspace(0.1, 1.0, candidates)
+    scales = (largest * torch.linspace(0.1, 1.0, candidates)).clamp_min(torch.finfo(torch.float32).tiny)
     errors = torch.stack([_error(flat, scale, grid.lo, grid.hi, 0, power) for scale in scales])
     return scales[int(errors.argmin())]
 
@@ -112,14 +112,12 @@ def search_asymmetric(sample: Tensor, bits: int, power: float = 2.4, candidates:
     """
     grid = Grid(bits, signed=False)
     flat = sample.flatten().float()
-    low, high = min(float(flat.min()), 0.0), float(flat.max())
+    low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
     if not high > low:
         return torch.ones(()), 0
     found: list[tuple[float, Tensor, int]] = []
     for share in torch.linspace(0.1, 1.0, candidates):
-        scale = (share * high - low) / grid.hi
-        if not scale > 0:
-            continue
+        scale = ((share * high - low) / grid.hi).clamp_min(torch.finfo(torch.float32).tiny)
         zero_point = int(torch.round(-low / scale).clamp(grid.lo, grid.hi))
         found.append((float(_error(flat, scale, grid.lo, grid.hi, zero_point, power)), scale, zero_point))
     _, scale, zero_point = min(found, key=lambda item: item[0])

@@ -14,13 +14,23 @@ from torch import Tensor, nn
 
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize.fused import drop_mask, quantize_with_drop
 
 GAMMA, ZETA = -0.1, 1.1
+_LARGEST_CHANGE = 10.0
 
 
 def round_ste(x: Tensor) -> Tensor:
     """round() forward, identity backward."""
     return x + (torch.round(x) - x).detach()
+
+
+def positive_scale(log_scale: Tensor, initial: Tensor) -> Tensor:
+    """exp(log_scale), held within a factor e^10 of `initial` so that no step size makes it zero or infinite.
+
+    Exactly `initial` where nothing was learned.
+    """
+    return initial * (log_scale - initial.log()).clamp(-_LARGEST_CHANGE, _LARGEST_CHANGE).exp()
 
 
 def rectified_sigmoid(v: Tensor) -> Tensor:
@@ -37,6 +47,7 @@ class RoundingLearner(nn.Module):
     """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C]."""
 
     base: Tensor
+    initial: Tensor
 
     def __init__(self, layer: QuantizedLayer) -> None:
         super().__init__()
@@ -46,11 +57,12 @@ class RoundingLearner(nn.Module):
         self.register_buffer("base", torch.floor(ratio))
         fraction = (ratio - self.base).clamp(1e-4, 1 - 1e-4)
         self.v = nn.Parameter(inverse_rectified_sigmoid(fraction))
+        self.register_buffer("initial", layer.weight_scale.clone())
         self.log_scale = nn.Parameter(layer.weight_scale.log())
 
     def forward(self) -> Tensor:
         """Soft-rounded weight, float32 [C, ...]."""
-        scale = grid.per_channel(self.log_scale.exp(), self.v)
+        scale = grid.per_channel(positive_scale(self.log_scale, self.initial), self.v)
         return scale * torch.clamp(self.base + rectified_sigmoid(self.v), self.lo, self.hi)
 
     def regulariser(self, beta: float) -> Tensor:
@@ -62,31 +74,29 @@ class RoundingLearner(nn.Module):
         """Write hard-rounded codes and the learned scale into the layer."""
         rounded = self.base + (rectified_sigmoid(self.v) >= 0.5).float()
         layer.codes.copy_(rounded.clamp(self.lo, self.hi).to(torch.int8))
-        layer.weight_scale.copy_(self.log_scale.exp())
+        layer.weight_scale.copy_(positive_scale(self.log_scale, self.initial))
 
 
 class ScaleLearner(nn.Module):
     """One activation quantizer with a learned scale, left out element by element with probability `drop`."""
 
+    initial: Tensor
+
     def __init__(self, quantizer: ActivationQuantizer, drop: float, generator: torch.Generator) -> None:
         super().__init__()
+        self.register_buffer("initial", quantizer.scale.clone())
         self.log_scale = nn.Parameter(quantizer.scale.log())
-        self.lo, self.hi = quantizer.grid.lo, quantizer.hi
-        self.zero_point = int(quantizer.zero_point)
+        zero_point = int(quantizer.zero_point)
+        self.low, self.high = quantizer.grid.lo - zero_point, quantizer.hi - zero_point
         self.drop = drop
         self._generator = generator
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 of any shape -> the same shape, quantized except where dropped."""
-        scale = self.log_scale.exp()
-        codes = torch.clamp(round_ste(x / scale) + self.zero_point, self.lo, self.hi)
-        quantized = (codes - self.zero_point) * scale
-        if self.drop == 0:
-            return quantized
-        dropped = torch.rand(x.shape, generator=self._generator) < self.drop
-        return torch.where(dropped, x, quantized)
+        dropped = drop_mask(x.numel(), self.drop, self._generator).to(x.device) if self.drop > 0 else None
+        return quantize_with_drop(x, positive_scale(self.log_scale, self.initial), self.low, self.high, dropped)
 
     @torch.no_grad()
     def commit(self, quantizer: ActivationQuantizer) -> None:
         """Write the learned scale into the quantizer."""
-        quantizer.scale.copy_(self.log_scale.exp())
+        quantizer.scale.copy_(positive_scale(self.log_scale, self.initial))

@@ -11,12 +11,13 @@
 * Whatever computes and is not quantized is listed with the reason.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import fx
 
-from genq_export.quantize.capture import module_path, op_name
+from genq_export.quantize.capture import is_constant, module_path, op_name
 from genq_export.targets import TargetRule
 
 # Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
@@ -28,6 +29,12 @@ MOVES_NUMBERS = (
 AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
 NEVER_NEGATIVE = ("relu", "relu6", "softmax", "sigmoid", "hardsigmoid")
 BARELY_NEGATIVE = ("gelu", "silu", "hardswish")
+_NO_INTEGER_FORM = (
+    "conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "bilinear", "bmm",
+    "baddbmm", "addmm", "mm", "einsum", "group_norm", "instance_norm", "batch_norm", "rms_norm", "grid_sampler",
+    "upsample_bilinear2d", "upsample_bicubic2d", "tanh", "softplus", "elu", "leaky_relu", "prelu", "mish", "div",
+    "local_response_norm", "cdist", "lstm", "gru",
+)  # fmt: skip
 
 
 @dataclass
@@ -47,7 +54,7 @@ def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: Tar
     A tensor read by several takes the narrowest of what they ask.
     """
     placement = Placement()
-    placement.layers = [node for node in graph.nodes if op_name(node) in LAYERS]
+    placement.layers = [node for node in graph.nodes if _is_layer(node)]
     placement.products = [node for node in graph.nodes if op_name(node) == "matmul" and not _has_constant(node)]
     ends = {placement.layers[0], placement.layers[-1]} if placement.layers else set()
     for node in placement.layers:
@@ -73,6 +80,12 @@ def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: Tar
     return placement
 
 
+def _is_layer(node: fx.Node) -> bool:
+    """A convolution or linear layer with a fixed weight."""
+    weight = node.args[1] if op_name(node) in LAYERS else None
+    return isinstance(weight, fx.Node) and weight.op == "get_attr"
+
+
 def root_of(node: fx.Node) -> fx.Node:
     """The node that computed the numbers that `node` holds, before operators that only move them.
 
@@ -90,8 +103,8 @@ def root_of(node: fx.Node) -> fx.Node:
 
 def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
     """Does the grid of this tensor need negative codes, on this target?"""
-    never_negative = op_name(root) in NEVER_NEGATIVE or (op_name(root) in ("hardtanh", "clamp") and root.args[1] == 0)
-    return not (never_negative and bits <= rule.max_unsigned_bits)
+    clamped = op_name(root) in ("hardtanh", "clamp") and _lower_end(root) >= 0
+    return not ((clamped or op_name(root) in NEVER_NEGATIVE) and bits <= rule.max_unsigned_bits)
 
 
 def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
@@ -99,13 +112,10 @@ def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
     return rule.zero_points and op_name(root) in BARELY_NEGATIVE
 
 
-def is_constant(node: object) -> bool:
-    """Is the value fixed once the network is (a parameter, or computed from parameters alone)?"""
-    if not isinstance(node, fx.Node):
-        return True
-    if node.op == "placeholder":
-        return False
-    return node.op == "get_attr" or all(is_constant(source) for source in node.all_input_nodes)
+def _lower_end(clamp: fx.Node) -> float:
+    """Where a hardtanh or clamp begins, as far as its arguments say."""
+    lower = clamp.args[1] if len(clamp.args) > 1 else None
+    return float(lower) if isinstance(lower, int | float) else -math.inf
 
 
 def _after_relu(node: fx.Node) -> fx.Node:
@@ -157,9 +167,11 @@ def _other_float_operators(graph: fx.Graph) -> Iterator[dict[str, str]]:
         "mul": "elementwise product stays float",
         "scaled_dot_product_attention": "fused attention hides its products",
         "matmul": "product with a constant stays float",
+        **dict.fromkeys(LAYERS, "its weight is computed from the input; stays float"),
+        **dict.fromkeys(_NO_INTEGER_FORM, "this operator has no integer form here; stays float"),
     }
     for node in graph.nodes:
         name = op_name(node)
-        constant_product = name == "matmul" and not _has_constant(node)
-        if name in reasons and not constant_product and not is_constant(node):
+        quantized = (name == "matmul" and not _has_constant(node)) or _is_layer(node)
+        if name in reasons and not quantized and not is_constant(node):
             yield {"name": module_path(node) or node.name, "op": name, "reason": reasons[name]}

@@ -1,5 +1,8 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -54,7 +57,7 @@ def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
         extremes = torch.stack((flat.min(), flat.max()))
         if not torch.isfinite(extremes).all():
             raise UserError(f"activation '{part.name}' of the float network is not finite on calibration images")
-        step = max(1, flat.numel() // _SAMPLE_PER_BATCH)
+        step = _step(flat.numel())
         samples.setdefault(part.name, []).append(torch.cat((flat[::step], extremes)))
 
     handles = [part.register_forward_pre_hook(keep) for part in quantizers]
@@ -67,7 +70,38 @@ def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
         set_quantization(gm, True)
         for handle in handles:
             handle.remove()
-    return [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]))]
+    dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]))]
+    _make_room_for_biases(gm)
+    return dead
+
+
+def _make_room_for_biases(gm: fx.GraphModule) -> None:
+    """Raise weight scales until every bias takes at most 2^24 steps of the accumulator grid.
+
+    A channel with hardly any weight but some bias, as pretrained networks have, would have so fine a grid that its
+    bias overflows int32. One with no weight at all takes just that scale: at scale 1 its bias would be rounded to whole
+    steps of the input.
+    """
+    for node in gm.graph.nodes:
+        layer = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, QuantizedLayer) or not layer.bias_on_grid:
+            continue
+        finest = layer.bias.abs() / (attribute(gm, node.args[1].target) * 2**24)
+        wanted = torch.maximum(layer.weight_scale, finest)
+        empty = (layer.weight.flatten(1) == 0).all(1) & (finest >= torch.finfo(torch.float32).tiny)
+        layer.weight_scale.copy_(torch.where(empty, finest, wanted))
+        layer.round_weight()
+
+
+def _step(count: int) -> int:
+    """A stride that takes about `_SAMPLE_PER_BATCH` of `count` numbers and meets every row, column and channel.
+
+    A stride with a common factor would take one column of every picture, or one channel, and never another.
+    """
+    step = max(1, count // _SAMPLE_PER_BATCH)
+    while math.gcd(step, count) > 1:
+        step += 1
+    return step
 
 
 def _set_range(quantizer: ActivationQuantizer, sample: Tensor) -> bool:
@@ -89,7 +123,7 @@ class _Names:
 
     def __init__(self, containers: set[str]) -> None:
         self._containers = containers
-        self._taken: set[str] = set()
+        self._taken: set[tuple[str, str]] = set()
 
     def of_tensor(self, node: fx.Node) -> str:
         if node.op == "placeholder":
@@ -99,17 +133,18 @@ class _Names:
             return path
         return ".".join(part for part in (path, op_name(node) or node.name) if part)
 
-    def take(self, wanted: str) -> str:
+    def take(self, kind: str, wanted: str) -> str:
+        """The name wanted, with a number behind it where another of its kind has it."""
         name, number = wanted, 2
-        while name in self._taken:
+        while (kind, name) in self._taken:
             name, number = f"{wanted}_{number}", number + 1
-        self._taken.add(name)
+        self._taken.add((kind, name))
         return name
 
 
 def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, rule: TargetRule, names: _Names) -> fx.Node:
     """Put a quantizer behind `root` for all its readers; returns the call."""
-    name = names.take(names.of_tensor(root))
+    name = names.take("quantizer", names.of_tensor(root))
     asymmetric = is_asymmetric(root, rule)
     signed = not asymmetric and is_signed(root, bits, rule)
     target = f"quantizers.{name}"
@@ -145,7 +180,7 @@ def _replace_layer(
     bias = None if arguments["bias"] is None else attribute(gm, arguments["bias"].target)
     op = op_name(node)
     geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")} if op == "conv2d" else {}
-    name = names.take(f"{module_path(node) or node.name}#layer").removesuffix("#layer")
+    name = names.take("layer", module_path(node) or node.name)
     bias_on_grid = rule.bias_on_grid and op == "conv2d"
     layer = QuantizedLayer(name, op, bits, weight, bias, bias_on_grid, **geometry)
     layer.weight_scale.copy_(grid.search_weight_scale(layer.weight, layer.grid))
@@ -159,7 +194,7 @@ def _replace_layer(
     _take_place(gm, node, call)
 
 
-def _layer_arguments(node: fx.Node) -> dict[str, object]:
+def _layer_arguments(node: fx.Node) -> dict[str, Any]:
     """Arguments of aten.conv2d or aten.linear by name, defaults filled in, pairs written out."""
     schema = node.target._schema.arguments  # type: ignore[union-attr]
     values = {part.name: part.default_value for part in schema}
@@ -175,7 +210,7 @@ def _layer_arguments(node: fx.Node) -> dict[str, object]:
 def _replace_product(
     gm: fx.GraphModule, node: fx.Node, quantizers: dict[fx.Node, fx.Node], names: _Names
 ) -> None:
-    name = names.take(f"{names.of_tensor(node)}#product").removesuffix("#product")
+    name = names.take("product", names.of_tensor(node))
     target = f"products.{name}"
     gm.add_submodule(target, QuantizedMatMul(name))
     left, right = node.args

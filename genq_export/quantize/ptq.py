@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+from torch.nn import functional as F
 
 from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import set_quantization
+from genq_export.quantize.fused import mix
 from genq_export.quantize.learners import RoundingLearner, ScaleLearner
 
 WARM_UP = 0.2
@@ -60,7 +62,8 @@ def reconstruct(
             _load(block, state)
         quantized_output = _run(block, quantized_input, quantized=True)
         errors[block.name] = {"before": float(state["error_before"]), "after": _error(quantized_output, target)}
-        progress.detail(f"  {block.name}: error {errors[block.name]['before']:.3g} -> {errors[block.name]['after']:.3g}")
+        before, after = errors[block.name]["before"], errors[block.name]["after"]
+        progress.detail(f"  {block.name}: error {before:.3g} -> {after:.3g}")
         float_input, quantized_input = target, quantized_output
     return errors
 
@@ -87,14 +90,14 @@ def _learn(
         quantizer.learner = scale
     for step in range(config.iterations):
         chosen = torch.randint(len(target), (config.batch_size,), generator=generator)
-        x = _mix(quantized_input[chosen], float_input[chosen], config.drop_probability, generator)
-        difference = block.module(x) - target[chosen]
-        loss = difference.square().sum(1).mean()
+        x = mix(quantized_input, float_input, chosen, config.drop_probability, generator)
+        found = block.module(x)
+        loss = F.mse_loss(found, target[chosen], reduction="sum") * (found.shape[1] / found.numel())
         beta = beta_at(step / config.iterations)
         if beta is not None:
             loss = loss + config.rounding_weight * sum(part.regulariser(beta) for part in roundings)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     for layer, rounding in zip(block.layers(), roundings, strict=True):
@@ -120,18 +123,11 @@ def _cosine(config: QuantizeConfig) -> Callable[[int], float]:
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / config.iterations, 1.0)))
 
 
-def _mix(quantized: Tensor, original: Tensor, drop: float, generator: torch.Generator) -> Tensor:
-    """QDrop at the block's border: each element from the float network with probability `drop`."""
-    if drop == 0:
-        return quantized
-    return torch.where(torch.rand(quantized.shape, generator=generator) < drop, original, quantized)
-
-
 def _run(block: Block, x: Tensor, quantized: bool) -> Tensor:
     set_quantization(block.module, quantized)
     try:
         with torch.no_grad():
-            return torch.cat([block.module(part) for part in x.split(_CACHE_BATCH)])
+            return torch.cat([block.module(part) for part in torch.split(x, _CACHE_BATCH)])
     finally:
         set_quantization(block.module, True)
 
