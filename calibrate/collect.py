@@ -42,19 +42,27 @@ def collect(
     device: str,
     progress: Progress,
 ) -> Collection:
-    """Fill the pool until `quota[label]` images of every class are left after the filters, or its limit is reached."""
+    """Fill the pool until `quota[label]` images of every class are left after the filters, or its limit is reached.
+
+    With several processes all must call this; only the main one scores, and only its collection is filled.
+    """
     drawn: list[Drawn] = []
     scores: list[Scores | None] = []
     candidates: list[Candidate] = []
     seconds = 0.0
     wanted = [planned(share, settings) for share in quota]
+    ordered = 0
     while any(wanted):
         started = time.perf_counter()
-        drawn += _draw(pool, book, interleave(wanted), len(drawn), progress)
+        drawn += _draw(pool, book, interleave(wanted), ordered, progress)
         seconds += time.perf_counter() - started
+        ordered += sum(wanted)
+        if not pool.ranks.is_main:
+            wanted = pool.ranks.agree(wanted)
+            continue
         scores = _score(pool, drawn, model, settings.energy_temperature, device, progress)
         candidates = [_candidate(*pair) for pair in zip(drawn, scores, strict=True)]
-        wanted = shortfall(candidates, quota, settings)
+        wanted = pool.ranks.agree(shortfall(candidates, quota, settings))
     reasons = select(candidates, quota, settings)
     return Collection(
         images=[Judged(*parts) for parts in zip(drawn, scores, reasons, strict=True)],
@@ -84,7 +92,11 @@ def judged_row(pool: Pool, image: Judged, names: Sequence[str]) -> Row:
 
 def _draw(pool: Pool, book: PromptBook, labels: Sequence[int], first: int, progress: Progress) -> list[Drawn]:
     orders = [Order(first + place, book.prompt(first + place, label)) for place, label in enumerate(labels)]
-    return list(progress.track(pool.draw(orders), len(orders), "drawing images"))
+    world = pool.ranks.world
+    share = list(progress.track(pool.draw_share(orders), len(orders) // world, "drawing images"))
+    if world == 1:
+        return share
+    return list(pool.draw(orders)) if pool.ranks.is_main else []
 
 
 def _score(

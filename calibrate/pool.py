@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from calibrate.prompts import Prompt, stable_integer
+from calibrate.ranks import Ranks
 from genq_export.workspace import fingerprint, write_atomic
 
 MAX_ATTEMPTS = 4  # seeds tried for one image before it stays unusable
@@ -71,7 +72,8 @@ class Drawn:
 class Pool:
     """The folder `images/` of a calibration set."""
 
-    def __init__(self, folder: Path, source: ImageSource, seed: int) -> None:
+    def __init__(self, folder: Path, source: ImageSource, seed: int, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or Ranks()
         self.folder = folder
         self.source = source
         self.seed = seed
@@ -83,12 +85,17 @@ class Pool:
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Drawn]:
         """Yield every image ordered, in order; draw the chunks that are not done."""
+        return self._drawn(self._chunks(orders))
+
+    def draw_share(self, orders: Sequence[Order]) -> Iterator[Drawn]:
+        """Like `draw`, for the chunks that fall to this process; every process must call it with the same orders."""
+        yield from self._drawn(chunk for number, chunk in enumerate(self._chunks(orders)) if self.ranks.mine(number))
+        self.ranks.wait()
+
+    def _chunks(self, orders: Sequence[Order]) -> Iterator[Sequence[Order]]:
         size = self.source.batch_size
-        with ThreadPoolExecutor(_WRITERS) as writers:
-            for start in range(0, len(orders), size):
-                chunk = orders[start : start + size]
-                identity = self._draw_identity(chunk)
-                yield from self._completed(chunk, identity) or self._draw_chunk(chunk, identity, writers)
+        for start in range(0, len(orders), size):
+            yield orders[start : start + size]
 
     def keep_only(self, count: int) -> None:
         """Remove what earlier runs left: images numbered `count` and above, and unfinished writes."""
@@ -104,7 +111,8 @@ class Pool:
         orders = [(order.number, order.prompt.text, order.prompt.label) for order in chunk]
         return fingerprint(self.source.identity, self.seed, orders)[:32]
 
-    def _completed(self, chunk: Sequence[Order], identity: str) -> list[Drawn] | None:
+    def _completed(self, chunk: Sequence[Order]) -> list[Drawn] | None:
+        identity = self._draw_identity(chunk)
         found = []
         for order in chunk:
             facts = read_facts(self.path(order.number))
@@ -113,17 +121,33 @@ class Pool:
             found.append(Drawn(order, facts["seed"], facts["rejected"]))
         return found
 
-    def _draw_chunk(self, chunk: Sequence[Order], identity: str, writers: ThreadPoolExecutor) -> list[Drawn]:
+    def _drawn(self, chunks: Iterator[Sequence[Order]]) -> Iterator[Drawn]:
+        """Images come out when their files are whole; meanwhile the next chunk is drawn, one ahead at most."""
+        written: list[Future[None]] = []
+        before: list[Drawn] = []
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for chunk in chunks:
+                found = self._completed(chunk)
+                drawn, writes = (found, []) if found is not None else self._draw_chunk(chunk, writers)
+                _wait(written)
+                yield from before
+                before, written = drawn, writes
+            _wait(written)
+            yield from before
+
+    def _draw_chunk(
+        self, chunk: Sequence[Order], writers: ThreadPoolExecutor
+    ) -> tuple[list[Drawn], list[Future[None]]]:
+        identity = self._draw_identity(chunk)
         pixels, drawn = self._draw_usable(chunk)
         facts = [
             {"draw": identity, "prompt": item.order.prompt.text, "seed": item.seed, "rejected": item.rejected}
             for item in drawn
         ]
         paths = [self.path(order.number) for order in chunk]
-        # Wait for the files: what is yielded is on disk, and at most one chunk of pixels is in memory.
-        list(writers.map(write_image, paths, pixels, facts))
+        writes = [writers.submit(write_image, *parts) for parts in zip(paths, pixels, facts, strict=True)]
         self.fresh += len(chunk)
-        return drawn
+        return drawn, writes
 
     def _draw_usable(self, chunk: Sequence[Order]) -> tuple[list[np.ndarray], list[Drawn]]:
         pixels: dict[int, np.ndarray] = {}
@@ -157,6 +181,11 @@ def read_facts(path: Path) -> dict[str, Any] | None:
             return facts if facts["pixels"] == _digest(np.asarray(image)) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
         return None
+
+
+def _wait(writes: list[Future[None]]) -> None:
+    for write in writes:
+        write.result()
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from calibrate.prompts import (
     read_templates,
     wordnet_glosses,
 )
+from calibrate.ranks import Ranks
 from genq_export import models
 from genq_export.config import BuildConfig, CalibrateConfig
 from genq_export.errors import UserError
@@ -32,7 +33,7 @@ _KNOWN_WELL, _SPELLED = 2.0, 1.0  # letters by token: of an adjective worth usin
 
 
 def open_source(
-    config: BuildConfig, model: LoadedModel, real: "RealImages | None", folder: Path, progress: Progress
+    config: BuildConfig, model: LoadedModel, real: "RealImages | None", folder: Path, ranks: Ranks, progress: Progress
 ) -> "tuple[ImageSource, PromptBook]":
     """Load what draws the images, and what it will be asked for; learn or load the style token.
 
@@ -51,7 +52,7 @@ def open_source(
     progress.say(f"calibrate: loading {generator.name}")
     source = load_text_to_image(generator, config.calibrate, config.device)
     book = prompt_book(config, model, source)
-    embedding = _style(config, source, real, book.names, folder, progress)
+    embedding = _style(config, source, real, book.names, folder, ranks, progress)
     if embedding is None:
         return source, book
     source.use_style(embedding)
@@ -64,6 +65,7 @@ def _style(
     real: "RealImages | None",
     names: tuple[str, ...],
     folder: Path,
+    ranks: Ranks,
     progress: Progress,
 ) -> "torch.Tensor | None":
     from calibrate.invert import Inversion, default_batch, default_steps, learn_style
@@ -76,6 +78,8 @@ def _style(
     check_pipeline(source.pipeline)
     if settings.style is not None:
         return load_style(settings.style, source.pipeline)
+    if not ranks.is_main:
+        return load_style(folder / STYLE, source.pipeline)
     assert real is not None
     size = source.sampler.size
     inversion = Inversion(settings.inversion_steps or default_steps(size), default_batch(size), size, config.seed)

@@ -10,6 +10,7 @@ from calibrate.contact_sheet import write_contact_sheet
 from calibrate.dataset import METADATA, Row, write_rows
 from calibrate.pool import Pool
 from calibrate.preflight import identity, problems
+from calibrate.ranks import join_ranks
 from calibrate.real import RealImages, joining, read_real, real_rows, write_real
 from calibrate.scoring import score
 from calibrate.select import quotas
@@ -29,23 +30,34 @@ FOLDER, IMAGES, SHEET, CARD = "calibration", "images", "contact_sheet.png", "REA
 def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> StageResult:
     """Make the calibration set in `calibration/` of the workspace, going on with what an earlier run left there.
 
+    Started by `accelerate launch`, every process calls this with the same arguments and draws its share; all but the
+    main one (`calibrate.ranks`) hand back an empty result.
+
     Raises UserError where the generator cannot be loaded, the classes have no names, or no image can be kept.
     """
+    ranks = join_ranks(config.device)
     settings = filters(config)
     folder = workspace.path(FOLDER)
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     real = read_real(model, settings.real) if settings.real else None
-    source, book = open_source(config, model, real, folder, progress)
-    pool = Pool(folder / IMAGES, source, config.seed)
+    if not ranks.is_main:
+        ranks.wait()  # until the main process has learned the style token
+    source, book = open_source(config, model, real, folder, ranks, progress)
+    if ranks.is_main:
+        ranks.wait()
+    pool = Pool(folder / IMAGES, source, config.seed, ranks)
 
     joined, quota = RealImages((), ()), quotas(settings.images, model.classes)
     if real is not None and settings.join_real:
         joined, quota = joining(real, settings.images, model.classes)
     collection = collect(pool, book, model, quota, settings, config.device, progress)
+    if not ranks.is_main:
+        return StageResult([], {})
     pool.keep_only(len(collection.images))
 
-    rows = [judged_row(pool, image, class_names(model)) for image in collection.images]
-    rows += _joined_rows(joined, folder, config, model)
+    # Real images first: a stage that looks at some of the set looks at these.
+    rows = _joined_rows(joined, folder, config, model)
+    rows += [judged_row(pool, image, class_names(model)) for image in collection.images]
     if not any(row.kept for row in rows):
         raise UserError(_none_kept(rows))
     write_rows(folder, rows)

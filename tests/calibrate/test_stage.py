@@ -119,3 +119,11 @@ def test_a_network_without_class_names_is_refused(tmp_path: Path, make_config: M
         build(tmp_path / "b", make_config(), replace(convnet, class_names=None))
     with pytest.raises(UserError, match="does not know the class name 'xylophone'"):
         build(tmp_path / "b", make_config(), replace(convnet, class_names=("shoe", "bag", "xylophone")))
+
+
+def test_the_set_is_an_imagefolder(tmp_path: Path, make_config: Make, convnet: LoadedModel) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder = build(tmp_path / "b", make_config(), convnet)
+    found = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))["train"]
+    assert len(found) == len(read_rows(folder)) and sum(found["kept"]) == 9
+    assert found[0]["image"].size == (16, 16)

@@ -1,0 +1,63 @@
+"""Two processes make the set that one makes, and a rank that died is gone on for."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from calibrate.ranks import Ranks, join_ranks
+from genq_export.config import BuildConfig
+from tests.calibrate.test_kill import set_hashes, start
+
+
+def launch(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """What `accelerate launch --num_processes 2` starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in range(2):
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+        with monkeypatch.context() as patch:
+            patch.setenv("MASTER_ADDR", "127.0.0.1")
+            for name, value in numbers.items():
+                patch.setenv(name, str(value))
+            children.append(start(config, folder))
+    return children
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(
+    tmp_path: Path, make_config: Callable[..., BuildConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(make_config(images=24, batch_size=3, steps=3).to_yaml())
+    assert start(config, tmp_path / "one").wait() == 0
+    children = launch(config, tmp_path / "two", monkeypatch)
+    assert [child.wait() for child in children] == [0, 0]
+    assert set_hashes(tmp_path / "two") == set_hashes(tmp_path / "one")
+
+    children = launch(config, tmp_path / "killed", monkeypatch)
+    while len(list((tmp_path / "killed").glob("calibration/images/0*.png"))) < 6:
+        time.sleep(0.005)
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    assert [child.wait() for child in launch(config, tmp_path / "killed", monkeypatch)] == [0, 0]
+    assert set_hashes(tmp_path / "killed") == set_hashes(tmp_path / "one")
+
+
+def test_a_single_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    ranks = join_ranks("cpu")
+    assert ranks == Ranks(0, 1) and ranks.is_main and ranks.mine(5) and ranks.agree([1]) == [1]
+
+
+def test_chunks_are_dealt_out_in_turn() -> None:
+    shares = [[chunk for chunk in range(7) if Ranks(rank, 3).mine(chunk)] for rank in range(3)]
+    assert shares == [[0, 3, 6], [1, 4], [2, 5]]
