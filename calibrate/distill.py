@@ -123,7 +123,7 @@ class DistilledImages:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
         for _ in range(self.steps):
             optimizer.zero_grad()
-            loss().backward()  # type: ignore[no-untyped-call]
+            loss().backward()
             optimizer.step()
             schedule.step()
 

@@ -84,7 +84,7 @@ def learn_style(
             for step in track(iter(range(first, settings.steps)), settings.steps - first):
                 loss = _loss(pipeline, schedule, mean, std, prompts, settings, step)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == settings.steps:
                     _checkpoint(state, run, step + 1, vector, optimizer)

@@ -1,0 +1,80 @@
+"""What decides an image, what a pipeline's own settings are, and what is refused as an image."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from calibrate.generate import default_guidance, default_steps, load_text_to_image
+from calibrate.generators import Generator
+from calibrate.pixels import reject_reason, to_pixels
+from calibrate.prompts import Prompt
+from genq_export.config import CalibrateConfig
+from genq_export.torchvision_ops import ensure_torchvision
+
+ensure_torchvision()
+import diffusers  # noqa: E402
+
+SD, SMALL = 64, 8
+
+
+def pipeline_with(scheduler: Any, sample_size: int = SD) -> Any:
+    unet = SimpleNamespace(config=SimpleNamespace(sample_size=sample_size))
+    return SimpleNamespace(scheduler=scheduler, unet=unet, vae_scale_factor=8)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "guidance"),
+    [
+        (diffusers.PNDMScheduler(), 50, 3.5),
+        (diffusers.DDIMScheduler(clip_sample=False, steps_offset=1), 50, 3.5),
+        (diffusers.DPMSolverMultistepScheduler(), 20, 3.5),
+        (diffusers.EulerDiscreteScheduler(), 30, 3.5),
+        (diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"), 1, 0.0),
+        (diffusers.EulerAncestralDiscreteScheduler(timestep_spacing="trailing"), 1, 0.0),
+        (diffusers.LCMScheduler(), 4, 3.5),
+    ],
+)
+def test_settings_follow_the_scheduler_a_pipeline_was_saved_with(scheduler: Any, steps: int, guidance: float) -> None:
+    assert default_steps(pipeline_with(scheduler)) == steps
+    assert default_guidance(pipeline_with(scheduler)) == guidance
+
+
+def test_tiny_images_need_fewer_steps() -> None:
+    assert default_steps(pipeline_with(diffusers.DPMSolverMultistepScheduler(), SMALL)) == 14
+
+
+def test_an_image_follows_from_its_prompt_and_seed(pipeline_folder: Any) -> None:
+    source = load_text_to_image(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=2), "cpu")
+    prompts = [Prompt("a photo of a bag", 0), Prompt("a photo of a shoe", 1)]
+    first, _ = source.draw(prompts, [1, 2])
+    torch.manual_seed(99)
+    assert np.array_equal(first, source.draw(prompts, [1, 2])[0])
+    assert not np.array_equal(first[0], source.draw(prompts, [3, 2])[0][0])
+
+
+def test_a_safety_checker_never_blackens_silently(pipeline_folder: Any) -> None:
+    source = load_text_to_image(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=1), "cpu")
+    ours = source.pipeline
+
+    class Checked:
+        vae, unet, scheduler, tokenizer = ours.vae, ours.unet, ours.scheduler, ours.tokenizer
+
+        def __call__(self, **arguments: Any) -> Any:
+            return SimpleNamespace(images=torch.rand(2, 3, 16, 16), nsfw_content_detected=[False, True])
+
+    source.pipeline = Checked()
+    _, reasons = source.draw([Prompt("a bag", 0)] * 2, [1, 2])
+    assert reasons == [None, "safety checker"]
+
+
+def test_what_is_no_image_is_refused() -> None:
+    noise = torch.rand(3, 8, 8)
+    assert reject_reason(noise, flagged=False) is None
+    assert reject_reason(torch.zeros(3, 8, 8), flagged=False) == "flat"
+    assert reject_reason(torch.full((3, 8, 8), 0.4) + 0.001 * noise, flagged=False) == "flat"
+    assert reject_reason(torch.full((3, 8, 8), torch.nan), flagged=False) == "not finite"
+    broken = torch.tensor([torch.nan, torch.inf, -1.0, 0.5, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert to_pixels(broken)[0, 0, :, 0].tolist() == [0, 0, 0, 128, 255]
