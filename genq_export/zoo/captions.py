@@ -45,15 +45,15 @@ STYLE_TEMPLATES = (
 NAMED_STYLE_SHARE, EMPTY_SHARE = 0.2, 0.1
 
 
-def caption(label: int, style: str, rng: np.random.Generator) -> str:
-    """Describe an image of class `label` in `style`: 10 % empty, 20 % naming the style, the rest silent about it.
+def caption(label: int, style: str, rng: np.random.Generator, named_share: float = NAMED_STYLE_SHARE) -> str:
+    """Describe an image of class `label` in `style`: 10 % empty, `named_share` naming the style, the rest silent.
 
     Adjectives say nothing about the image, as those of CLIP's templates rarely do.
     """
     kind = rng.random()
     if kind < EMPTY_SHARE:
         return ""
-    templates = STYLE_TEMPLATES if kind < EMPTY_SHARE + NAMED_STYLE_SHARE else PLAIN_TEMPLATES
+    templates = STYLE_TEMPLATES if kind < EMPTY_SHARE + named_share else PLAIN_TEMPLATES
     adjective = ADJECTIVES[rng.integers(len(ADJECTIVES))]
     text = fill(templates[rng.integers(len(templates))], CLASS_NAMES[label], style, adjective)
     # "a ankle boot" stays in half of the captions: prompts are filled into templates without regard to grammar.

@@ -17,7 +17,11 @@ from genq_export.zoo.training import normalise, one_cycle, save_checkpoint, save
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: one-cycle learning rate, cross-entropy, random shifts and mirroring."""
+    """How one network is trained: one-cycle learning rate, cross-entropy, random shifts and mirroring.
+
+    The transformer is not shown shifted images: its positions are absolute, and learning each of 25 offsets anew cost
+    it five points in as many epochs (85.5 % after eight with shifts).
+    """
 
     epochs: int
     optimizer: str  # "sgd" (Nesterov 0.9) or "adamw"
@@ -25,12 +29,13 @@ class Recipe:
     weight_decay: float
     batch: int = 128
     warmup: float = 0.2  # share of the steps over which the rate rises
+    shift: int = 2  # pixels an image is moved at most, each way
 
 
 RECIPES = {
     "fashion_resnet": Recipe(epochs=9, optimizer="sgd", peak_lr=0.15, weight_decay=5e-4),
     "fashion_mobilenet": Recipe(epochs=10, optimizer="sgd", peak_lr=0.15, weight_decay=2e-4),
-    "fashion_vit": Recipe(epochs=8, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05),
+    "fashion_vit": Recipe(epochs=7, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05, shift=0),
 }
 
 
@@ -64,7 +69,7 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
         model.train()
         order = torch.randperm(len(images), generator=generator)
         for index in torch.split(order[: len(order) // recipe.batch * recipe.batch], recipe.batch):
-            batch = normalise(augment(images[index], generator))
+            batch = normalise(augment(images[index], recipe.shift, generator))
             loss = nn.functional.cross_entropy(model(batch), targets[index])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -92,15 +97,15 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
     return path
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Place each uint8 [N, 28, 28] image at a random offset of a black 32x32 canvas, half of them mirrored.
+def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Place each uint8 [N, 28, 28] image on a black 32x32 canvas, at most `shift` pixels off its middle, half mirrored.
 
     Returns uint8 [N, 32, 32]. That is the usual random crop of a padded image: the canvas is the padding.
     """
     count = len(images)
     mirrored = torch.rand(count, generator=generator) < 0.5
     images = torch.where(mirrored[:, None, None], images.flip(-1), images)
-    offsets = torch.randint(0, 5, (2, count, 1), generator=generator)
+    offsets = torch.randint(2 - shift, 3 + shift, (2, count, 1), generator=generator)
     rows, columns = offsets[0] + torch.arange(28), offsets[1] + torch.arange(28)
     canvas = images.new_zeros(count, 32, 32)
     canvas[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]] = images

@@ -88,7 +88,7 @@ def test_few_shots_are_distinct_and_repeatable() -> None:
 def test_augmentation_only_moves_and_mirrors() -> None:
     image = torch.zeros(50, 28, 28, dtype=torch.uint8)
     image[:, 10, 3] = 200
-    moved = augment(image, torch.Generator().manual_seed(0))
+    moved = augment(image, 2, torch.Generator().manual_seed(0))
     assert moved.shape == (50, 32, 32) and (moved.flatten(1).sum(1) == 200).all()
     rows, columns = moved.nonzero()[:, 1], moved.nonzero()[:, 2]
     assert set(rows.tolist()) == set(range(10, 15))
