@@ -16,9 +16,12 @@ _PIECE = 2**15  # numbers; a handful of such pieces fit in a core's second-level
 
 def drop_mask(count: int, drop: float, generator: torch.Generator) -> Tensor:
     """Bool [count], True with probability `drop` (to 1/256): eight decisions from every 64-bit random number."""
+    threshold = round(drop * 256)
+    if threshold > 255:
+        return torch.ones(count, dtype=torch.bool, device=generator.device)
     words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.uint8)[:count] < round(drop * 256)
+    return words.view(torch.uint8)[:count] < threshold
 
 
 def mix(first: Tensor, second: Tensor, rows: Tensor, drop: float, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,83 @@
+"""Block reconstruction: it helps, it repeats, it resumes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from genq_export.config import QuantizeConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+from genq_export.quantize.placement import Placement
+from genq_export.quantize.ptq import BETA_END, BETA_START, WARM_UP, BlockStore, beta_at, reconstruct
+
+Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Settings = Callable[..., QuantizeConfig]
+
+
+class Killed(Exception):
+    """Stands for a process that ends in the middle."""
+
+
+def store_in(kept: dict[int, dict[str, Tensor]], fail_at: int | None = None) -> BlockStore:
+    def save(number: int, tensors: dict[str, Tensor]) -> None:
+        if number == fail_at:
+            raise Killed
+        kept[number] = {name: tensor.clone() for name, tensor in tensors.items()}
+
+    return BlockStore(kept.get, save)
+
+
+def run(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int = 0) -> dict[str, Tensor]:
+    reconstruct(gm, images, config, seed, store_in({}), Progress(quiet=True))
+    return dict(gm.state_dict())
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, settings: Settings, images: Tensor) -> None:
+    gm, _ = prepared("residual", "onnxruntime", 2)
+    config = settings(2, iterations=60)
+    errors = reconstruct(gm, images, config, 0, store_in({}), Progress(quiet=True))
+    assert sum(row["after"] for row in errors.values()) < 0.9 * sum(row["before"] for row in errors.values())
+
+
+def test_a_seed_decides_the_result(prepared: Prepared, settings: Settings, images: Tensor) -> None:
+    first, again, other = (run(prepared("residual")[0], images, settings(), seed) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("fail_at", [0, 1])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    prepared: Prepared, settings: Settings, images: Tensor, fail_at: int
+) -> None:
+    whole = run(prepared("residual")[0], images, settings())
+    kept: dict[int, dict[str, Tensor]] = {}
+    with pytest.raises(Killed):
+        reconstruct(prepared("residual")[0], images, settings(), 0, store_in(kept, fail_at), Progress(quiet=True))
+    assert sorted(kept) == list(range(fail_at))
+    gm, _ = prepared("residual")
+    errors = reconstruct(gm, images, settings(), 0, store_in(kept), Progress(quiet=True))
+    assert same(whole, dict(gm.state_dict()))
+    assert errors == reconstruct(prepared("residual")[0], images, settings(), 0, store_in({}), Progress(quiet=True))
+
+
+def test_fewer_images_than_a_batch_are_enough(prepared: Prepared, settings: Settings, images: Tensor) -> None:
+    state = run(prepared("gated")[0], images[:3], settings(iterations=3))
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+
+
+def test_images_that_are_not_finite_are_refused(prepared: Prepared, settings: Settings, images: Tensor) -> None:
+    with pytest.raises(UserError, match="NaN or infinity"):
+        run(prepared("residual")[0], images * torch.nan, settings())
+
+
+def test_beta_waits_and_then_falls_in_a_line() -> None:
+    assert beta_at(0) is None and beta_at(WARM_UP - 1e-6) is None
+    assert beta_at(WARM_UP) == pytest.approx(BETA_START)
+    assert beta_at((1 + WARM_UP) / 2) == pytest.approx((BETA_START + BETA_END) / 2)
+    assert beta_at(1.0) == pytest.approx(BETA_END)
