@@ -191,6 +191,10 @@ def create(kind: str, path: Path, threads: int = 0) -> Backend:
         return OnnxRuntimeBackend(path, name=kind, optimised=False, threads=threads)
     if kind == "openvino":
         return OpenVinoBackend(path, threads=threads)
+    if kind == "tensorrt":
+        from runtime_tests.tensorrt_backend import TensorRtBackend
+
+        return TensorRtBackend(path)
     raise BackendError(f"unknown backend '{kind}'")
 
 

@@ -41,7 +41,7 @@ from runtime_tests.results import (
     WeightQuality,
 )
 
-RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino")
+RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
 # These answer for codes on a sample. Over the whole evaluation set they run only if asked for by name: the unfused
 # session is for diagnosis, and the oracle's float64 arithmetic is slow and gives the reference's answers anyway.
@@ -127,7 +127,8 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
         )
     try:
         for name, opener in openers.items():
-            if wanted is not None and name not in wanted:
+            # TensorRT reads no file made for ONNX Runtime: it takes neither UINT8 nor zero-points.
+            if (wanted is not None and name not in wanted) or (name == "tensorrt" and config.target != "tensorrt"):
                 continue
             try:
                 if name in RUNTIMES and not file.is_file():
@@ -368,7 +369,7 @@ def _evaluation(images: EvaluationSet, names: list[str]) -> Evaluation:
     labelled = images.labels is not None
     counts = np.bincount(images.labels, minlength=len(names)) if images.labels is not None else None
     return Evaluation(
-        name=images.name,
+        name=Path(images.name).name,
         n=len(images),
         labelled=labelled,
         class_names=tuple(names) if labelled else None,

@@ -1,0 +1,53 @@
+"""Every network of the zoo on both targets, code by code."""
+
+from pathlib import Path
+
+import pytest
+
+from genq_export import zoo
+from genq_export.config import BuildConfig, Target
+from genq_export.models import load_model
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace
+from runtime_tests import verify
+
+QUIET = Progress(quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("name", zoo.ZOO_MODELS)
+def test_codes_are_the_oracles(
+    name: str, target: Target, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export.stage import run as run_export
+    from genq_export.quantize.stage import run as run_quantize
+
+    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    if not zoo.weights_file(name).is_file():
+        pytest.skip(f"{name} is not in the package")
+    values = BuildConfig.for_model(name, bits=4, preset="quick", target=target).model_dump()
+    values["verify"] |= {"evaluation": few_images, "fidelity_images": 160}
+    config = BuildConfig.parse(values)
+    network = load_model(config.model)
+    workspace = Workspace.open(tmp_path / "build")
+    images = sorted(few_images.rglob("*.png"))
+    workspace.record("quantize", "q", run_quantize(workspace, config, network, images, tmp_path / "p", QUIET), 1.0)
+    workspace.record("export", "e", run_export(workspace, config, network, QUIET), 1.0)
+    run = verify.verify(workspace, config, network, QUIET)
+    fidelity = {item.backend: item for item in run.fidelity}
+    assert fidelity["reference"].differing == 0
+    deployed = fidelity[run.deployed]
+    # As integers the codes are equal; in float (TensorRT's file without a GPU) ties at a border may fall differently.
+    allowed = 1e-6 if target == "onnxruntime" else 1e-4
+    assert deployed.differing <= allowed * deployed.codes, deployed.explanation
+    assert run.agreement[f"{run.deployed}_vs_reference"] >= 0.99
+    assert run.constants == ()
+
+
+def test_tensorrt_without_its_package_or_gpu_is_missing_not_failed(pristine_build: Path) -> None:
+    from runtime_tests.errors import BackendMissing
+    from runtime_tests.isolation import IsolatedBackend
+
+    with pytest.raises(BackendMissing, match="TensorRT"):
+        IsolatedBackend("tensorrt", pristine_build / "model.onnx", 60.0)
