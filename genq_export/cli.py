@@ -144,16 +144,22 @@ def export(folder: Folder, quiet: Quiet = False, verbose: Verbose = False) -> No
 
 
 @app.command()
-def verify(folder: Folder, evaluation: Evaluation = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def verify(
+    folder: Folder,
+    evaluation: Evaluation = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Runtime to test, repeatable. [default: all here]")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Measure accuracy, fidelity and latency of a build folder on this machine."""
     from genq_export.builder import read_config
 
-    resolved = read_config(folder)
+    changed = read_config(folder).model_dump(mode="json")
     if evaluation is not None:
-        changed = resolved.model_dump(mode="json")
-        changed["verify"] |= {"evaluation": str(evaluation)}
-        resolved = BuildConfig.parse(changed, source="--eval")
-    _run_stage("verify", resolved, folder, Progress(quiet, verbose))
+        changed["verify"]["evaluation"] = str(evaluation)
+    if backend:
+        changed["verify"]["backends"] = backend
+    _run_stage("verify", BuildConfig.parse(changed, source="verify"), folder, Progress(quiet, verbose))
 
 
 @app.command()

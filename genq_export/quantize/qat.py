@@ -138,7 +138,7 @@ class _Learner:
             group["lr"] = peak * factor
         loss = kl_divergence(self._gm(x), teacher)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
         self._steps += 1
         decay = min(EMA_DECAY, self._steps / (self._steps + 10))

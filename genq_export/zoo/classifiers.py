@@ -72,7 +72,7 @@ def train_classifier(name: str, data: Path, out: Path, seed: int, log: Callable[
             batch = normalise(augment(images[index], recipe.shift, generator))
             loss = nn.functional.cross_entropy(model(batch), targets[index])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             schedule.step()

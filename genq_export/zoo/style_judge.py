@@ -31,7 +31,7 @@ def train_style_judge(data: Path, out: Path, seed: int, log: Callable[[str], Non
         batch = _roughened(normalise(torch.from_numpy(rendered)), generator)
         loss = nn.functional.cross_entropy(model(batch), torch.from_numpy(styles))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
 

@@ -71,7 +71,9 @@ def test_a_wild_rate_cannot_make_it_worse(ranged: fx.GraphModule, settings: Quan
         assert torch.equal(gm(images[:8]), ranged(images[:8]))
 
 
-def test_a_killed_run_ends_with_the_same_bytes(ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(
+    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+) -> None:
     whole, saved = deepcopy(ranged), {}
     train(whole, images[:40], settings, 0, NOTHING, QUIET)
 
@@ -83,7 +85,9 @@ def test_a_killed_run_ends_with_the_same_bytes(ranged: fx.GraphModule, settings:
         train(deepcopy(ranged), images[:40], settings, 0, EpochStore(lambda: None, save_and_die), QUIET)
     resumed = deepcopy(ranged)
     train(resumed, images[:40], settings, 0, EpochStore(lambda: saved, lambda tensors: None), QUIET)
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
 
 
 def test_the_loss_is_zero_for_equal_logits_and_positive_otherwise() -> None:
