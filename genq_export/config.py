@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from genq_export.errors import UserError
 
@@ -114,15 +114,18 @@ class GatesConfig(_Frozen):
     max_size_share: float | None = Field(None, gt=0, description="deployed bytes against float; None: not a condition")
 
 
+Runtime = Literal["reference", "oracle", "onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt"]
+
+
 class VerifyConfig(_Frozen):
     """What the deployed file is held against."""
 
     evaluation: Path | None = Field(None, description="labelled images; None: the zoo's test set, if it is the model's")
     latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
-    latency_batches: tuple[int, ...] = Field((1, 8, 32), min_length=1, description="batch sizes timed, main one first")
+    latency_batches: tuple[PositiveInt, ...] = Field((1, 8, 32), min_length=1, description="timed; the main one first")
     threads: int = Field(1, ge=1, description="threads of the timed sessions")
     batch_size: int = Field(100, ge=1)
-    backends: tuple[str, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
+    backends: tuple[Runtime, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
     fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
     time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request")
     gates: GatesConfig = GatesConfig()

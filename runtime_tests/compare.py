@@ -11,7 +11,7 @@ from runtime_tests import gates
 from runtime_tests.metrics import Z_95
 from runtime_tests.report import Report, read_report
 from runtime_tests.results import Frozen, Score
-from runtime_tests.text import DASH, MINUS, TIMES, byte_size, milliseconds, percent, title
+from runtime_tests.text import DASH, MINUS, TIMES, byte_size, milliseconds, percent, signed, title
 
 
 class Difference(Frozen):
@@ -177,12 +177,6 @@ def _notes(first: Report, second: Report) -> list[str]:
         names = f"{first.run.machine.name} and {second.run.machine.name}"
         notes.append(f"latency was measured on different machines ({names}): times are not compared")
     return notes
-
-
-def signed(value: float, digits: int) -> str:
-    """`+1.25`, `−0.40` with a true minus; zero without a sign."""
-    shown = f"{value:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(shown) == 0 else shown.replace("-", MINUS)
 
 
 def terminal(comparison: Comparison) -> Group:

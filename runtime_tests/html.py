@@ -13,7 +13,7 @@ from PIL import Image
 from runtime_tests import charts, gates
 from runtime_tests.data_view import calibration_view
 from runtime_tests.report import TARGET_TITLES, Report
-from runtime_tests.text import DASH, MINUS, TIMES, byte_size, chance, gate_value, milliseconds, percent, title
+from runtime_tests.text import DASH, MINUS, TIMES, byte_size, chance, gate_value, milliseconds, percent, signed, title
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -45,7 +45,7 @@ def render_html(report: Report, folder: Path) -> str:
         "thousands": "{:,}".format,
         "chance": chance,
     }
-    environment.globals |= {"charts": charts, "gate_value": gate_value, "tone": _tone}
+    environment.globals |= {"charts": charts, "gate_value": gate_value, "signed": signed, "tone": _tone}
     return environment.get_template("report.html").render(
         report=report,
         run=report.run,

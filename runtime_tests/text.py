@@ -43,6 +43,12 @@ def byte_size(count: int) -> str:
     return f"{count} bytes"
 
 
+def signed(value: float, digits: int) -> str:
+    """`+1.25`, `−0.40` with a true minus; zero without a sign."""
+    shown = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(shown) == 0 else shown.replace("-", MINUS)
+
+
 def chance(p: float) -> str:
     """A p-value with its sign: `= 0.032`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
@@ -64,7 +70,7 @@ def gate_value(gate: Gate, value: float | None) -> str:
     if value is None:
         return "not measured"
     if gate.name == "accuracy_loss":
-        return f"{value:.2f} points"
+        return f"{value:.2f} points".replace("-", MINUS)
     if gate.name == "constants":
         return f"{value:.0f}"
     if gate.name == "speedup":
@@ -84,7 +90,7 @@ def key_rows(report: Report) -> list[tuple[str, str, str]]:
     loss = gates.accuracy_loss(run)
     if loss is not None:
         significance = f"McNemar p {chance(run.cost.p_value)}" if run.cost is not None else ""
-        rows.append(("accuracy loss", f"{loss:.2f} points", significance))
+        rows.append(("accuracy loss", f"{loss:.2f} points".replace("-", MINUS), significance))
     value = gates.deployed_agreement(run)
     if value is not None:
         rows.append(("agreement with reference", percent(value), run.deployed))

@@ -134,6 +134,6 @@ def test_byte_sizes(count: int, shown: str) -> None:
 
 
 def test_signed_numbers_use_a_true_minus() -> None:
-    assert compare.signed(-1.25, 2) == "\N{MINUS SIGN}1.25"
-    assert compare.signed(-0.0001, 2) == "0.00"
-    assert math.isclose(float(compare.signed(2, 1)), 2.0)
+    assert text.signed(-1.25, 2) == "\N{MINUS SIGN}1.25"
+    assert text.signed(-0.0001, 2) == "0.00"
+    assert math.isclose(float(text.signed(2, 1)), 2.0)

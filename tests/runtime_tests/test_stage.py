@@ -140,7 +140,7 @@ def test_damaged_verify_file_is_refused(build: Workspace, config: BuildConfig, c
 def test_unknown_backend_is_refused(build: Workspace, config: BuildConfig, model: LoadedModel) -> None:
     values = config.model_dump()
     values["verify"]["backends"] = ("onnxrun",)
-    with pytest.raises(UserError, match="unknown backend 'onnxrun': choose from"):
+    with pytest.raises(UserError, match=r"verify\.backends.*onnxrun"):
         run_verify(build, BuildConfig.parse(values), model, QUIET)
 
 
