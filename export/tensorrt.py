@@ -20,6 +20,10 @@ from genq_export.workspace import sha256, write_atomic
 # Ampere and later desktop parts, as the ahead-of-time builder names them.
 RTX_CAPABILITIES = ("SM86", "SM89", "SM120")
 _BATCHES = (1, 8, 64)
+_MOVES_NUMBERS = (
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "Pad", "Slice", "Expand", "Concat",
+    "Identity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class _Graph:
     def source(self, name: str) -> onnx.NodeProto | None:
         """The node that computed a tensor, behind operators that only move numbers."""
         node = self.producer.get(name)
-        while node is not None and node.op_type in ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"):
+        while node is not None and node.op_type in _MOVES_NUMBERS:
             node = self.producer.get(node.input[0])
         return node
 

@@ -19,7 +19,7 @@ Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 
 
 class ResidualNet(nn.Module):
-    """Convolution with BatchNorm, a pooling, a residual block with a depthwise and a dilated convolution, a classifier."""
+    """Convolution with BatchNorm, a pooling, a residual block (depthwise, dilated), a classifier."""
 
     def __init__(self) -> None:
         super().__init__()

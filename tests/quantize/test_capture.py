@@ -17,7 +17,9 @@ def operators(module: nn.Module) -> list[str]:
     return [op_name(node) for node in capture(module, SIZE).graph.nodes if op_name(node)]
 
 
-def test_the_graph_computes_the_network_with_any_batch_size(network: Callable[[str], nn.Module], images: Tensor) -> None:
+def test_the_graph_computes_the_network_at_any_batch_size(
+    network: Callable[[str], nn.Module], images: Tensor
+) -> None:
     module = network("residual")
     gm = capture(module, (3, 16, 16))
     for count in (1, 5):

@@ -1,5 +1,7 @@
 """The timm families that people deploy: quantize with random weights, reconstruct one block, fold, compare codes."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,8 @@ from genq_export.quantize.ptq import BlockStore, reconstruct
 from genq_export.targets import rule_for
 from genq_export.torchvision_ops import ensure_torchvision
 
-FAST = ("test_resnet", "test_efficientnet", "test_vit")
+TARGETS = ("onnxruntime", "tensorrt")
+FAST = (("test_resnet", "onnxruntime"), ("test_efficientnet", "tensorrt"), ("test_vit", "onnxruntime"))
 SLOW = (
     "resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "mnasnet_100", "efficientnet_b0",
     "tf_efficientnet_lite0", "regnety_002", "densenet121", "convnext_tiny", "vit_base_patch16_224",
@@ -42,11 +45,11 @@ def random_network(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     return module, (3, size, size)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
-@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in itertools.product(SLOW, TARGETS))],
+)
 def test_a_family_quantizes_and_folds_to_the_same_codes(name: str, target: str) -> None:
-    if name in FAST and (FAST.index(name) % 2 == 0) != (target == "onnxruntime"):
-        pytest.skip("one target is enough in the short run")
     module, size = random_network(name)
     images = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
     config = QuantizeConfig(weight_bits=4, activation_bits=4, iterations=2, batch_size=2)  # type: ignore[call-arg]

@@ -176,10 +176,12 @@ def test_ranges_see_every_column_of_a_large_activation(settings: Callable[..., Q
     assert float(quantizers(gm)["input"].scale) < 2.0
 
 
-def test_an_activation_that_is_not_finite_is_named_and_dead_ones_are_reported(prepared: Prepared, images: Tensor) -> None:
+def test_an_activation_that_is_not_finite_is_named_and_dead_ones_are_reported(
+    prepared: Prepared, images: Tensor
+) -> None:
     gm, _ = prepared("residual")
     assert "act" not in calibrate_ranges(gm, [images])
-    with pytest.raises(UserError, match="'input'.*not finite"):
+    with pytest.raises(UserError, match=r"'input'.*not finite"):
         calibrate_ranges(gm, [images * torch.nan])
     assert "input" in calibrate_ranges(gm, [images * 0])
     assert float(quantizers(gm)["input"].scale) == 1

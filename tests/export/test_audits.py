@@ -1,0 +1,195 @@
+"""Which layers run in integers, and the reason for those that do not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.audit import LayerAudit, audit_onnxruntime, read_onnx
+from export.tensorrt import audit_plan, audit_tensorrt, build_engine
+from genq_export.errors import UserError
+
+Exported = Callable[..., Any]
+
+
+@pytest.mark.parametrize("name", ["residual", "gated", "attention"])
+def test_our_files_run_in_integers_on_onnx_runtime(exported: Exported, name: str) -> None:
+    rows = audit_onnxruntime(exported(name, "onnxruntime").path)
+    assert rows and [row for row in rows if not row.integer] == []
+
+
+@pytest.mark.parametrize("name", ["residual", "attention"])
+def test_our_files_keep_the_rules_of_tensorrt(exported: Exported, name: str) -> None:
+    rows = audit_tensorrt(exported(name, "tensorrt").path)
+    assert rows and [row for row in rows if not row.integer] == []
+
+
+class Handmade:
+    """A small QDQ file written node by node: DequantizeLinear(input codes) -> layer."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def quantized(self, source: str, kind: type[Any] = np.int8, zero: int = 0, scales: int = 0) -> str:
+        shape = (scales,) if scales else ()
+        scale = self.constant(f"{source}_s", np.full(shape, 0.1, np.float32))
+        point = self.constant(f"{source}_z", np.full(shape, zero, kind))
+        self.nodes += [
+            helper.make_node("QuantizeLinear", [source, scale, point], [f"{source}_q"]),
+            helper.make_node("DequantizeLinear", [f"{source}_q", scale, point], [f"{source}_dq"]),
+        ]
+        return f"{source}_dq"
+
+    def weight(self, name: str, shape: tuple[int, ...], axis: int = 0) -> str:
+        codes = self.constant(f"{name}_codes", np.ones(shape, np.int8))
+        scale = self.constant(f"{name}_s", np.full(shape[axis], 0.1, np.float32))
+        self.nodes.append(helper.make_node("DequantizeLinear", [codes, scale], [f"{name}_dq"], axis=axis))
+        return f"{name}_dq"
+
+    def save(self, path: Path, shape: tuple[int, ...] = (1, 4, 6, 6)) -> Path:
+        value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+        result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape))
+        graph = helper.make_graph(self.nodes, "handmade", [value], [result], self.constants)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+        return path
+
+
+@pytest.fixture
+def file() -> Handmade:
+    return Handmade()
+
+
+def only(rows: list[LayerAudit]) -> LayerAudit:
+    (row,) = rows
+    return row
+
+
+def test_a_float_convolution_is_named_by_both_audits(tmp_path: Path, file: Handmade) -> None:
+    weight = file.constant("w", np.ones((4, 4, 3, 3), np.float32))
+    file.nodes.append(helper.make_node("Conv", ["x", weight], ["y"], name="stem"))
+    path = file.save(tmp_path / "m.onnx")
+    for audit in (audit_onnxruntime, audit_tensorrt):
+        row = only(audit(path))
+        assert row.name == "stem" and not row.integer and "DequantizeLinear" in row.detail
+
+
+def test_a_convolution_whose_result_is_not_quantized_is_named(tmp_path: Path, file: Handmade) -> None:
+    file.nodes.append(
+        helper.make_node("Conv", [file.quantized("x", np.uint8, 128), file.weight("w", (4, 4, 3, 3))], ["y"], name="c")
+    )
+    row = only(audit_onnxruntime(file.save(tmp_path / "m.onnx")))
+    assert not row.integer and "its result is not quantized" in row.detail
+
+
+def test_a_gemm_with_a_scale_a_channel_is_named(tmp_path: Path, file: Handmade) -> None:
+    inputs = [file.quantized("x", np.uint8, 128), file.weight("w", (4, 3), axis=1)]
+    file.nodes.append(helper.make_node("Gemm", inputs, ["y"], name="fc"))
+    row = only(audit_onnxruntime(file.save(tmp_path / "m.onnx", (2, 4))))
+    assert row.name == "fc" and not row.integer and "Gemm" in row.detail
+
+
+def conv(file: Handmade, activation: str, weight: str, *more: str) -> None:
+    file.nodes.append(helper.make_node("Conv", [activation, weight, *more], ["y"], name="c"))
+
+
+def with_uint8(file: Handmade) -> None:
+    conv(file, file.quantized("x", np.uint8), file.weight("w", (4, 4, 3, 3)))
+
+
+def with_zero_point(file: Handmade) -> None:
+    conv(file, file.quantized("x", np.int8, 3), file.weight("w", (4, 4, 3, 3)))
+
+
+def with_scales_of_channels(file: Handmade) -> None:
+    conv(file, file.quantized("x", np.int8, 0, 4), file.weight("w", (4, 4, 3, 3)))
+
+
+def with_axis_one(file: Handmade) -> None:
+    conv(file, file.quantized("x"), file.weight("w", (4, 4, 3, 3), axis=1))
+
+
+def with_integer_bias(file: Handmade) -> None:
+    codes, scale = file.constant("b_q", np.ones(4, np.int32)), file.constant("b_s", np.full(4, 0.01, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", [codes, scale], ["b"], axis=0))
+    conv(file, file.quantized("x"), file.weight("w", (4, 4, 3, 3)), "b")
+
+
+def with_float_weight(file: Handmade) -> None:
+    conv(file, file.quantized("x"), file.constant("w", np.ones((4, 4, 3, 3), np.float32)))
+
+
+def with_four_bit_weight(file: Handmade) -> None:
+    file.constants.append(helper.make_tensor("w_codes", TensorProto.INT4, (4, 4, 3, 3), np.ones(144, np.int8)))
+    scale = file.constant("w_s", np.full(4, 0.1, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", ["w_codes", scale], ["w"], axis=0))
+    conv(file, file.quantized("x"), "w")
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (with_uint8, "UINT8"),
+        (with_zero_point, "nonzero zero-point"),
+        (with_scales_of_channels, "one scale a channel"),
+        (with_axis_one, "axis 1"),
+        (with_integer_bias, "INT32"),
+        (with_float_weight, "input 1 does not come from a DequantizeLinear"),
+        (with_four_bit_weight, "not stored as INT8"),
+    ],
+)
+def test_what_tensorrt_does_not_run_in_integers_has_its_reason(
+    tmp_path: Path, file: Handmade, write: Callable[[Handmade], None], reason: str
+) -> None:
+    write(file)
+    row = only(audit_tensorrt(file.save(tmp_path / "m.onnx")))
+    assert row.name == "c" and not row.integer and reason in row.detail
+
+
+@pytest.mark.parametrize("between", [[], ["MaxPool"], ["Relu"]])
+def test_pooling_moves_codes_and_arithmetic_does_not(tmp_path: Path, file: Handmade, between: list[str]) -> None:
+    source, weight = file.quantized("x"), file.weight("w", (4, 4, 3, 3))
+    for number, kind in enumerate(between):
+        options = {"kernel_shape": [2, 2]} if kind == "MaxPool" else {}
+        file.nodes.append(helper.make_node(kind, [source], [f"t{number}"], **options))
+        source = f"t{number}"
+    conv(file, source, weight)
+    assert only(audit_tensorrt(file.save(tmp_path / "m.onnx"))).integer is (between != ["Relu"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no protobuf at all", b"\x08\x0a"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    for read in (read_onnx, audit_onnxruntime, audit_tensorrt):
+        with pytest.raises(UserError):
+            read(path)
+
+
+def test_a_plan_that_is_not_understood_has_no_rows() -> None:
+    assert audit_plan(b"\x00\x01nothing here") == []
+
+
+def test_an_engine_built_without_a_gpu_has_every_layer_in_int8(exported: Exported) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    made = exported("residual", "tensorrt")
+    engine = build_engine(made.path, (3, 16, 16), "tensorrt_rtx")
+    assert engine.facts["bytes"] == len(engine.plan) > 0
+    assert engine.facts["batches"]["min"] == 1 and engine.facts["compute_capabilities"]
+    rows = engine.facts["layers"]
+    assert len(rows) >= 4 and all(row["integer"] for row in rows)
+
+
+def test_an_engine_builder_that_refuses_says_why(tmp_path: Path, file: Handmade) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    with_zero_point(file)
+    with pytest.raises(UserError, match="TensorRT refuses"):
+        build_engine(file.save(tmp_path / "m.onnx"), (4, 6, 6), "tensorrt_rtx")
