@@ -45,6 +45,29 @@ def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: T
     return result
 
 
+def squared_error(found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+    """Sum of (found - target[rows])^2, scalar; can be differentiated once, by `found`."""
+    result: Tensor = _SquaredError.apply(found, target, rows)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SquaredError(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+        difference = torch.empty_like(found)
+        total = torch.zeros((), dtype=torch.float64, device=found.device)
+        for place, row in enumerate(rows.tolist()):
+            part = torch.sub(found[place], target[row], out=difference[place])
+            total += part.square().sum()
+        ctx.difference = difference
+        return total.to(found.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        difference, ctx.difference = ctx.difference, None
+        return difference.mul_(2 * gradients[0]), None, None
+
+
 class _QuantizeWithDrop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, dropped: Tensor | None) -> Tensor:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
-from torch.nn import functional as F
 
 from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import set_quantization
-from genq_export.quantize.fused import mix
+from genq_export.quantize.fused import mix, squared_error
 from genq_export.quantize.learners import RoundingLearner, ScaleLearner
 
 WARM_UP = 0.2
@@ -92,7 +91,7 @@ def _learn(
         chosen = torch.randint(len(target), (config.batch_size,), generator=generator)
         x = mix(quantized_input, float_input, chosen, config.drop_probability, generator)
         found = block.module(x)
-        loss = F.mse_loss(found, target[chosen], reduction="sum") * (found.shape[1] / found.numel())
+        loss = squared_error(found, target, chosen) * (found.shape[1] / found.numel())
         beta = beta_at(step / config.iterations)
         if beta is not None:
             loss = loss + config.rounding_weight * sum(part.regulariser(beta) for part in roundings)

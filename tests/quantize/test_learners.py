@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.fused import drop_mask, mix, quantize_with_drop
+from genq_export.quantize.fused import drop_mask, mix, quantize_with_drop, squared_error
 from genq_export.quantize.learners import RoundingLearner, ScaleLearner, inverse_rectified_sigmoid, rectified_sigmoid
 
 
@@ -126,6 +126,15 @@ def test_gradients_are_those_of_lsq(drop: float) -> None:
     expected = torch.autograd.grad(plain, (x, scale), given)
     assert torch.allclose(found[0], expected[0])
     assert torch.allclose(found[1], expected[1], rtol=1e-3)
+
+
+def test_the_squared_error_and_its_gradient_are_the_plain_ones() -> None:
+    found, target = numbers(3, 5, 4, 4).requires_grad_(), numbers(9, 5, 4, 4).sin()
+    rows = torch.tensor([7, 0, 7])
+    loss, plain = squared_error(found, target, rows), (found - target[rows]).square().sum()
+    assert torch.allclose(loss, plain)
+    (gradient,), (expected,) = (torch.autograd.grad(value * 0.5, found) for value in (loss, plain))
+    assert torch.allclose(gradient, expected)
 
 
 def test_masks_drop_their_share_and_repeat_with_their_seed() -> None:
