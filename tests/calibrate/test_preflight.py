@@ -150,3 +150,17 @@ def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make)
 def test_the_preflight_does_not_import_torch() -> None:
     code = "import sys, calibrate.preflight, calibrate.dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_hub_that_times_out_is_one_line_with_a_way_out(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    def time_out(*arguments: object, **more: object) -> None:
+        raise TimeoutError("The read operation timed out\nand more")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", time_out)
+    with pytest.raises(UserError, match=r"owner/name: The read operation timed out; .*DIR") as error:
+        load_text_to_image(Generator("owner/name", None), make_config().calibrate, "cpu")
+    assert "\n" not in str(error.value)

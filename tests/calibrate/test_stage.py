@@ -127,3 +127,19 @@ def test_the_set_is_an_imagefolder(tmp_path: Path, make_config: Make, convnet: L
     found = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))["train"]
     assert len(found) == len(read_rows(folder)) and sum(found["kept"]) == 9
     assert found[0]["image"].size == (16, 16)
+
+
+@pytest.mark.parametrize("prompts", ["class", "mixup"])
+def test_a_network_of_one_class(tmp_path: Path, make_config: Make, convnet: LoadedModel, prompts: str) -> None:
+    from dataclasses import replace
+
+    single = replace(convnet, class_names=("bag",), classes=1)
+    rows = read_rows(build(tmp_path / "b", make_config(images=4, prompts=prompts), single))
+    assert sum(row.kept for row in rows) == 4 and {row.class_name for row in rows} == {"bag"}
+
+
+def test_mixup_names_two_classes_in_metadata_and_prompt(
+    tmp_path: Path, make_config: Make, convnet: LoadedModel
+) -> None:
+    for row in read_rows(build(tmp_path / "b", make_config(prompts="mixup"), convnet)):
+        assert row.second_class is not None and row.second_class != row.class_name and row.second_class in row.prompt
