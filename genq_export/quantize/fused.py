@@ -90,18 +90,20 @@ class _QuantizeWithDrop(torch.autograd.Function):
         grad_x = torch.empty_like(x)
         grad_scale = torch.zeros((), dtype=torch.float64, device=x.device)
         dropped = rest[0] if rest else None
+        work = x.new_empty((5, min(_PIECE, x.numel()) if x.device.type == "cpu" else x.numel()))
         for (source, given, skipped), (_, target, _) in zip(
             _pieces(x, gradient, dropped), _pieces(x, grad_x, dropped), strict=True
         ):
-            ratio = source / scale
-            codes = torch.round(ratio)
-            clipped = codes.clamp(low, high)
-            inside = (codes == clipped).to(x.dtype)
-            slope = clipped.sub_(ratio.mul_(inside))
+            ratio, codes, slope, inside, passed = work[:, : len(source)]
+            torch.div(source, scale, out=ratio)
+            torch.round(ratio, out=codes)
+            torch.clamp(codes, low, high, out=slope)
+            torch.eq(codes, slope, out=inside)
+            slope.addcmul_(ratio, inside, value=-1)
             if skipped is not None:
-                passed = skipped.to(x.dtype)
-                slope.mul_(1 - passed)
-                inside = torch.maximum(inside, passed)
+                passed.copy_(skipped)
+                slope.addcmul_(slope, passed, value=-1)
+                torch.maximum(inside, passed, out=inside)
             torch.mul(given, inside, out=target)
             grad_scale += torch.dot(given, slope)
         return grad_x, grad_scale.to(scale.dtype), None, None, None
