@@ -138,10 +138,6 @@ class _Build:
         taken_over = self._take_over_neighbour(identity)
         if taken_over is not None:
             return taken_over
-        marker = self._workspace.path("calibration", ".fingerprint")
-        if not marker.is_file() or marker.read_text() != identity:  # images of other settings must not be gone on with
-            shutil.rmtree(marker.parent, ignore_errors=True)
-            self._workspace.write_bytes("calibration/.fingerprint", identity.encode())
         return run_calibrate(self._workspace, self._config, self._model, self._progress)
 
     def _take_over_neighbour(self, identity: str) -> StageResult | None:

@@ -151,7 +151,7 @@ def verify(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure accuracy, fidelity and latency of a build folder on this machine."""
+    """Measure accuracy, fidelity and latency of a build folder on this machine, beside what others measured."""
     from genq_export.builder import read_config
 
     changed = read_config(folder).model_dump(mode="json")
@@ -159,7 +159,7 @@ def verify(
         changed["verify"]["evaluation"] = str(evaluation)
     if backend:
         changed["verify"]["backends"] = backend
-    _run_stage("verify", BuildConfig.parse(changed, source="verify"), folder, Progress(quiet, verbose))
+    _run_stage("verify", BuildConfig.parse(changed, source="verify"), folder, Progress(quiet, verbose), force=True)
 
 
 @app.command()
@@ -243,10 +243,12 @@ def _run_existing(stage: str, folder: Path, progress: Progress) -> tuple[str, ..
     return _run_stage(stage, read_config(folder), folder, progress)
 
 
-def _run_stage(stage: str, config: BuildConfig, folder: Path, progress: Progress) -> tuple[str, ...]:
+def _run_stage(
+    stage: str, config: BuildConfig, folder: Path, progress: Progress, force: bool = False
+) -> tuple[str, ...]:
     from genq_export.builder import run_stages
 
-    ran = run_stages(config, folder, (stage,), progress)
+    ran = run_stages(config, folder, (stage,), progress, force)
     progress.say(f"{stage}: done, see {folder}" if ran else f"{stage}: up to date, nothing to do")
     return ran
 

@@ -21,13 +21,11 @@ class MissingError(UserError):
 
 def preflight(config: BuildConfig, output: Path) -> None:
     """Raise MissingError with every reason why the build cannot work on this machine."""
-    from calibrate.preflight import problems as calibration_problems
-
     models.check_name(config.model)
     found = [
         *models.problems(config.model),
         *_device_problems(config.device),
-        *(calibration_problems(config, output) if config.calibrate.made_before is None else ()),
+        *_calibration_problems(config, output),
         *_evaluation_problems(config.verify.evaluation),
         *_disk_problems(output),
     ]
@@ -38,6 +36,17 @@ def preflight(config: BuildConfig, output: Path) -> None:
 def engine_builder() -> str | None:
     """The installed module that can build TensorRT engines, if any."""
     return next((name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)), None)
+
+
+def _calibration_problems(config: BuildConfig, output: Path) -> list[str]:
+    source = config.calibrate.made_before
+    if source is None:
+        from calibrate.preflight import problems
+
+        return problems(config, output)
+    if any((folder / "metadata.jsonl").is_file() for folder in (source / "calibration", source)):
+        return []
+    return [f"no calibration set in {source} (--calibration takes a build folder, or its calibration/)"]
 
 
 def _device_problems(device: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genq_export.builder import plan, read_config, run_stages
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
+from genq_export.runtime import load
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
 STAGES = ("calibrate", "quantize", "export")
@@ -78,6 +81,35 @@ def test_the_config_in_the_folder_repeats_the_build(built: Path) -> None:
     folder = built.parent / "repeated"
     run_stages(read_config(built), folder, STAGES, QUIET)
     assert contents(folder) == contents(built)
+
+
+def test_a_set_made_for_one_network_serves_another(built: Path, tmp_path: Path) -> None:
+    config = small(model__name="fashion_mobilenet", calibrate__made_before=str(built))
+    run_stages(config, tmp_path / "build", STAGES, QUIET)
+    first, second = ((folder / SAME_BYTES[0]).read_bytes() for folder in (built, tmp_path / "build"))
+    assert first == second
+
+
+def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no calibration set"):
+        run_stages(small(calibrate__made_before=str(tmp_path)), tmp_path / "build", STAGES, QUIET)
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_build_folder_loads_as_a_callable(built: Path) -> None:
+    logits = load(built, threads=1)(np.zeros((3, 3, 32, 32), dtype=np.float32))
+    assert logits.shape == (3, 10)
+    assert np.isfinite(logits).all()
+
+
+def test_a_file_that_was_not_exported_here_is_not_loaded(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    shutil.copytree(built, folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(UserError, match="not the file that this build exported"):
+        load(folder)
 
 
 def test_the_manifest_lists_every_output_with_its_hash(built: Path) -> None:

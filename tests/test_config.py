@@ -51,3 +51,17 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
 
 def test_the_folder_name_says_bits_and_target() -> None:
     assert BuildConfig.for_model("resnet50", bits=4, target="tensorrt").folder_name == "resnet50-w4a4-tensorrt"
+
+
+def test_any_setting_can_be_given() -> None:
+    config = BuildConfig.for_model("resnet50", settings=["calibrate.steps=10", "verify.gates.min_speedup=2.5"])
+    assert config.calibrate.steps == 10
+    assert config.verify.gates.min_speedup == 2.5
+
+
+@pytest.mark.parametrize(
+    "setting", ["calibrate.steps", "calibrate.colour=red", "seed.deep=1", "calibrate.steps=ten", "=1"]
+)
+def test_a_setting_that_does_not_exist_is_refused(setting: str) -> None:
+    with pytest.raises(UserError):
+        BuildConfig.for_model("resnet50", settings=[setting])
