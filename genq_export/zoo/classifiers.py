@@ -35,7 +35,7 @@ class Recipe:
 RECIPES = {
     "fashion_resnet": Recipe(epochs=9, optimizer="sgd", peak_lr=0.15, weight_decay=5e-4),
     "fashion_mobilenet": Recipe(epochs=10, optimizer="sgd", peak_lr=0.15, weight_decay=2e-4),
-    "fashion_vit": Recipe(epochs=7, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05, shift=0),
+    "fashion_vit": Recipe(epochs=10, optimizer="adamw", peak_lr=2e-3, weight_decay=0.05, shift=0),
 }
 
 
