@@ -108,7 +108,9 @@ class GatesConfig(_Frozen):
 
     max_accuracy_loss: float | None = Field(None, description="points of top-1 against float")
     min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
-    min_code_match: float = Field(0.9999, ge=0, le=1, description="share of activation codes equal to the oracle's")
+    min_code_match: float | None = Field(
+        None, ge=0, le=1, description="share of activation codes equal to the oracle's; None: by bits"
+    )
     min_integer_share: float = Field(1.0, ge=0, le=1, description="share of convolutions and linears in integers")
     min_speedup: float | None = Field(None, gt=0, description="deployed against float latency; None: not a condition")
     max_size_share: float | None = Field(None, gt=0, description="deployed bytes against float; None: not a condition")

@@ -55,6 +55,15 @@ class Constants:
             name = node.input[0]
         return name
 
+    def is_turned(self, name: str) -> bool:
+        """Does a Transpose stand between the constant and its use?"""
+        while name not in self._tensors:
+            node = self._producer.get(name)
+            if node is None or node.op_type == "Transpose":
+                return node is not None
+            name = node.input[0]
+        return False
+
     def replace(self, name: str, value: NDArray[Any]) -> None:
         """Put another value of the same type in the place of a constant, in the model itself."""
         tensor = self._tensors[name]
@@ -83,7 +92,8 @@ def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return
     codes = part.weight_codes.numpy()
-    yield from _compare(constants, dequantize.input[0], part.name, "weight codes", codes)
+    transposed = codes.ndim == 2 and _axis(dequantize) == 1  # by its axis: a square weight shows it by nothing else
+    yield from _compare(constants, dequantize.input[0], part.name, "weight codes", codes, transposed)
     yield from _compare(constants, dequantize.input[1], part.name, "weight scale", part.weight_scale.numpy())
     reader = next((node for node in model.graph.node if f"{part.name}/weight" in node.input), None)
     if reader is None or len(reader.input) < 3 or not reader.input[2]:
@@ -115,13 +125,24 @@ def _quantizer(constants: Constants, part: Any) -> Iterator[Mismatch]:
         yield from _compare(constants, clip.input[2], name, "largest code", np.asarray(part.hi + shift))
 
 
-def _compare(constants: Constants, tensor: str, owner: str, what: str, expected: NDArray[Any]) -> Iterator[Mismatch]:
-    """Nothing where the constant in the file equals `expected`, perhaps transposed."""
+def _axis(dequantize: onnx.NodeProto) -> int:
+    """The axis that the scales of a DequantizeLinear lie on."""
+    return next((int(attribute.i) for attribute in dequantize.attribute if attribute.name == "axis"), 1)
+
+
+def _compare(
+    constants: Constants, tensor: str, owner: str, what: str, expected: NDArray[Any], transposed: bool = False
+) -> Iterator[Mismatch]:
+    """Nothing where the constant in the file equals `expected`, or its transpose where the file holds that.
+
+    What the file transposes again before its use counts as it is used.
+    """
     source = constants.source(tensor)
     found = constants.value(source) if source is not None else None
     if source is None or found is None:
         return
-    transposed = found.shape != expected.shape and found.shape == expected.T.shape
+    if found.shape != expected.T.shape or constants.is_turned(tensor):
+        transposed = False
     wanted = expected.T if transposed else expected
     if found.shape != wanted.shape:
         yield Mismatch(owner, f"the {what} of {owner} has shape {found.shape}, not {wanted.shape}", source, None)
