@@ -1,28 +1,28 @@
 """genq-export: quantize and deploy vision networks without their training data.
 
 >>> from genq_export import BuildConfig, build
->>> result = build(BuildConfig.for_model("fashion_resnet", bits=4))
->>> result.report.passed
->>> logits = load(result.folder)(images)
+>>> report = build(BuildConfig.for_model("fashion_resnet", bits=4))
+>>> report.passed
+>>> logits = load("build/fashion_resnet-w4a4-onnxruntime")(images)
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genq_export.builder import BuildResult, build
+    from genq_export.builder import build
     from genq_export.config import BuildConfig
     from genq_export.errors import UserError
     from genq_export.runtime import load
 
-__all__ = ["BuildConfig", "BuildResult", "UserError", "build", "load"]
+__all__ = ["BuildConfig", "UserError", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `import genq_export` alone must not take seconds."""
-    if name in ("build", "BuildResult"):
-        from genq_export import builder
+    if name == "build":
+        from genq_export.builder import build
 
-        return getattr(builder, name)
+        return build
     if name == "BuildConfig":
         from genq_export.config import BuildConfig
 

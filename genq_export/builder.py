@@ -7,7 +7,6 @@ manifest and its files are unharmed. Nothing here imports torch until a stage mu
 import json
 import shutil
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from genq_export import models
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.packages import check_packages
-from genq_export.preflight import preflight
+from genq_export.preflight import notes, preflight
 from genq_export.progress import Progress
 from genq_export.targets import rule_for
 from genq_export.workspace import StageResult, Workspace, code_identity, fingerprint, sha256
@@ -31,32 +30,22 @@ _PARTIAL = "partial"
 _SOURCES = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
-class BuildResult:
-    """What a build left: its folder, the stages that ran, and the report."""
-
-    folder: Path
-    ran: tuple[str, ...]
-    report: "Report"
-
-    @property
-    def passed(self) -> bool:
-        """Did every gate hold?"""
-        return self.report.passed
-
-
-def build(config: BuildConfig, output: Path | None = None, progress: Progress | None = None) -> BuildResult:
-    """Bring a build folder up to date with `config`; what is already there and still holds is kept.
+def build(config: BuildConfig, output: Path | None = None, progress: Progress | None = None) -> "Report":
+    """Bring a build folder up to date with `config`, keeping what still holds, and return its report.
 
     output: default `build/<model>-w4a4-<target>`. Raises UserError for bad input or missing pieces, before anything is
-    written where it can be known by then. A failed gate is not an error: see `BuildResult.passed`.
+    written where it can be known by then. A failed gate is not an error: see `Report.passed`.
     """
     from runtime_tests.report import read_report
 
-    progress = progress or Progress(quiet=True)
-    folder = output or Path("build") / config.folder_name
-    ran = run_stages(config, folder, STAGES, progress)
-    return BuildResult(folder, ran, read_report(folder))
+    folder = output or default_folder(config)
+    run_stages(config, folder, STAGES, progress or Progress(quiet=True))
+    return read_report(folder)
+
+
+def default_folder(config: BuildConfig) -> Path:
+    """`build/resnet50-w4a4-tensorrt`, below the current folder."""
+    return Path("build") / config.folder_name
 
 
 def run_stages(
@@ -71,6 +60,8 @@ def run_stages(
     if not force and folder.is_dir() and _Build(existing, config, progress).all_fresh(stages):
         return ()
     preflight(config, folder)
+    for note in notes(config):
+        progress.say(f"note: {note}")
     workspace = Workspace.open(folder)
     with workspace.locked():
         workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
@@ -246,6 +237,7 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
         fresh[stage] = all(fresh.values()) and folder.is_dir() and job.all_fresh((stage,))
     return {
         "folder": str(folder),
+        "notes": notes(config),
         "stages": [{"stage": stage, "fresh": fresh[stage], "work": work[stage]} for stage in STAGES],
     }
 

@@ -76,7 +76,7 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """From a network to a verified integer model and its report."""
-    from genq_export.builder import build as run_build
+    from genq_export.builder import STAGES, default_folder, run_stages
 
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
@@ -86,8 +86,9 @@ def build(
     if dry_run:
         _print_plan(resolved, output, as_json)
         return
-    result = run_build(resolved, output, Progress(quiet, verbose))
-    _print_result(result.folder, result.ran, as_json)
+    folder = output or default_folder(resolved)
+    ran = run_stages(resolved, folder, STAGES, Progress(quiet, verbose))
+    _print_result(folder, ran, as_json)
 
 
 @app.command()
@@ -110,11 +111,13 @@ def calibrate(
     verbose: Verbose = False,
 ) -> None:
     """Make the synthetic calibration set of a build folder."""
+    from genq_export.builder import default_folder
+
     resolved = _resolve(
         model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, real=real,
         weights=weights, classes=classes, seed=seed, device=device, settings=settings or (),
     )  # fmt: skip
-    _run_stage("calibrate", resolved, output or Path("build") / resolved.folder_name, Progress(quiet, verbose))
+    _run_stage("calibrate", resolved, output or default_folder(resolved), Progress(quiet, verbose))
 
 
 @app.command()
@@ -254,11 +257,11 @@ def _run_stage(
 
 
 def _print_plan(config: BuildConfig, output: Path | None, as_json: bool) -> None:
-    from genq_export.builder import plan
+    from genq_export.builder import default_folder, plan
     from genq_export.preflight import preflight
     from genq_export.tables import plan_table
 
-    folder = output or Path("build") / config.folder_name
+    folder = output or default_folder(config)
     planned = plan(config, folder)
     Console().print(plan_table(planned))
     preflight(config, folder)

@@ -33,6 +33,16 @@ def preflight(config: BuildConfig, output: Path) -> None:
         raise MissingError(list(dict.fromkeys(found)))
 
 
+def notes(config: BuildConfig) -> list[str]:
+    """What a build can do without, said before it starts."""
+    if config.target != "tensorrt" or engine_builder() is not None:
+        return []
+    return [
+        "TensorRT is not installed here: the build ends with the ONNX file and the trtexec command for it;"
+        " pip install 'genq-export[tensorrt-rtx]' builds an engine on any machine"
+    ]
+
+
 def engine_builder() -> str | None:
     """The installed module that can build TensorRT engines, if any."""
     return next((name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)), None)

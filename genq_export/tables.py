@@ -22,6 +22,7 @@ def plan_table(plan: dict[str, Any]) -> Table:
     table.add_column("stage")
     table.add_column("state")
     table.add_column("work")
+    table.caption = "\n".join(f"note: {note}" for note in plan["notes"]).replace("[", "\\[") or None
     for row in plan["stages"]:
         table.add_row(row["stage"], "up to date" if row["fresh"] else "to do", row["work"])
     return table

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genq_export import build
 from genq_export.builder import plan, read_config, run_stages
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
@@ -168,3 +169,20 @@ def test_a_missing_generator_and_weights_come_in_one_list(tmp_path: Path) -> Non
 def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="device"):
         run_stages(small().model_copy(update={"device": "cuda:7"}), tmp_path / "build", STAGES, QUIET)
+
+
+def test_a_target_that_is_not_installed_is_said_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genq_export.preflight.engine_builder", lambda: None)
+    (note,) = plan(small().model_copy(update={"target": "tensorrt"}), tmp_path / "build")["notes"]
+    assert "TensorRT is not installed" in note and "tensorrt-rtx" in note
+    assert plan(small(), tmp_path / "build")["notes"] == []
+
+
+def test_building_from_python_returns_the_report(built: Path) -> None:
+    fast = small(verify__latency_runs=10, verify__fidelity_images=16)
+    report = build(fast, built)
+    assert report.model == "fashion_resnet" and report.target == "onnxruntime"
+    assert report.accuracy["onnxruntime"].n == 10000
+    assert {gate.name for gate in report.gates} >= {"accuracy_loss", "agreement", "integer_share"}
