@@ -108,11 +108,6 @@ class Workspace:
             for name, digest in record["outputs"].items()
         )
 
-    def run_fingerprint(self, stage: str) -> str | None:
-        """The fingerprint under which the stage last finished."""
-        record = self.read_manifest()["stages"].get(stage)
-        return None if record is None else str(record["fingerprint"])
-
     def output_hashes(self, stage: str) -> dict[str, str]:
         """sha256 by relative path of what the stage left; raises UserError if it has not run."""
         record = self.read_manifest()["stages"].get(stage)
