@@ -18,15 +18,28 @@ Product = Callable[[Tensor, Tensor], Tensor]
 
 
 def conv2d_codes(
-    x: Tensor, weight: Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int
+    x: Tensor,
+    weight: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Exact integer convolution of centred codes; returns the accumulator as integers in float32 or float64."""
-    return _exact(lambda a, w: F.conv2d(a, w, None, stride, padding, dilation, groups), x, weight, _row_sum(weight))
+    """Exact integer convolution of centred codes; returns the accumulator as integers in float32 or float64.
+
+    bias: integers in float64 that broadcast against the accumulator and are added to it.
+    """
+
+    def product(a: Tensor, w: Tensor) -> Tensor:
+        return F.conv2d(a, w, None, stride, padding, dilation, groups)
+
+    return _exact(product, x, weight, _row_sum(weight), bias)
 
 
-def linear_codes(x: Tensor, weight: Tensor) -> Tensor:
-    """Exact integer product x @ weight.T of centred codes; returns the accumulator."""
-    return _exact(F.linear, x, weight, _row_sum(weight))
+def linear_codes(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Exact integer product x @ weight.T of centred codes; returns the accumulator, with `bias` as above."""
+    return _exact(F.linear, x, weight, _row_sum(weight), bias)
 
 
 def matmul_codes(a: Tensor, b: Tensor) -> Tensor:
@@ -39,12 +52,17 @@ def _row_sum(weight: Tensor) -> float:
     return float(weight.abs().flatten(1).sum(1).max())
 
 
-def _exact(product: Product, x: Tensor, weight: Tensor, row_sum: float) -> Tensor:
-    largest = float(x.abs().max())
+def _exact(product: Product, x: Tensor, weight: Tensor, row_sum: float, bias: Tensor | None = None) -> Tensor:
+    least, most = torch.aminmax(x)
+    largest = max(-float(least), float(most))
     if row_sum * largest < FLOAT32_EXACT:
-        return product(x, weight)
-    if row_sum * 16 < FLOAT32_EXACT and largest <= 256:
+        sums = product(x, weight)
+        if bias is not None and row_sum * largest + float(bias.abs().max()) < FLOAT32_EXACT:
+            return sums.add_(bias.float())
+    elif row_sum * 16 < FLOAT32_EXACT and largest <= 256:
         high = torch.floor(x / 16)
         low = x - 16 * high
-        return product(high, weight).double() * 16 + product(low, weight).double()
-    return product(x.double(), weight.double())
+        sums = product(high, weight).double() * 16 + product(low, weight).double()
+    else:
+        sums = product(x.double(), weight.double())
+    return sums if bias is None else sums.double() + bias

@@ -133,17 +133,17 @@ class QuantizedLayer(nn.Module):
         }
 
     def _on_codes(self, codes: Tensor, input_scale: Tensor) -> Tensor:
-        if self.op == "conv2d":
-            sums = exact.conv2d_codes(codes, self.codes.float(), **self.geometry)
-            shape = [1, -1, 1, 1]
-        else:
-            sums = exact.linear_codes(codes, self.codes.float())
-            shape = [-1]
+        shape = [1, -1, 1, 1] if self.op == "conv2d" else [-1]
         step = (input_scale * self.weight_scale).view(shape)
-        if not self.bias_on_grid:
-            return sums.float() * step + self.bias.view(shape)
-        bias = grid.bias_codes(self.bias, input_scale, self.weight_scale).view(shape)
-        return (sums.double() + bias).float() * step
+        bias = None
+        if self.bias_on_grid:
+            bias = grid.bias_codes(self.bias, input_scale, self.weight_scale).view(shape)
+        if self.op == "conv2d":
+            sums = exact.conv2d_codes(codes, self.codes.float(), **self.geometry, bias=bias)
+        else:
+            sums = exact.linear_codes(codes, self.codes.float(), bias)
+        y = sums.float() * step
+        return y if self.bias_on_grid else y + self.bias.view(shape)
 
 
 class QuantizedMatMul(nn.Module):

@@ -1,16 +1,20 @@
-"""Learned quantization with drop in one pass forward and one back.
+"""Learned quantization with drop, and learned rounding, in one pass forward and one back.
 
 Written with autograd's own operators, a quantizer with drop reads and writes the activation some twenty times, and on
 a CPU costs more than the convolution behind it. Here the tensor is worked on in pieces that stay in the cache, the
-backward pass recomputes what the forward pass had, and random masks are drawn as bytes.
+backward pass recomputes what the forward pass had, and random masks are drawn as bytes. Gradients of learned rounding
+are written out for the same reason: a late layer has more weights than its input has numbers.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+GAMMA, ZETA = -0.1, 1.1  # ends of AdaRound's stretched sigmoid
+_TINY = 1e-30
 _PIECE = 2**15  # numbers; a handful of such pieces fit in a core's second-level cache
 
 
@@ -21,6 +25,8 @@ def drop_mask(count: int, drop: float, generator: torch.Generator) -> Tensor:
         return torch.ones(count, dtype=torch.bool, device=generator.device)
     words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
+    if words.device.type == "cpu":  # numpy compares bytes several times faster than torch does
+        return torch.from_numpy(words.numpy().view(np.uint8)[:count] < threshold)
     return words.view(torch.uint8)[:count] < threshold
 
 
@@ -30,7 +36,7 @@ def mix(first: Tensor, second: Tensor, rows: Tensor, drop: float, generator: tor
         return first[rows]
     mixed = first.new_empty((len(rows), *first.shape[1:]))
     for place, row in enumerate(rows.tolist()):
-        share = drop_mask(mixed[place].numel(), drop, generator).to(first.device, first.dtype).view_as(mixed[place])
+        share = _as_numbers(drop_mask(mixed[place].numel(), drop, generator), first).view_as(mixed[place])
         torch.lerp(first[row], second[row], share, out=mixed[place])
     return mixed
 
@@ -49,6 +55,65 @@ def squared_error(found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
     """Sum of (found - target[rows])^2, scalar; can be differentiated once, by `found`."""
     result: Tensor = _SquaredError.apply(found, target, rows)  # type: ignore[no-untyped-call]
     return result
+
+
+def soft_rounded(v: Tensor, base: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """scale * clip(base + h(v), low, high), h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1) (AdaRound, eq. 22).
+
+    v, base: float32 [C, ...]; scale: broadcasts against them, one number a channel. Differentiable in v and scale.
+    """
+    result: Tensor = _SoftRounded.apply(v, base, scale, low, high)  # type: ignore[no-untyped-call]
+    return result
+
+
+def rounding_regulariser(v: Tensor, beta: float) -> Tensor:
+    """sum(1 - |2 h(v) - 1|^beta), scalar (AdaRound, eq. 24). Differentiable in v."""
+    result: Tensor = _RoundingRegulariser.apply(v, beta)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _stretched(v: Tensor) -> tuple[Tensor, Tensor]:
+    """h(v) and its derivative, zero where it is clipped."""
+    sigmoid = torch.sigmoid(v)
+    h = sigmoid * (ZETA - GAMMA) + GAMMA
+    slope = torch.sub(1, sigmoid).mul_(sigmoid).mul_(ZETA - GAMMA)
+    clipped = h.clamp(0, 1)
+    slope.mul_(torch.eq(h, clipped, out=sigmoid))
+    return clipped, slope
+
+
+class _SoftRounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, base: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        h, slope = _stretched(v)
+        codes = h.add_(base)
+        clipped = codes.clamp(low, high)
+        slope.mul_(torch.eq(codes, clipped, out=codes))
+        ctx.save_for_backward(clipped, slope, scale)
+        return clipped * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
+        clipped, slope, scale = ctx.saved_tensors
+        grad_scale = torch.mul(gradients[0], clipped).flatten(1).sum(1).view_as(scale)
+        return torch.mul(gradients[0], scale).mul_(slope), None, grad_scale, None, None
+
+
+class _RoundingRegulariser(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, beta: float) -> Tensor:
+        h, slope = _stretched(v)
+        signed = h.mul_(2).sub_(1)
+        power = signed.abs().clamp_min_(_TINY).log_().mul_(beta).exp_()
+        total = v.numel() - power.sum()
+        # d |x|^beta / dx = beta |x|^beta / x, and x = 2h - 1
+        ctx.gradient = power.div_(signed.add_(_TINY)).mul_(slope).mul_(-2 * beta)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(gradients[0]), None
 
 
 class _SquaredError(torch.autograd.Function):
@@ -79,7 +144,7 @@ class _QuantizeWithDrop(torch.autograd.Function):
             torch.div(source, scale, out=target)
             target.round_().clamp_(low, high).mul_(scale)
             if skipped is not None:
-                torch.lerp(target, source, skipped.to(x.dtype), out=target)
+                torch.lerp(target, source, _as_numbers(skipped, x), out=target)
         return out
 
     @staticmethod
@@ -101,12 +166,17 @@ class _QuantizeWithDrop(torch.autograd.Function):
             torch.eq(codes, slope, out=inside)
             slope.addcmul_(ratio, inside, value=-1)
             if skipped is not None:
-                passed.copy_(skipped)
+                passed.copy_(skipped.view(torch.uint8))
                 slope.addcmul_(slope, passed, value=-1)
                 torch.maximum(inside, passed, out=inside)
             torch.mul(given, inside, out=target)
             grad_scale += torch.dot(given, slope)
         return grad_x, grad_scale.to(scale.dtype), None, None, None
+
+
+def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
+    """0 and 1 in the type of `like`; read as bytes, which torch converts several times faster than bool."""
+    return mask.view(torch.uint8).to(like.device, like.dtype)
 
 
 def _pieces(a: Tensor, b: Tensor, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:

@@ -44,12 +44,13 @@ class Grid:
 
 def quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:
     """Codes of `x` as float32 integers. `scale` broadcasts against `x`."""
-    return torch.clamp(torch.round(x / scale) + zero_point, lo, hi)
+    codes = torch.round(x / scale)
+    return torch.clamp(codes + zero_point if zero_point else codes, lo, hi)
 
 
 def dequantize(codes: Tensor, scale: Tensor, zero_point: int = 0) -> Tensor:
     """The numbers that `codes` stand for, float32."""
-    return (codes - zero_point) * scale
+    return (codes - zero_point if zero_point else codes) * scale
 
 
 def fake_quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:

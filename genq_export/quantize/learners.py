@@ -14,9 +14,15 @@ from torch import Tensor, nn
 
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.fused import drop_mask, quantize_with_drop
+from genq_export.quantize.fused import (
+    GAMMA,
+    ZETA,
+    drop_mask,
+    quantize_with_drop,
+    rounding_regulariser,
+    soft_rounded,
+)
 
-GAMMA, ZETA = -0.1, 1.1
 _LARGEST_CHANGE = 10.0
 
 
@@ -63,11 +69,11 @@ class RoundingLearner(nn.Module):
     def forward(self) -> Tensor:
         """Soft-rounded weight, float32 [C, ...]."""
         scale = grid.per_channel(positive_scale(self.log_scale, self.initial), self.v)
-        return scale * torch.clamp(self.base + rectified_sigmoid(self.v), self.lo, self.hi)
+        return soft_rounded(self.v, self.base, scale, self.lo, self.hi)
 
     def regulariser(self, beta: float) -> Tensor:
         """sum(1 - |2h - 1|^beta): zero once every h is 0 or 1."""
-        return (1 - (2 * rectified_sigmoid(self.v) - 1).abs().pow(beta)).sum()
+        return rounding_regulariser(self.v, beta)
 
     @torch.no_grad()
     def commit(self, layer: QuantizedLayer) -> None:

@@ -22,7 +22,7 @@ from genq_export.quantize.learners import RoundingLearner, ScaleLearner
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
-_CACHE_BATCH = 64
+_CACHE_BATCH = 32  # activations of a block stay in the cache
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def _learn(
             {"params": [part.v for part in roundings], "lr": config.rounding_lr},
             {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
             {"params": [part.log_scale for part in scales], "lr": config.activation_lr},
-        ]
+        ],
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, _cosine(config), _cosine(config)])
     for layer, rounding in zip(block.layers(), roundings, strict=True):

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.fused import drop_mask, mix, quantize_with_drop, squared_error
+from genq_export.quantize.fused import (
+    drop_mask,
+    mix,
+    quantize_with_drop,
+    rounding_regulariser,
+    soft_rounded,
+    squared_error,
+)
 from genq_export.quantize.learners import RoundingLearner, ScaleLearner, inverse_rectified_sigmoid, rectified_sigmoid
 
 
@@ -151,3 +158,26 @@ def test_mix_takes_each_element_from_one_of_two_rows() -> None:
     mixed = mix(a, b, rows, 0.5, torch.Generator().manual_seed(0))
     assert bool(((mixed == a[rows]) | (mixed == b[rows])).all())
     assert 0.3 < float((mixed == b[rows]).float().mean()) < 0.7
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(2, 8), st.floats(2, 20), st.integers(0, 100))
+def test_written_out_gradients_of_learned_rounding_are_those_of_autograd(bits: int, beta: float, seed: int) -> None:
+    part = layer(bits, seed)
+    learner = RoundingLearner(part)
+    with torch.no_grad():
+        learner.v += torch.randn(learner.v.shape, generator=torch.Generator().manual_seed(seed)) * 2
+    scale = grid.per_channel(part.weight_scale, part.weight).clone().requires_grad_()
+    upstream = torch.randn(part.weight.shape, generator=torch.Generator().manual_seed(1))
+
+    h = rectified_sigmoid(learner.v)
+    weight = scale * torch.clamp(learner.base + h, learner.lo, learner.hi)
+    regulariser = (1 - (2 * h - 1).abs().pow(beta)).sum()
+    expected = torch.autograd.grad((weight * upstream).sum() + 0.1 * regulariser, (learner.v, scale))
+    fast = soft_rounded(learner.v, learner.base, scale, learner.lo, learner.hi)
+    penalty = rounding_regulariser(learner.v, beta)
+    found = torch.autograd.grad((fast * upstream).sum() + 0.1 * penalty, (learner.v, scale))
+
+    assert torch.equal(fast, weight) and torch.allclose(penalty, regulariser, rtol=1e-4)
+    for ours, autograds in zip(found, expected, strict=True):
+        assert torch.allclose(ours, autograds, rtol=1e-3, atol=1e-4)
