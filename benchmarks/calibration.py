@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,6 +50,7 @@ INGREDIENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "16 real a class, unfiltered": ("real16-unfiltered", {"real": 16, "join_real": False, **UNFILTERED}),
 }
 BOUNDS = ("Gaussian noise", "real training images")
+DRAWN_ONLY = ("16 real a class, unfiltered",)  # shows what styles the learned token draws; not quantized on
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def main() -> None:
             file.write(json.dumps(asdict(result)) + "\n")
         loss = 100 * (result.float_top1 - result.top1)
         print(f"{result.model} {result.bits} seed {result.seed} {result.ingredient} ({result.set_of}): -{loss:.2f}")
-    print(tables(done, options.images))
+    print(tables(done, options))
 
 
 def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Result]:
@@ -91,6 +93,9 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
             for ingredient in (*INGREDIENTS, *BOUNDS):
                 for set_of in (name, *(options.models if options.transfer else ())):
                     if set_of != name and ingredient != "energy and distribution":
+                        continue
+                    if ingredient in DRAWN_ONLY:
+                        calibration_set(ingredient, set_of, options, seed)
                         continue
                     wanted = [
                         bits for bits in options.bits
@@ -113,7 +118,7 @@ def calibration_set(
     ingredient: str, name: str, options: argparse.Namespace, seed: int
 ) -> tuple[list[Path], tuple[float | None, float | None]]:
     """Files of the kept images, made where they are missing, and the share of original-style images drawn and kept."""
-    folder: Path = options.out / "sets" / f"{ingredient} {name} {seed} {options.images}".replace(" ", "_")
+    folder: Path = options.out / "sets" / f"{_folder_name(ingredient)}_{name}_{seed}_{options.images}"
     facts = folder / "facts.json"
     if not facts.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +134,10 @@ def calibration_set(
         facts.write_text(json.dumps(shares))
     first, second = json.loads(facts.read_text())
     return sorted(folder.glob("*.png")), (first, second)
+
+
+def _folder_name(ingredient: str) -> str:
+    return ingredient.replace(" ", "_")
 
 
 def _draw(
@@ -168,13 +177,12 @@ def original_style(paths: Sequence[Path]) -> list[float]:
 
 def quantized_accuracy(model: LoadedModel, images: list[Path], config: BuildConfig, out: Path) -> float:
     """Top-1 of the fake-quant reference that these images give."""
-    folder = out / "build"
-    shutil.rmtree(folder, ignore_errors=True)
-    workspace = Workspace.open(folder)
-    started = time.perf_counter()
-    quantize_stage.run(workspace, config, model, images, folder / "partial", Progress())
-    print(f"  quantized in {time.perf_counter() - started:.0f} s")
-    return accuracy(load_reference(folder), model)
+    with tempfile.TemporaryDirectory(dir=out) as name:
+        folder = Path(name) / "build"
+        started = time.perf_counter()
+        quantize_stage.run(Workspace.open(folder), config, model, images, folder / "partial", Progress())
+        print(f"  quantized in {time.perf_counter() - started:.0f} s")
+        return accuracy(load_reference(folder), model)
 
 
 @torch.inference_mode()
@@ -182,7 +190,7 @@ def accuracy(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel
     """Top-1 on the 10,000 test images."""
     test = evaluation_set(model, None)
     assert test is not None and test.labels is not None
-    answers = torch.cat([network(batch).argmax(1) for batch in test.batches(model, 250)])
+    answers = torch.cat([network(batch).argmax(1) for batch in test.batches(model, 32)])
     return float((answers == torch.from_numpy(test.labels)).double().mean())
 
 
@@ -210,18 +218,18 @@ def _few_real(out: Path, each: int) -> Path:
     return folder
 
 
-def tables(results: Sequence[Result], images: int) -> str:
+def tables(results: Sequence[Result], options: argparse.Namespace) -> str:
     """Markdown: points of top-1 lost against float (mean and half spread over seeds), style shares, transfer."""
-    mine = [result for result in results if result.images == images]
+    mine = [result for result in results if result.images == options.images]
     columns = sorted({(r.model, r.bits) for r in mine})
-    lines = [f"Points of top-1 lost against float, {images} images, mean ± half the spread over seeds:", ""]
+    lines = [f"Points of top-1 lost against float, {options.images} images, mean ± half the spread over seeds:", ""]
     lines += _table("calibration set", columns, (*INGREDIENTS, *BOUNDS), [r for r in mine if r.model == r.set_of])
     lines += ["", "Share of original-style images:", "", "| calibration set | drawn | kept |", "|---|---|---|"]
     for ingredient in INGREDIENTS:
-        found = [r for r in mine if r.ingredient == ingredient and r.original_drawn is not None]
-        if found:
-            drawn = statistics.fmean(r.original_drawn or 0 for r in found)
-            kept = statistics.fmean(r.original_kept or 0 for r in found)
+        facts = (options.out / "sets").glob(f"{_folder_name(ingredient)}_fashion_*_{options.images}/facts.json")
+        shares = [pair for pair in (json.loads(path.read_text()) for path in facts) if pair[0] is not None]
+        if shares:
+            drawn, kept = (statistics.fmean(column) for column in zip(*shares, strict=True))
             lines.append(f"| {ingredient} | {drawn:.0%} | {kept:.0%} |")
     transferred = [r for r in mine if r.model != r.set_of]
     if transferred:
