@@ -42,7 +42,7 @@ the others do not. `label` is the class that was prompted.
 ## Generator
 
 `{summary["generator"]}`, licence: {summary["license"]}. Each image has its own seed (column `seed`, base seed
-{summary["seed"]}); images are drawn in fixed batches, so the same machine and versions give the same bytes.
+{summary["seed"]}); images are drawn in fixed batches, so the same machine, versions and settings give the same bytes.
 
 | setting | value |
 |---|---|

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from calibrate import patches
 from calibrate.distribution import bn_layers
-from calibrate.pixels import reject_reason, to_pixels
+from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
 from genq_export.config import CalibrateConfig
 from genq_export.errors import UserError
@@ -59,8 +59,8 @@ class DistilledImages:
     @property
     def settings(self) -> dict[str, Any]:
         """Method and its settings, for report and card."""
-        size = self.model.input_size[1]
-        return {"method": self.method, "steps": self.steps, "size": size, "batch_size": self._batch_size}
+        size, shared = self.model.input_size[1], threads(self.device.type)
+        return {"method": self.method, "steps": self.steps, "size": size, "batch_size": self._batch_size, **shared}
 
     @property
     def batch_size(self) -> int:

@@ -8,7 +8,7 @@ Exact from one forward pass (ours): with the sums a_i = sum of x and b_i = sum o
 statistics without image i are those of `sum a - a_i` and `sum b - b_i`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class ChannelSums:
     """What one BN layer saw: float64 sums over positions, [images, channels] each, and the running statistics.
 
-    first, second: sums of `x - mu` and `(x - mu)^2`; sums around the running mean lose no digits to cancellation.
+    first, second: sums of `x - mu` and `(x - mu)^2`, around the running mean: they lose no digits to cancellation.
     positions: values a channel has in one image.
     """
 
@@ -42,14 +42,18 @@ def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
     seen: list[ChannelSums] = []
     scratch = torch.empty(0)
 
-    def record(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def record(inputs: tuple[torch.Tensor, ...], running: _Running) -> None:
         nonlocal scratch
-        assert isinstance(layer, _BatchNorm)
-        if scratch.numel() < inputs[0].numel() or scratch.device != inputs[0].device:
-            scratch = torch.empty(inputs[0].numel(), device=inputs[0].device)
-        seen.append(channel_sums(inputs[0], layer, scratch))
+        (x,) = inputs
+        if not running.plain_sums_do and (scratch.numel() < x.numel() or scratch.device != x.device):
+            scratch = torch.empty(x.numel(), device=x.device)
+        seen.append(channel_sums(x, running, scratch))
 
-    handles = [layer.register_forward_pre_hook(record) for layer in bn_layers(module)]
+    def hook_for(layer: _BatchNorm) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        running = running_statistics(layer)
+        return lambda _, inputs: record(inputs, running)
+
+    handles = [layer.register_forward_pre_hook(hook_for(layer)) for layer in bn_layers(module)]
     try:
         yield seen
     finally:
@@ -57,14 +61,40 @@ def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
             handle.remove()
 
 
-def channel_sums(x: torch.Tensor, layer: _BatchNorm, scratch: torch.Tensor) -> ChannelSums:
-    """Sums of a BN input, float [B, C, ...]. scratch: float [as many or more], overwritten: fresh memory is slow."""
+@dataclass(frozen=True)
+class _Running:
+    """A layer's running statistics, float64 [channels].
+
+    plain_sums_do: sums of x and x^2 in float32 are as good as sums around the running mean, which need another pass over
+    the data. Shifting them afterwards loses the digits by which mean^2 exceeds variance: at most one of seven.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    plain_sums_do: bool
+
+
+def running_statistics(layer: _BatchNorm) -> _Running:
+    """The running statistics of a layer that has them."""
     assert layer.running_mean is not None and layer.running_var is not None
+    mean, variance = layer.running_mean.double(), layer.running_var.double()
+    return _Running(mean, variance.sqrt(), bool(mean.square().sum() <= 9 * variance.sum()))
+
+
+def channel_sums(x: torch.Tensor, running: _Running, scratch: torch.Tensor) -> ChannelSums:
+    """Sums of a BN input, float [B, C, ...], around the running mean.
+
+    scratch: float [as many or more], overwritten where plain sums do not do: fresh memory is slow.
+    """
     flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
-    centred = torch.sub(flat, layer.running_mean[:, None], out=scratch[: flat.numel()].view(flat.shape))
-    first = centred.sum(2).double()
-    second = torch.linalg.vector_norm(centred, dim=2).double().square()
-    return ChannelSums(first, second, flat.shape[2], layer.running_var.double().sqrt())
+    positions = flat.shape[2]
+    if not running.plain_sums_do:
+        flat = torch.sub(flat, running.mean.to(x.dtype)[:, None], out=scratch[: flat.numel()].view(flat.shape))
+    first, second = flat.sum(2).double(), torch.linalg.vector_norm(flat, dim=2).double().square()
+    if running.plain_sums_do:
+        plain, first = first, first - positions * running.mean
+        second -= (plain + first).mul_(running.mean)  # sum (x - mu)^2 = sum x^2 - mu * (sum x + sum (x - mu))
+    return ChannelSums(first, second, positions, running.std)
 
 
 def concatenate(batches: list[list[ChannelSums]]) -> list[ChannelSums]:
@@ -98,5 +128,6 @@ def bn_sensitivity(layers: list[ChannelSums]) -> torch.Tensor:
 def _distance(first: torch.Tensor, second: torch.Tensor, count: int, running_std: torch.Tensor) -> torch.Tensor:
     """`||mu - mu_l||^2 + ||sigma - sigma_l||^2` from sums around mu_l, [..., C] -> [...]."""
     offset = first / count
-    std = (second / count - offset.square()).clamp_min(0).sqrt()
-    return offset.square().sum(-1) + (std - running_std).square().sum(-1)
+    square = offset.square()
+    std = (second / count).sub_(square).clamp_min_(0).sqrt_()
+    return square.sum(-1) + std.sub_(running_std).square_().sum(-1)

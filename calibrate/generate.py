@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from calibrate.generators import Generator
-from calibrate.pixels import reject_reason, to_pixels
+from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
 from calibrate.style import set_embedding
 from genq_export.config import CalibrateConfig
@@ -75,7 +75,8 @@ class TextToImage:
     @property
     def settings(self) -> dict[str, Any]:
         """Sampler settings, for report and card."""
-        return {"scheduler": type(self.pipeline.scheduler).__name__, **asdict(self.sampler)}
+        scheduler = type(self.pipeline.scheduler).__name__
+        return {"scheduler": scheduler, **asdict(self.sampler), **threads(self.sampler.device)}
 
     @property
     def batch_size(self) -> int:

@@ -23,3 +23,8 @@ def reject_reason(image: torch.Tensor, flagged: bool) -> str | None:
     if flagged:
         return "safety checker"
     return "flat" if float(image.std()) < FLAT_STD else None
+
+
+def threads(device: str) -> dict[str, int]:
+    """On a CPU the number of threads is part of what decides an image: sums are split among them. Elsewhere nothing."""
+    return {"threads": torch.get_num_threads()} if device == "cpu" else {}

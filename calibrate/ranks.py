@@ -1,10 +1,12 @@
 """Several processes draw one pool: who am I, and what do we agree on (Hugging Face Accelerate, torch.distributed).
 
-Started by `accelerate launch --num_processes N …` or torchrun, which set the environment this reads. Chunks are dealt
-out in turn, so no process needs to know what another did; what is drawn does not depend on their number.
+Started by `accelerate launch --multi_gpu --num_processes N …` or torchrun, which set the environment this reads. Chunks
+are dealt out in turn, so no process needs to know what another did; what is drawn does not depend on their number.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -45,6 +47,29 @@ class Ranks:
         shared = [value]
         broadcast_object_list(shared)
         return shared[0]
+
+    @contextmanager
+    def helped(self) -> Iterator[Callable[[], None]]:
+        """In the main process: the others stand by. What it yields calls them to draw; not called, they go home.
+
+        They are told once, whatever happens inside, an error too: none is left waiting.
+        """
+        called = False
+
+        def call() -> None:
+            nonlocal called
+            called = True
+            self.agree(True)
+
+        try:
+            yield call
+        finally:
+            if not called:
+                self.agree(False)
+
+    def called_to_draw(self) -> bool:
+        """In the other processes: wait for the main one, and return whether it needs help."""
+        return self.agree(False)
 
 
 def join_ranks(device: str) -> Ranks:

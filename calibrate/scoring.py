@@ -1,7 +1,6 @@
 """One streaming pass over a pool: the energy and the distribution score of every image."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def score(model: LoadedModel, paths: Sequence[Path], temperature: float, device:
     model.module.to(device)
     try:
         for start, end in groups(len(paths), GROUP):
-            yield from _score_group(model, paths[start:end], temperature, device)
+            yield from score_group(model, _batches(model, paths[start:end], device), temperature)
     finally:
         model.module.cpu()
 
@@ -62,25 +61,39 @@ def groups(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield index * count // number, (index + 1) * count // number
 
 
-@torch.inference_mode()
-def _score_group(model: LoadedModel, paths: Sequence[Path], temperature: float, device: str) -> list[Scores]:
-    kind = distribution_score(model)
-    energies: list[float] = []
-    entropies: list[float] = []
-    sums: list[list[distribution.ChannelSums]] = []
+def _batches(model: LoadedModel, paths: Sequence[Path], device: str) -> Iterator[torch.Tensor]:
     for start in range(0, len(paths), FORWARD_BATCH):
-        images = load_images(paths[start : start + FORWARD_BATCH], model).to(device)
-        with ExitStack() as recordings:
-            if kind == "bn_sensitivity":
-                sums.append(recordings.enter_context(distribution.recording(model.module)))
-            if kind == "patch_entropy":
-                blocks = recordings.enter_context(patches.recording(model.module, len(images)))
-            energies += energy(model.module(images), temperature).tolist()
-        if kind == "patch_entropy":
-            entropies += torch.stack(blocks).sum(0).tolist()
+        yield load_images(paths[start : start + FORWARD_BATCH], model).to(device)
+
+
+@torch.inference_mode()
+def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
+    """Scores of images that are compared with each other: one forward pass a batch, float [B, C, H, W]."""
+    kind = distribution_score(model)
     if kind == "bn_sensitivity":
-        sensitivities = distribution.bn_sensitivity(distribution.concatenate(sums)).tolist()
-        return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
+        return _with_bn_sensitivity(model, batches, temperature)
     if kind == "patch_entropy":
-        return [Scores(value, None, entropy) for value, entropy in zip(energies, entropies, strict=True)]
-    return [Scores(value) for value in energies]
+        return _with_patch_entropy(model, batches, temperature)
+    return [Scores(value) for images in batches for value in energy(model.module(images), temperature).tolist()]
+
+
+def _with_bn_sensitivity(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
+    energies: list[float] = []
+    sums: list[list[distribution.ChannelSums]] = []
+    with distribution.recording(model.module) as seen:
+        for images in batches:
+            energies += energy(model.module(images), temperature).tolist()
+            sums.append(seen.copy())
+            seen.clear()
+    sensitivities = distribution.bn_sensitivity(distribution.concatenate(sums)).tolist()
+    return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
+
+
+def _with_patch_entropy(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
+    scores: list[Scores] = []
+    for images in batches:
+        with patches.recording(model.module, len(images)) as blocks:
+            energies = energy(model.module(images), temperature).tolist()
+        entropies = torch.stack(blocks).sum(0).tolist()
+        scores += [Scores(value, None, entropy) for value, entropy in zip(energies, entropies, strict=True)]
+    return scores

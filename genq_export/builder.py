@@ -7,6 +7,7 @@ manifest and its files are unharmed. Nothing here imports torch until a stage mu
 import json
 import shutil
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,20 +54,34 @@ def run_stages(
 ) -> tuple[str, ...]:
     """Run those of `stages` that are not fresh, in order; returns the ones that ran.
 
-    force: run them even if they are fresh. Raises UserError as `build` does.
+    force: run them even if they are fresh. Raises UserError as `build` does. Of several processes (`calibrate.ranks`)
+    one does all this; the others draw their share of the calibration set, if there is one to draw, and end here.
     """
+    from calibrate.ranks import join_ranks
+
     check_packages()
-    existing = Workspace(folder)
-    if not force and folder.is_dir() and _Build(existing, config, progress).all_fresh(stages):
-        return ()
-    preflight(config, folder)
-    for note in notes(config):
-        progress.say(f"note: {note}")
-    workspace = Workspace.open(folder)
-    with workspace.locked():
-        workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
-        job = _Build(workspace, config, progress)
-        return tuple(stage for stage in stages if job.bring_up_to_date(stage, force))
+    ranks = join_ranks(config.device)
+    if not ranks.is_main:
+        if ranks.called_to_draw():
+            _draw_share(config, folder)
+        raise SystemExit(0)
+    with ranks.helped() as call_helpers:
+        job = _Build(Workspace(folder), config, progress, call_helpers)
+        if not force and folder.is_dir() and job.all_fresh(stages):
+            return ()
+        preflight(config, folder)
+        for note in notes(config):
+            progress.say(f"note: {note}")
+        workspace = Workspace.open(folder)
+        with workspace.locked():
+            workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
+            return tuple(stage for stage in stages if job.bring_up_to_date(stage, force))
+
+
+def _draw_share(config: BuildConfig, folder: Path) -> None:
+    from calibrate.stage import run as run_calibrate
+
+    run_calibrate(Workspace(folder), config, models.load_model(config.model), Progress(quiet=True))
 
 
 def read_config(folder: Path) -> BuildConfig:
@@ -75,12 +90,18 @@ def read_config(folder: Path) -> BuildConfig:
 
 
 class _Build:
-    """One run over one folder; loads the network once, and only if a stage needs it."""
+    """One run over one folder; loads the network once, and only if a stage needs it.
 
-    def __init__(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> None:
+    call_helpers: called when the calibration set is about to be drawn.
+    """
+
+    def __init__(
+        self, workspace: Workspace, config: BuildConfig, progress: Progress, call_helpers: Callable[[], None]
+    ) -> None:
         self._workspace = workspace
         self._config = config
         self._progress = progress
+        self._call_helpers = call_helpers
 
     def all_fresh(self, stages: tuple[str, ...]) -> bool:
         """Is there nothing to do? False, too, where the folder or the input cannot be read: a full run will say why."""
@@ -129,6 +150,7 @@ class _Build:
         taken_over = self._take_over_neighbour(identity)
         if taken_over is not None:
             return taken_over
+        self._call_helpers()
         return run_calibrate(self._workspace, self._config, self._model, self._progress)
 
     def _take_over_neighbour(self, identity: str) -> StageResult | None:
@@ -231,7 +253,7 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
         "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
         "report": "report.html, report.json, layers.csv",
     }
-    job = _Build(Workspace(folder), config, Progress(quiet=True))
+    job = _Build(Workspace(folder), config, Progress(quiet=True), lambda: None)
     fresh: dict[str, bool] = {}
     for stage in STAGES:
         fresh[stage] = all(fresh.values()) and folder.is_dir() and job.all_fresh((stage,))
