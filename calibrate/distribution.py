@@ -8,7 +8,7 @@ Exact from one forward pass (ours): with the sums a_i = sum of x and b_i = sum o
 statistics without image i are those of `sum a - a_i` and `sum b - b_i`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,13 +17,35 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-@dataclass
-class ChannelSums:
-    """What one BN layer saw: float64 sums over positions, [images, channels] each, and the running statistics.
+@dataclass(frozen=True)
+class Running:
+    """A layer's running statistics, float64 [channels].
 
-    first, second: sums of `x - mu` and `(x - mu)^2`, around the running mean: they lose no digits to cancellation.
-    positions: values a channel has in one image.
+    plain_sums_do: sums of x and x^2 in float32 are as good as sums around the running mean, which need another pass over
+    the data. Shifting them afterwards loses the digits by which mean^2 exceeds variance: at most one of seven.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    plain_sums_do: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one BN layer call saw: over the positions of each image the sum and the 2-norm, float32 [images, channels].
+
+    Of x, or of `x - running mean` where plain sums do not do. positions: values a channel has in one image.
+    """
+
+    total: torch.Tensor
+    norm: torch.Tensor
+    positions: int
+    running: Running
+
+
+@dataclass(frozen=True)
+class ChannelSums:
+    """Sums of `x - mu` and `(x - mu)^2` over positions around the running mean mu, float64 [images, channels]."""
 
     first: torch.Tensor
     second: torch.Tensor
@@ -37,23 +59,22 @@ def bn_layers(module: nn.Module) -> list[_BatchNorm]:
 
 
 @contextmanager
-def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
-    """While active, every forward pass appends one `ChannelSums` for each BN layer call to the list given."""
-    seen: list[ChannelSums] = []
+def recording(module: nn.Module) -> Iterator[list[Seen]]:
+    """While active, every forward pass appends one `Seen` for each BN layer call to the list given."""
+    seen: list[Seen] = []
     scratch = torch.empty(0)
 
-    def record(inputs: tuple[torch.Tensor, ...], running: _Running) -> None:
-        nonlocal scratch
-        (x,) = inputs
-        if not running.plain_sums_do and (scratch.numel() < x.numel() or scratch.device != x.device):
-            scratch = torch.empty(x.numel(), device=x.device)
-        seen.append(channel_sums(x, running, scratch))
+    def hook_for(running: Running) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            nonlocal scratch
+            (x,) = inputs
+            if not running.plain_sums_do and (scratch.numel() < x.numel() or scratch.device != x.device):
+                scratch = torch.empty(x.numel(), device=x.device)
+            seen.append(look_at(x, running, scratch))
 
-    def hook_for(layer: _BatchNorm) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        running = running_statistics(layer)
-        return lambda _, inputs: record(inputs, running)
+        return record
 
-    handles = [layer.register_forward_pre_hook(hook_for(layer)) for layer in bn_layers(module)]
+    handles = [layer.register_forward_pre_hook(hook_for(running_statistics(layer))) for layer in bn_layers(module)]
     try:
         yield seen
     finally:
@@ -61,53 +82,37 @@ def recording(module: nn.Module) -> Iterator[list[ChannelSums]]:
             handle.remove()
 
 
-@dataclass(frozen=True)
-class _Running:
-    """A layer's running statistics, float64 [channels].
-
-    plain_sums_do: sums of x and x^2 in float32 are as good as sums around the running mean, which need another pass over
-    the data. Shifting them afterwards loses the digits by which mean^2 exceeds variance: at most one of seven.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-    plain_sums_do: bool
-
-
-def running_statistics(layer: _BatchNorm) -> _Running:
+def running_statistics(layer: _BatchNorm) -> Running:
     """The running statistics of a layer that has them."""
     assert layer.running_mean is not None and layer.running_var is not None
     mean, variance = layer.running_mean.double(), layer.running_var.double()
-    return _Running(mean, variance.sqrt(), bool(mean.square().sum() <= 9 * variance.sum()))
+    return Running(mean, variance.sqrt(), bool(mean.square().sum() <= 9 * variance.sum()))
 
 
-def channel_sums(x: torch.Tensor, running: _Running, scratch: torch.Tensor) -> ChannelSums:
-    """Sums of a BN input, float [B, C, ...], around the running mean.
+def look_at(x: torch.Tensor, running: Running, scratch: torch.Tensor) -> Seen:
+    """Sums of a BN input, float [B, C, ...].
 
     scratch: float [as many or more], overwritten where plain sums do not do: fresh memory is slow.
     """
     flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
-    positions = flat.shape[2]
     if not running.plain_sums_do:
         flat = torch.sub(flat, running.mean.to(x.dtype)[:, None], out=scratch[: flat.numel()].view(flat.shape))
-    first, second = flat.sum(2).double(), torch.linalg.vector_norm(flat, dim=2).double().square()
-    if running.plain_sums_do:
-        plain, first = first, first - positions * running.mean
-        second -= (plain + first).mul_(running.mean)  # sum (x - mu)^2 = sum x^2 - mu * (sum x + sum (x - mu))
-    return ChannelSums(first, second, positions, running.std)
+    return Seen(flat.sum(2), torch.linalg.vector_norm(flat, dim=2), flat.shape[2], running)
 
 
-def concatenate(batches: list[list[ChannelSums]]) -> list[ChannelSums]:
+def channel_sums(batches: Sequence[Sequence[Seen]]) -> list[ChannelSums]:
     """Join the records of several forward passes, layer call by layer call."""
-    return [
-        ChannelSums(
-            torch.cat([part.first for part in parts]),
-            torch.cat([part.second for part in parts]),
-            parts[0].positions,
-            parts[0].running_std,
-        )
-        for parts in zip(*batches, strict=True)
-    ]
+    joined = []
+    for parts in zip(*batches, strict=True):
+        total = torch.cat([part.total for part in parts]).double()
+        second = torch.cat([part.norm for part in parts]).double().square_()
+        positions, running = parts[0].positions, parts[0].running
+        first = total
+        if running.plain_sums_do:
+            first = total - positions * running.mean
+            second -= (total + first).mul_(running.mean)  # sum (x - mu)^2 = sum x^2 - mu * (sum x + sum (x - mu))
+        joined.append(ChannelSums(first, second, positions, running.std))
+    return joined
 
 
 def bn_sensitivity(layers: list[ChannelSums]) -> torch.Tensor:

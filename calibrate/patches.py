@@ -112,4 +112,5 @@ def _kernel(values: torch.Tensor, point: torch.Tensor, scratch: torch.Tensor | N
     difference = torch.sub(values, point[:, None], out=scratch)
     if scratch is None:
         return (difference.square() * factor).clamp_min(smallest).exp2()
-    return difference.square_().mul_(factor).clamp_min_(smallest).exp2_()
+    torch.addcmul(values.new_zeros(()), difference, difference, value=factor, out=difference)
+    return difference.clamp_min_(smallest).exp2_()

@@ -79,13 +79,13 @@ def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], temperature
 
 def _with_bn_sensitivity(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
     energies: list[float] = []
-    sums: list[list[distribution.ChannelSums]] = []
+    sums: list[list[distribution.Seen]] = []
     with distribution.recording(model.module) as seen:
         for images in batches:
             energies += energy(model.module(images), temperature).tolist()
             sums.append(seen.copy())
             seen.clear()
-    sensitivities = distribution.bn_sensitivity(distribution.concatenate(sums)).tolist()
+    sensitivities = distribution.bn_sensitivity(distribution.channel_sums(sums)).tolist()
     return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from calibrate.distribution import bn_sensitivity, concatenate, recording
+from calibrate.distribution import bn_sensitivity, channel_sums, recording, running_statistics
 from calibrate.energy import energy
 
 
@@ -23,13 +23,15 @@ def test_energy_of_huge_logits_does_not_overflow() -> None:
     assert float(energy(torch.tensor([[1e30, 0.0]]))) == pytest.approx(-1e30)
 
 
-def _network() -> nn.Module:
+def _network(bias: float = 0.0) -> nn.Sequential:
+    """bias: what the first BN layer's input is offset by, in training and since."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 12, 3, stride=2), nn.BatchNorm2d(12),
         nn.Flatten(), nn.Linear(432, 10), nn.BatchNorm1d(10),
     )  # fmt: skip
-    for _ in range(5):
+    network[0].bias.data.fill_(bias)
+    for _ in range(60 if bias else 5):
         network(torch.randn(32, 3, 16, 16) * 2 + 1)
     return network.eval()
 
@@ -55,14 +57,16 @@ def _brute_force(network: nn.Module, images: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("offset", [0.0, 30.0])
+@pytest.mark.parametrize("bias", [0.0, 200.0])
 @torch.no_grad()
-def test_leave_one_out_is_exact(offset: float) -> None:
-    network, images = _network(), torch.randn(17, 3, 16, 16) * torch.rand(17, 1, 1, 1) * 4 + offset
+def test_leave_one_out_is_exact(offset: float, bias: float) -> None:
+    network, images = _network(bias), torch.randn(17, 3, 16, 16) * torch.rand(17, 1, 1, 1) * 4 + offset
+    assert running_statistics(network[1]).plain_sums_do == (bias == 0), "both ways of summing are looked at"
     with recording(network) as first:
         network(images[:10])
     with recording(network) as second:
         network(images[10:])
-    found = bn_sensitivity(concatenate([first, second]))
+    found = bn_sensitivity(channel_sums([first, second]))
     whole = _brute_force(network, images)
     for left_out in range(17):
         rest = torch.cat([images[:left_out], images[left_out + 1 :]])
@@ -76,7 +80,7 @@ def test_the_image_unlike_the_training_data_pulls_hardest() -> None:
     images[7] = 12 * torch.rand(3, 16, 16)
     with recording(network) as seen:
         network(images)
-    found = bn_sensitivity(seen)
+    found = bn_sensitivity(channel_sums([seen]))
     assert int(found.argmax()) == 7 and float(found[7]) > 0
 
 
@@ -85,4 +89,4 @@ def test_a_single_image_has_nothing_to_be_compared_with() -> None:
     network = _network()
     with recording(network) as seen:
         network(torch.randn(1, 3, 16, 16))
-    assert bn_sensitivity(seen).tolist() == [0.0]
+    assert bn_sensitivity(channel_sums([seen])).tolist() == [0.0]
