@@ -21,8 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class Running:
     """A layer's running statistics, float64 [channels].
 
-    plain_sums_do: sums of x and x^2 in float32 are as good as sums around the running mean, which need another pass over
-    the data. Shifting them afterwards loses the digits by which mean^2 exceeds variance: at most one of seven.
+    plain_sums_do: sums of x and x^2 in float32 are as good as sums around the running mean, which need another pass
+    over the data. Shifting them afterwards loses the digits by which mean^2 exceeds variance: at most one of seven.
     """
 
     mean: torch.Tensor

@@ -1,6 +1,7 @@
 """Draw images with a diffusers text-to-image pipeline, each from a seed of its own."""
 
 import hashlib
+import inspect
 import logging
 import re
 from collections.abc import Sequence
@@ -144,7 +145,10 @@ def load_text_to_image(generator: Generator, config: CalibrateConfig, device: st
         pipeline.to(device)
     except Exception as error:  # the libraries raise their own, urllib's and the operating system's
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot load generator {source}: {reason}; give a local one with --generator DIR") from None
+        way_out = "give a local one with --generator DIR"
+        if generator.folder is None:
+            way_out += f" (`hf download {generator.name} --local-dir DIR` on a machine with network)"
+        raise UserError(f"cannot load generator {source}: {reason}; {way_out}") from None
     if not hasattr(pipeline, "tokenizer") or not hasattr(pipeline, "scheduler"):
         raise UserError(f"generator {source} ({type(pipeline).__name__}) is not a text-to-image pipeline")
     pipeline.set_progress_bar_config(disable=True)
@@ -162,8 +166,11 @@ def default_steps(pipeline: Any) -> int:
 
 
 def default_guidance(pipeline: Any) -> float:
-    """3.5 as in GenQ; none for models distilled to need none."""
-    return 0.0 if is_turbo(pipeline) else GENQ_GUIDANCE
+    """3.5 as in GenQ for Stable Diffusion 1 and 2, none for models distilled to need none, else the pipeline's own."""
+    if is_turbo(pipeline):
+        return 0.0
+    own = inspect.signature(type(pipeline).__call__).parameters.get("guidance_scale")
+    return GENQ_GUIDANCE if own is None or type(pipeline).__name__ == "StableDiffusionPipeline" else float(own.default)
 
 
 def is_turbo(pipeline: Any) -> bool:

@@ -125,13 +125,28 @@ def folder_problem(folder: Path) -> str | None:
     return None
 
 
+def unfit_for_style(index: dict[str, Any]) -> str | None:
+    """Say why a pipeline, given its `model_index.json`, cannot have a style token; None if it can.
+
+    A token needs one text encoder, whose embedding it is, and a UNet to learn it with.
+    """
+    parts = {name for name, value in index.items() if isinstance(value, list) and value[0] is not None}
+    if "unet" in parts and "text_encoder_2" not in parts:
+        return None
+    return (
+        "a style token needs a pipeline with one text encoder and a UNet (Stable Diffusion 1.x or 2.x), not"
+        f" {index.get('_class_name')}: give another --generator, or leave out --real and --style"
+    )
+
+
 def drawn_size(config: BuildConfig, folder: Path | None) -> int:
     """Pixels a side of what the pipeline draws, read from its files without loading them; 512 where they do not say."""
     if config.calibrate.size is not None:
         return config.calibrate.size
     try:
         assert folder is not None
-        core = json.loads((folder / "unet" / "config.json").read_text())
+        part = "unet" if (folder / "unet").is_dir() else "transformer"
+        core = json.loads((folder / part / "config.json").read_text())
         coder = json.loads((folder / "vae" / "config.json").read_text())
         return int(core["sample_size"]) << (len(coder["block_out_channels"]) - 1)
     except (AssertionError, OSError, ValueError, KeyError, TypeError):

@@ -3,7 +3,15 @@
 import shutil
 from pathlib import Path
 
-from calibrate.generators import DISTILL, drawn_size, find_generator, folder_identity, folder_problem
+from calibrate.generators import (
+    DISTILL,
+    Generator,
+    drawn_size,
+    find_generator,
+    folder_identity,
+    folder_problem,
+    unfit_for_style,
+)
 from calibrate.prompts import read_templates
 from genq_export import models, zoo
 from genq_export.config import BuildConfig
@@ -42,18 +50,25 @@ def _generator_problems(config: BuildConfig) -> list[str]:
     if generator.folder is not None:
         problem = folder_problem(generator.folder)
         if problem is None:
-            return []
+            return _style_problems(config, generator)
         if config.calibrate.generator is None and generator.name == zoo.ZOO_PIPELINE:
             return [f"{problem}; reinstall genq-export"]
-        if generator.folder.parent.name != "snapshots" or not _hub_reachable():
+        if generator.folder.parent.name != "snapshots" or not models.hub_reachable():
             return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
         return []
-    if _hub_reachable():
+    if models.hub_reachable():
         return []
     return [
         f"generator {generator.name} is not in the Hugging Face cache and the hub cannot be reached: {_REMEDY}, or fill"
         f" the cache on a machine with network (`hf download {generator.name}`) and copy the folder that HF_HOME names"
     ]
+
+
+def _style_problems(config: BuildConfig, generator: Generator) -> list[str]:
+    if config.calibrate.real is None and config.calibrate.style is None:
+        return []
+    problem = unfit_for_style(generator.index)
+    return [] if problem is None else [problem]
 
 
 def _prompt_problems(config: BuildConfig) -> list[str]:
@@ -66,10 +81,11 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
     if config.calibrate.style is not None and not config.calibrate.style.is_file():
         found.append(f"style token {config.calibrate.style} does not exist (--style takes a .safetensors file)")
     if config.calibrate.real is not None:
-        from genq_export.images import list_images
+        from genq_export.images import list_images, read_image
 
         try:
-            list_images(config.calibrate.real)
+            for path in list_images(config.calibrate.real):
+                read_image(path)
         except UserError as error:
             found.append(f"{error} (--real takes a folder of a few real images, one subfolder a class)")
     if not _has_class_names(config):
@@ -110,7 +126,3 @@ def _disk_problems(config: BuildConfig, folder: Path) -> list[str]:
         f"{pool} images of {size} pixels need about {needed >> 20} MiB and {place} has {free >> 20} MiB free:"
         " free some, give another folder with -o, or draw fewer with --images"
     ]
-
-
-def _hub_reachable() -> bool:
-    return models._hub_reachable()

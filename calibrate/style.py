@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from calibrate.generators import unfit_for_style
 from calibrate.prompts import STYLE_TOKEN
 from genq_export.errors import UserError
 from genq_export.workspace import write_atomic
@@ -32,11 +33,10 @@ def base_identity(pipeline: Any) -> str:
 
 def check_pipeline(pipeline: Any) -> None:
     """Raises UserError for a pipeline without the one text encoder and UNet that a style token needs."""
-    if getattr(pipeline, "text_encoder_2", None) is not None or not hasattr(pipeline, "unet"):
-        raise UserError(
-            f"a style token needs a pipeline with one text encoder and a UNet (Stable Diffusion 1.x or 2.x), not"
-            f" {type(pipeline).__name__}: give another --generator, or leave out --real and --style"
-        )
+    index = {"_class_name": type(pipeline).__name__, **{name: [part] for name, part in pipeline.components.items()}}
+    problem = unfit_for_style(index)
+    if problem is not None:
+        raise UserError(problem)
 
 
 def style_bytes(embedding: torch.Tensor, facts: dict[str, str]) -> bytes:

@@ -126,18 +126,20 @@ def quantize(
     bits: Annotated[
         int | None, typer.Option(help="Bits of weights and activations; default: as in config.yaml.")
     ] = None,
+    calibration: MadeBefore = None,
+    model: Annotated[
+        str | None, typer.Option(help="Network of a new build folder; its set is the one of --calibration.")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Quantize on the calibration set of a build folder."""
-    from genq_export.builder import read_config
+    """Quantize on the calibration set of a build folder, its own or the one of --calibration."""
+    from genq_export.builder import run_stages
 
-    resolved = read_config(folder)
-    if bits is not None:
-        changed = resolved.model_dump(mode="json")
-        changed["quantize"] |= {"weight_bits": bits, "activation_bits": bits}
-        resolved = BuildConfig.parse(changed, source="--bits")
-    _run_stage("quantize", resolved, folder, Progress(quiet, verbose))
+    resolved = _quantize_config(folder, bits, calibration, model)
+    stages = ("quantize",) if calibration is None else ("calibrate", "quantize")
+    progress = Progress(quiet, verbose)
+    _say_ran("quantize", run_stages(resolved, folder, stages, progress), folder, progress)
 
 
 @app.command()
@@ -240,6 +242,21 @@ def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildCon
     return BuildConfig.for_model(model, **options)
 
 
+def _quantize_config(folder: Path, bits: int | None, calibration: Path | None, model: str | None) -> BuildConfig:
+    from genq_export.builder import read_config
+
+    if model is not None:
+        if calibration is None:
+            raise UserError("--model needs --calibration DIR, the build folder whose images to quantize on")
+        return BuildConfig.for_model(model, bits=4 if bits is None else bits, made_before=calibration)
+    changed = read_config(folder).model_dump(mode="json")
+    if bits is not None:
+        changed["quantize"] |= {"weight_bits": bits, "activation_bits": bits}
+    if calibration is not None:
+        changed["calibrate"]["made_before"] = str(calibration)
+    return BuildConfig.parse(changed, source="quantize")
+
+
 def _run_existing(stage: str, folder: Path, progress: Progress) -> tuple[str, ...]:
     from genq_export.builder import read_config
 
@@ -252,8 +269,12 @@ def _run_stage(
     from genq_export.builder import run_stages
 
     ran = run_stages(config, folder, (stage,), progress, force)
-    progress.say(f"{stage}: done, see {folder}" if ran else f"{stage}: up to date, nothing to do")
+    _say_ran(stage, ran, folder, progress)
     return ran
+
+
+def _say_ran(stage: str, ran: tuple[str, ...], folder: Path, progress: Progress) -> None:
+    progress.say(f"{stage}: done, see {folder}" if ran else f"{stage}: up to date, nothing to do")
 
 
 def _print_plan(config: BuildConfig, output: Path | None, as_json: bool) -> None:

@@ -51,7 +51,10 @@ class CalibrateConfig(_Frozen):
     energy_max: float | None = Field(None, description="images of a higher energy are never kept and drawn anew")
     pool_limit: float = Field(4.0, ge=1, le=64, description="images drawn at most for one kept, class by class")
     guidance: float | None = Field(
-        None, ge=0, description="classifier-free guidance scale; None: 3.5 (GenQ), 0 for distilled samplers"
+        None,
+        ge=0,
+        description="classifier-free guidance scale; None: 3.5 for Stable Diffusion 1 and 2 (GenQ), 0 for Turbo, else"
+        " the pipeline's own",
     )
     steps: int | None = Field(None, ge=1, description="sampler steps; None: what the pipeline's scheduler needs")
     size: int | None = Field(None, ge=8, description="generated pixels a side; None: the generator's own")

@@ -65,11 +65,13 @@ def read_graph(tensors: Path, structure: Path, build_module: Callable[[dict[str,
     root = nn.Module()
     try:
         for path, spec in document["modules"].items():
-            _place(root, path, build_module(spec))
+            home, name = _home(root, path)
+            home.add_module(name, build_module(spec))
         graph = _decode_graph(document["nodes"])
         for node in graph.nodes:
             if node.op == "get_attr" and str(node.target) not in root.state_dict():
-                _place_tensor(root, str(node.target), state[str(node.target)])
+                home, name = _home(root, str(node.target))
+                home.register_buffer(name, state[str(node.target)])
         gm = fx.GraphModule(root, graph)
         _check_types(gm, state)
         gm.load_state_dict(state)
@@ -163,19 +165,11 @@ def _function(name: str) -> Callable[..., Any]:
     return function
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+def _home(root: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that holds what a dotted path names, made where it is missing, and the last name."""
     *parents, name = path.split(".")
     for parent in parents:
         if not hasattr(root, parent):
             root.add_module(parent, nn.Module())
         root = getattr(root, parent)
-    root.add_module(name, module)
-
-
-def _place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
-    *parents, name = path.split(".")
-    for parent in parents:
-        if not hasattr(root, parent):
-            root.add_module(parent, nn.Module())
-        root = getattr(root, parent)
-    root.register_buffer(name, value)
+    return root, name

@@ -159,7 +159,7 @@ def _timm_problems(config: ModelConfig) -> list[str]:
     settings = timm.get_pretrained_cfg(config.name)
     if settings is None or not settings.has_weights:
         return [f"timm has no pretrained weights for {config.name}: give a checkpoint with --weights FILE"]
-    if settings.hf_hub_id and not _in_hub_cache(settings.hf_hub_id) and not _hub_reachable():
+    if settings.hf_hub_id and not _in_hub_cache(settings.hf_hub_id) and not hub_reachable():
         return [
             f"pretrained weights of {config.name} ({settings.hf_hub_id}) are not in the Hugging Face cache and the hub"
             " cannot be reached: give a checkpoint with --weights FILE, or fill the cache on a machine with network"
@@ -178,7 +178,8 @@ def _in_hub_cache(repository: str) -> bool:
         return False
 
 
-def _hub_reachable() -> bool:
+def hub_reachable() -> bool:
+    """Does the Hugging Face hub answer? False where it was told to stay offline (`HF_HUB_OFFLINE`)."""
     import socket
     from urllib.parse import urlparse
 

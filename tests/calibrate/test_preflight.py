@@ -26,7 +26,7 @@ def copied(pipeline_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calibrate.preflight._hub_reachable", lambda: False)
+    monkeypatch.setattr("genq_export.models.hub_reachable", lambda: False)
 
 
 def for_model(name: str, config: BuildConfig) -> BuildConfig:
