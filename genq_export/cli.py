@@ -130,13 +130,14 @@ def quantize(
     model: Annotated[
         str | None, typer.Option(help="Network of a new build folder; its set is the one of --calibration.")
     ] = None,
+    preset: Preset = "default",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Quantize on the calibration set of a build folder, its own or the one of --calibration."""
     from genq_export.builder import run_stages
 
-    resolved = _quantize_config(folder, bits, calibration, model)
+    resolved = _quantize_config(folder, bits, calibration, model, preset)
     stages = ("quantize",) if calibration is None else ("calibrate", "quantize")
     progress = Progress(quiet, verbose)
     _say_ran("quantize", run_stages(resolved, folder, stages, progress), folder, progress)
@@ -242,13 +243,15 @@ def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildCon
     return BuildConfig.for_model(model, **options)
 
 
-def _quantize_config(folder: Path, bits: int | None, calibration: Path | None, model: str | None) -> BuildConfig:
+def _quantize_config(
+    folder: Path, bits: int | None, calibration: Path | None, model: str | None, preset: Any
+) -> BuildConfig:
     from genq_export.builder import read_config
 
     if model is not None:
         if calibration is None:
             raise UserError("--model needs --calibration DIR, the build folder whose images to quantize on")
-        return BuildConfig.for_model(model, bits=4 if bits is None else bits, made_before=calibration)
+        return BuildConfig.for_model(model, bits=4 if bits is None else bits, preset=preset, made_before=calibration)
     changed = read_config(folder).model_dump(mode="json")
     if bits is not None:
         changed["quantize"] |= {"weight_bits": bits, "activation_bits": bits}

@@ -15,6 +15,7 @@ import pytest
 
 from genq_export import build
 from genq_export.builder import plan, read_config, run_stages
+from genq_export.cli import main
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
@@ -89,6 +90,44 @@ def test_a_set_made_for_one_network_serves_another(built: Path, tmp_path: Path) 
     run_stages(config, tmp_path / "build", STAGES, QUIET)
     first, second = ((folder / SAME_BYTES[0]).read_bytes() for folder in (built, tmp_path / "build"))
     assert first == second
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", ["genq-export", *arguments])
+    try:
+        main()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def test_the_quantize_command_takes_the_set_of_another_network(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mobilenet"
+    options = ("--model", "fashion_mobilenet", "--calibration", str(built), "--bits", "8", "--preset", "quick", "-q")
+    assert command(monkeypatch, "quantize", str(folder), *options) == 0
+    assert (folder / SAME_BYTES[0]).read_bytes() == (built / SAME_BYTES[0]).read_bytes()
+    config = read_config(folder)
+    assert config.model.name == "fashion_mobilenet" and config.quantize.weight_bits == 8
+    assert config.calibrate.made_before == built
+
+    assert command(monkeypatch, "quantize", str(tmp_path / "new"), "--model", "fashion_mobilenet") == 2
+    assert "--model needs --calibration" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_the_quantize_command_exchanges_the_set_of_a_build(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "build"))
+    other = Path(shutil.copytree(built / "calibration", tmp_path / "other" / "calibration"))
+    rows = (other / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (other / "metadata.jsonl").write_text("".join(rows[: len(rows) // 2]))
+    assert command(monkeypatch, "quantize", str(folder), "--calibration", str(tmp_path / "other"), "-q") == 0
+    assert (folder / SAME_BYTES[0]).read_bytes() == (other / "metadata.jsonl").read_bytes()
+    assert read_config(folder).quantize == read_config(built).quantize
+    assert command(monkeypatch, "quantize", str(folder), "--calibration", str(tmp_path), "-q") == 2
 
 
 def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
