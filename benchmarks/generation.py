@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/generation.py [--chunks 8] [--batch 16]
 
-The bare loop calls the pipeline batch by batch and saves what comes out as PNG. Ours does the same with a seed an image,
-checks of every image, its facts and digest in the file, atomic writes, and the look whether a chunk is done already.
+The bare loop calls the pipeline batch by batch and saves what comes out as PNG. Ours does the same with a seed an
+image, checks of every image, facts and digest in the file, atomic writes, and the look whether a chunk is done.
 Both draw the same prompts with fashion_sd and take turns, chunk by chunk. Processor time is that of all threads.
 """
 
