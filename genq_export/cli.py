@@ -34,6 +34,7 @@ TargetOption = Annotated[str, typer.Option("--target", help="onnxruntime or tens
 Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thorough (20,000 steps a block).")]
 Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
 QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behind the PTQ; 0: PTQ only.")]
+ScalesOption = Annotated[str, typer.Option("--scales", help="Activation scales: float, or pow2 (powers of two).")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
 Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
 MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
@@ -61,6 +62,7 @@ def build(
     preset: Preset = "default",
     images: Images = None,
     qat_epochs: QatEpochs = 0,
+    scales: ScalesOption = "float",
     generator: Generator = None,
     real: Real = None,
     calibration: MadeBefore = None,
@@ -80,8 +82,9 @@ def build(
 
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
-        preset=preset, images=images, qat_epochs=qat_epochs, generator=generator, real=real, made_before=calibration,
-        weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device, settings=settings or (),
+        preset=preset, images=images, qat_epochs=qat_epochs, scales=scales, generator=generator, real=real,
+        made_before=calibration, weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device,
+        settings=settings or (),
     )  # fmt: skip
     if dry_run:
         _print_plan(resolved, output, as_json)

@@ -15,6 +15,7 @@ from genq_export.errors import UserError
 
 Target = Literal["onnxruntime", "tensorrt"]
 PresetName = Literal["quick", "default", "thorough"]
+Scales = Literal["float", "pow2"]
 CONFIG_VERSION: Literal[1] = 1
 
 Bits = Field(ge=2, le=8)
@@ -88,6 +89,7 @@ class QuantizeConfig(_Frozen):
     weight_bits: int = Bits
     activation_bits: int = Bits
     first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
+    scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
     iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
     batch_size: int = Field(32, ge=1)
     rounding_lr: float = Field(1e-2, gt=0)
@@ -164,6 +166,7 @@ class BuildConfig(_Frozen):
         classes: Path | None = None,
         images: int | None = None,
         qat_epochs: int = 0,
+        scales: Scales = "float",
         generator: str | None = None,
         real: Path | None = None,
         made_before: Path | None = None,
@@ -196,6 +199,7 @@ class BuildConfig(_Frozen):
                 "activation_bits": bits if activation_bits is None else activation_bits,
                 "iterations": iterations_of.get(preset, 0),
                 "qat_epochs": qat_epochs,
+                "scales": scales,
             },
             "verify": {"evaluation": evaluation},
         }

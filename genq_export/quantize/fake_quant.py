@@ -36,6 +36,7 @@ class ActivationQuantizer(nn.Module):
     """Puts one activation tensor on its grid.
 
     name: path of the module that made the tensor. lo, hi: the codes in use (hi shrinks where a ReLU6 ends earlier).
+    pow2: its scale is kept a power of two while ranges are searched and scales learned.
     Buffers: scale float32 scalar; zero_point int32 scalar.
     """
 
@@ -49,6 +50,7 @@ class ActivationQuantizer(nn.Module):
         self.asymmetric = asymmetric
         self.hi = self.grid.hi if hi is None else hi
         self.enabled = True
+        self.pow2 = False
         self.learner: ActivationLearner | None = None
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))

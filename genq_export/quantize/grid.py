@@ -11,6 +11,8 @@ Uniform grids. With a scale s > 0 (float32) and an integer zero-point z,
   (GELU, SiLU, hard-swish).
 * Accumulator: the bias lives on the grid s_x * s_w[c] where the target adds it as int32.
 
+Where `--scales pow2` asks for it, activation scales are powers of two, s = 2^k: a shift where multipliers are dear.
+
 The division is a true float32 division and ties go to even, as ONNX QuantizeLinear defines.
 """
 
@@ -92,9 +94,12 @@ def search_weight_scale(weight: Tensor, grid: Grid, power: float = 2.4, candidat
     return torch.where(largest > 0, best, torch.ones_like(best))
 
 
-def search_activation_scale(sample: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40) -> Tensor:
+def search_activation_scale(
+    sample: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40, pow2: bool = False
+) -> Tensor:
     """Scale (scalar) that minimises mean |x - x^|^p over a sample, by search from 10 % to 100 % of its range.
 
+    pow2: only powers of two are tried, from the one that covers the range down to a sixteenth of it.
     A sample of zeros gets scale 1.
     """
     flat = sample.flatten().float()
@@ -102,14 +107,19 @@ def search_activation_scale(sample: Tensor, grid: Grid, power: float = 2.4, cand
     if not largest > 0:
         return torch.ones(())
     scales = (largest * torch.linspace(0.1, 1.0, candidates)).clamp_min(torch.finfo(torch.float32).tiny)
+    if pow2:
+        scales = _powers_of_two(largest)
     errors = torch.stack([_error(flat, scale, grid.lo, grid.hi, 0, power) for scale in scales])
     return scales[int(errors.argmin())]
 
 
-def search_asymmetric(sample: Tensor, bits: int, power: float = 2.4, candidates: int = 80) -> tuple[Tensor, int]:
+def search_asymmetric(
+    sample: Tensor, bits: int, power: float = 2.4, candidates: int = 80, pow2: bool = False
+) -> tuple[Tensor, int]:
     """Scale and zero-point of an unsigned grid for a tensor whose negative side is short.
 
-    Searches the upper end from 10 % to 100 % of the range; the zero-point follows from the minimum.
+    Searches the upper end from 10 % to 100 % of the range; the zero-point follows from the minimum. pow2: as in
+    `search_activation_scale`.
     """
     grid = Grid(bits, signed=False)
     flat = sample.flatten().float()
@@ -117,12 +127,20 @@ def search_asymmetric(sample: Tensor, bits: int, power: float = 2.4, candidates:
     if not high > low:
         return torch.ones(()), 0
     found: list[tuple[float, Tensor, int]] = []
-    for share in torch.linspace(0.1, 1.0, candidates):
-        scale = ((share * high - low) / grid.hi).clamp_min(torch.finfo(torch.float32).tiny)
+    scales = ((torch.linspace(0.1, 1.0, candidates) * high - low) / grid.hi).clamp_min(torch.finfo(torch.float32).tiny)
+    if pow2:
+        scales = _powers_of_two(scales[-1])
+    for scale in scales:
         zero_point = int(torch.round(-low / scale).clamp(grid.lo, grid.hi))
         found.append((float(_error(flat, scale, grid.lo, grid.hi, zero_point, power)), scale, zero_point))
     _, scale, zero_point = min(found, key=lambda item: item[0])
     return scale.float(), zero_point
+
+
+def _powers_of_two(largest: Tensor) -> Tensor:
+    """The power of two at or above `largest` (scalar), and its four lower neighbours [5]."""
+    exponent = torch.ceil(torch.log2(largest)) - torch.arange(5)
+    return torch.exp2(exponent).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _error(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int, power: float) -> Tensor:

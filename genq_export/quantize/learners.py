@@ -39,6 +39,11 @@ def positive_scale(log_scale: Tensor, initial: Tensor) -> Tensor:
     return initial * (log_scale - initial.log()).clamp(-_LARGEST_CHANGE, _LARGEST_CHANGE).exp()
 
 
+def power_of_two_ste(scale: Tensor) -> Tensor:
+    """The power of two next to `scale` by ratio; backward, the rounding of the exponent is the identity."""
+    return torch.exp2(round_ste(torch.log2(scale)))
+
+
 def rectified_sigmoid(v: Tensor) -> Tensor:
     """h(v) of AdaRound (arXiv 2004.10568, eq. 23), in [0, 1]."""
     return torch.clamp(torch.sigmoid(v) * (ZETA - GAMMA) + GAMMA, 0, 1)
@@ -94,15 +99,21 @@ class ScaleLearner(nn.Module):
         self.log_scale = nn.Parameter(quantizer.scale.log())
         zero_point = int(quantizer.zero_point)
         self.low, self.high = quantizer.grid.lo - zero_point, quantizer.hi - zero_point
+        self.pow2 = quantizer.pow2
         self.drop = drop
         self._generator = generator
+
+    def scale(self) -> Tensor:
+        """The scale now, float32 scalar."""
+        scale = positive_scale(self.log_scale, self.initial)
+        return power_of_two_ste(scale) if self.pow2 else scale
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 of any shape -> the same shape, quantized except where dropped."""
         dropped = drop_mask(x.numel(), self.drop, self._generator).to(x.device) if self.drop > 0 else None
-        return quantize_with_drop(x, positive_scale(self.log_scale, self.initial), self.low, self.high, dropped)
+        return quantize_with_drop(x, self.scale(), self.low, self.high, dropped)
 
     @torch.no_grad()
     def commit(self, quantizer: ActivationQuantizer) -> None:
         """Write the learned scale into the quantizer."""
-        quantizer.scale.copy_(positive_scale(self.log_scale, self.initial))
+        quantizer.scale.copy_(self.scale())

@@ -39,6 +39,9 @@ def prepare(
     gm.graph.eliminate_dead_code()
     gm.graph.lint()
     gm.recompile()
+    for part in gm.modules():
+        if isinstance(part, ActivationQuantizer):
+            part.pow2 = config.scales == "pow2"
     return gm, placement
 
 
@@ -107,10 +110,10 @@ def _step(count: int) -> int:
 def _set_range(quantizer: ActivationQuantizer, sample: Tensor) -> bool:
     """Set scale and zero-point from a sample; False where the tensor is all zeros."""
     if quantizer.asymmetric:
-        scale, zero_point = grid.search_asymmetric(sample, quantizer.grid.bits)
+        scale, zero_point = grid.search_asymmetric(sample, quantizer.grid.bits, pow2=quantizer.pow2)
         quantizer.zero_point.fill_(zero_point)
     else:
-        scale = grid.search_activation_scale(sample, quantizer.grid)
+        scale = grid.search_activation_scale(sample, quantizer.grid, pow2=quantizer.pow2)
     quantizer.scale.copy_(scale)
     return bool(sample.abs().max() > 0)
 
