@@ -193,10 +193,21 @@ def _name_after_modules(model: ir.Model) -> None:
         name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
         if node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
             node.name = name.removesuffix("/weight")
+        elif node.op_type in ("Conv", "Gemm", "MatMul") and _kept_float(node):
+            node.name = _kept_float(node)
         elif node.op_type == "DequantizeLinear":
             source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
             if source.endswith("/codes"):
                 _named(node.outputs[0], f"{source.removesuffix('/codes')}/dequantized")
+
+
+def _kept_float(node: ir.Node) -> str:
+    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
+    weight = node.inputs[1]
+    while weight is not None and weight.producer() is not None:  # MatMul reads the weight through a Transpose
+        weight = weight.producer().inputs[0]
+    name = str(weight.name) if weight is not None else ""
+    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
 
 
 def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:

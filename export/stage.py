@@ -1,5 +1,6 @@
 """The export stage: reference -> integer model -> ONNX in the target's form, loaded and audited before it counts."""
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from export.audit import LayerAudit, audit_onnxruntime
@@ -40,6 +41,13 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     return StageResult([*outputs, "README.md"], _summary(config, rule, facts, audit, engine))
 
 
+def _on_purpose(layer: LayerAudit, keep_float: tuple[str, ...]) -> dict[str, Any]:
+    """What the audit adds to a layer that the config keeps in float: it does not count against the file."""
+    if layer.integer or not any(fnmatchcase(layer.name, pattern) for pattern in keep_float):
+        return {}
+    return {"on_purpose": True, "detail": f"kept in float as asked; {layer.detail}"}
+
+
 def _engine(workspace: Workspace, model: LoadedModel, progress: Progress) -> dict[str, Any] | None:
     """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
     builder = engine_builder()
@@ -64,7 +72,7 @@ def _summary(
     if engine is not None:
         files["model.engine"] = engine["bytes"]
     return {
-        "audit": [layer.row() for layer in audit],
+        "audit": [layer.row() | _on_purpose(layer, config.quantize.keep_float) for layer in audit],
         "engine": engine,
         "opset": facts["opset"],
         "ir_version": facts["ir_version"],

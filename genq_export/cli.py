@@ -35,6 +35,8 @@ Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thor
 Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
 QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behind the PTQ; 0: PTQ only.")]
 ScalesOption = Annotated[str, typer.Option("--scales", help="Activation scales: float, or pow2 (powers of two).")]
+FirstLastBits = Annotated[int, typer.Option(help="Bits of the first and the last layer.")]
+KeepFloat = Annotated[list[str] | None, typer.Option(help="Layer, or pattern, that stays in float. Repeatable.")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
 Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
 MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
@@ -63,6 +65,8 @@ def build(
     images: Images = None,
     qat_epochs: QatEpochs = 0,
     scales: ScalesOption = "float",
+    first_last_bits: FirstLastBits = 8,
+    keep_float: KeepFloat = None,
     generator: Generator = None,
     real: Real = None,
     calibration: MadeBefore = None,
@@ -82,7 +86,8 @@ def build(
 
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
-        preset=preset, images=images, qat_epochs=qat_epochs, scales=scales, generator=generator, real=real,
+        preset=preset, images=images, qat_epochs=qat_epochs, scales=scales,
+        first_last_bits=first_last_bits, keep_float=keep_float or (), generator=generator, real=real,
         made_before=calibration, weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device,
         settings=settings or (),
     )  # fmt: skip

@@ -83,12 +83,21 @@ class CalibrateConfig(_Frozen):
         return 1 / (self.energy_keep * self.distribution_keep)
 
 
+class LayerOverride(_Frozen):
+    """Bits of the layers that one pattern fits; what is not given stays as for the others."""
+
+    weight_bits: int | None = Field(None, ge=2, le=8)
+    activation_bits: int | None = Field(None, ge=2, le=8, description="of the layer's input")
+
+
 class QuantizeConfig(_Frozen):
     """Grids and the block reconstruction that learns them."""
 
     weight_bits: int = Bits
     activation_bits: int = Bits
     first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
+    layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
+    keep_float: tuple[str, ...] = Field((), description="names or patterns of layers that are not quantized at all")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
     iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
     batch_size: int = Field(32, ge=1)
@@ -167,6 +176,8 @@ class BuildConfig(_Frozen):
         images: int | None = None,
         qat_epochs: int = 0,
         scales: Scales = "float",
+        first_last_bits: int = 8,
+        keep_float: Sequence[str] = (),
         generator: str | None = None,
         real: Path | None = None,
         made_before: Path | None = None,
@@ -200,6 +211,8 @@ class BuildConfig(_Frozen):
                 "iterations": iterations_of.get(preset, 0),
                 "qat_epochs": qat_epochs,
                 "scales": scales,
+                "first_last_bits": first_last_bits,
+                "keep_float": tuple(keep_float),
             },
             "verify": {"evaluation": evaluation},
         }

@@ -69,8 +69,9 @@ def deployed_agreement(run: Verification) -> float | None:
 
 
 def integer_share(audit: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """Share of audited layers that compute in integers; None without an audit."""
-    return sum(bool(entry.get("integer")) for entry in audit) / len(audit) if audit else None
+    """Share of audited layers that compute in integers, less those kept in float on purpose; None without an audit."""
+    judged = [entry for entry in audit or () if not entry.get("on_purpose")]
+    return sum(bool(entry.get("integer")) for entry in judged) / len(judged) if judged else None
 
 
 def deployed_fidelity(run: Verification) -> BackendFidelity | None:
@@ -161,7 +162,7 @@ def _integers(audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig) ->
     value = integer_share(audit)
     if audit is None or value is None:
         return Ungated(name=name, reason="the export left no audit")
-    floating = [str(entry.get("name")) for entry in audit if not entry.get("integer")]
+    floating = [str(entry.get("name")) for entry in audit if not (entry.get("integer") or entry.get("on_purpose"))]
     shown = layer_names(floating[:3] if len(floating) <= 3 else [*floating[:2], f"{len(floating) - 2} more"])
     sentence = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
     return _gate(name, title, value, config.min_integer_share, True, sentence)

@@ -192,7 +192,8 @@ def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | No
         parts.append(f"is {run.size.float_bytes / run.size.deployed_bytes:.1f} times smaller")
     share = gates.integer_share(audit)
     if share is not None and audit is not None:
-        done = f"all {len(audit)}" if share == 1 else f"{round(share * len(audit))} of {len(audit)}"
+        integer = sum(bool(entry.get("integer")) for entry in audit)
+        done = f"all {len(audit)}" if integer == len(audit) else f"{integer} of {len(audit)}"
         parts.append(f"{'computes' if run.deployed == target else 'has'} {done} layers in integers")
     if not parts:
         return "Nothing could be measured on this machine."

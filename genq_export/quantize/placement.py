@@ -12,12 +12,13 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import fx
 
 from genq_export.quantize.capture import is_constant, module_path, op_name
+from genq_export.quantize.layer_bits import LayerBits
 from genq_export.targets import TargetRule
 
 # Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
@@ -47,21 +48,23 @@ class Placement:
     unquantized: list[dict[str, str]] = field(default_factory=list)
 
 
-def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: TargetRule) -> Placement:
+def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
     """Decide for every node of a captured graph.
 
-    activation_bits: of inputs of layers and products; first_last_bits: of the inputs of the first and last layer.
-    A tensor read by several takes the narrowest of what they ask.
+    bits: for every node of `layers_of` and `products_of`. A tensor read by several takes the narrowest of what they
+    ask. What is kept in float asks for nothing.
     """
     placement = Placement()
-    placement.layers = [node for node in graph.nodes if _is_layer(node)]
-    placement.products = [node for node in graph.nodes if op_name(node) == "matmul" and not _has_constant(node)]
-    ends = {placement.layers[0], placement.layers[-1]} if placement.layers else set()
+    placement.layers = [node for node in layers_of(graph) if bits[node].kept_by is None]
+    placement.products = [node for node in products_of(graph) if bits[node].kept_by is None]
     for node in placement.layers:
-        _ask(placement, node.args[0], first_last_bits if node in ends else activation_bits)
+        _ask(placement, node.args[0], bits[node].activation_bits)
     for node in placement.products:
         for source in node.args:
-            _ask(placement, source, activation_bits)
+            _ask(placement, source, bits[node].activation_bits)
+    for node, wanted in bits.items():
+        if wanted.kept_by is not None:
+            _leave(placement, node, f"kept in float as asked ('{wanted.kept_by}')")
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
             for source in node.args[:2]:
@@ -78,6 +81,16 @@ def place(graph: fx.Graph, activation_bits: int, first_last_bits: int, rule: Tar
                 _ask(placement, result, CONTAINER_BITS)
     placement.unquantized += list(_other_float_operators(graph))
     return placement
+
+
+def layers_of(graph: fx.Graph) -> list[fx.Node]:
+    """Convolutions and linear layers with fixed weights, in order."""
+    return [node for node in graph.nodes if _is_layer(node)]
+
+
+def products_of(graph: fx.Graph) -> list[fx.Node]:
+    """Products of two activations, in order."""
+    return [node for node in graph.nodes if op_name(node) == "matmul" and not _has_constant(node)]
 
 
 def _is_layer(node: fx.Node) -> bool:

@@ -11,7 +11,16 @@ from genq_export.errors import UserError
 from genq_export.quantize import grid
 from genq_export.quantize.capture import attribute, capture, module_path, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul, set_quantization
-from genq_export.quantize.placement import Placement, is_asymmetric, is_signed, place, root_of
+from genq_export.quantize.layer_bits import bits_by_name
+from genq_export.quantize.placement import (
+    Placement,
+    is_asymmetric,
+    is_signed,
+    layers_of,
+    place,
+    products_of,
+    root_of,
+)
 from genq_export.targets import TargetRule
 
 _SAMPLE_PER_BATCH = 32768
@@ -25,17 +34,22 @@ def prepare(
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
     """
     gm = capture(module, input_size)
-    placement = place(gm.graph, config.activation_bits, config.first_last_bits, rule)
+    names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
+    name_of = _layer_names(gm.graph, names)
+    layers, products = layers_of(gm.graph), products_of(gm.graph)
+    by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config)
+    placement = place(gm.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
     if not placement.layers:
         raise UserError("the network has no convolution or linear layer to quantize")
-    names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     quantizers = {root: _insert_quantizer(gm, root, bits, rule, names) for root, bits in placement.bits_of.items()}
-    for number, node in enumerate(placement.layers):
-        is_end = number in (0, len(placement.layers) - 1)
-        bits = config.first_last_bits if is_end else config.weight_bits
-        _replace_layer(gm, node, bits, rule, quantizers, names)
+    for node in layers:
+        name = name_of[node]
+        if by_name[name].kept_by is None:
+            _replace_layer(gm, node, name, by_name[name].weight_bits, rule, quantizers)
+        else:
+            _keep_float(gm, node, name, rule)
     for node in placement.products:
-        _replace_product(gm, node, quantizers, names)
+        _replace_product(gm, node, name_of[node], quantizers)
     gm.graph.eliminate_dead_code()
     gm.graph.lint()
     gm.recompile()
@@ -145,6 +159,12 @@ class _Names:
         return name
 
 
+def _layer_names(graph: fx.Graph, names: _Names) -> dict[fx.Node, str]:
+    """Names of all layers and activation products, whether they will be quantized or not."""
+    layers = {node: names.take("layer", module_path(node) or node.name) for node in layers_of(graph)}
+    return layers | {node: names.take("product", names.of_tensor(node)) for node in products_of(graph)}
+
+
 def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, rule: TargetRule, names: _Names) -> fx.Node:
     """Put a quantizer behind `root` for all its readers; returns the call."""
     name = names.take("quantizer", names.of_tensor(root))
@@ -173,17 +193,16 @@ def _scale_of(gm: fx.GraphModule, source: fx.Node, quantizers: dict[fx.Node, fx.
 def _replace_layer(
     gm: fx.GraphModule,
     node: fx.Node,
+    name: str,
     bits: int,
     rule: TargetRule,
     quantizers: dict[fx.Node, fx.Node],
-    names: _Names,
 ) -> None:
     arguments = _layer_arguments(node)
     weight = attribute(gm, arguments["weight"].target)
     bias = None if arguments["bias"] is None else attribute(gm, arguments["bias"].target)
     op = op_name(node)
     geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")} if op == "conv2d" else {}
-    name = names.take("layer", module_path(node) or node.name)
     bias_on_grid = rule.bias_on_grid and op == "conv2d"
     layer = QuantizedLayer(name, op, bits, weight, bias, bias_on_grid, **geometry)
     layer.weight_scale.copy_(grid.search_weight_scale(layer.weight, layer.grid))
@@ -210,10 +229,29 @@ def _layer_arguments(node: fx.Node) -> dict[str, Any]:
     return values
 
 
-def _replace_product(
-    gm: fx.GraphModule, node: fx.Node, quantizers: dict[fx.Node, fx.Node], names: _Names
-) -> None:
-    name = names.take("product", names.of_tensor(node))
+def _keep_float(gm: fx.GraphModule, node: fx.Node, name: str, rule: TargetRule) -> None:
+    """Move the weight of a layer that stays in float to `kept.NAME.weight`: the exported file shows whose it is.
+
+    ONNX Runtime quantizes the float weight of a convolution between a DequantizeLinear and a QuantizeLinear on its own.
+    So there the input is doubled and the weight halved, which changes no bit of the result and hides the pattern.
+    """
+    source, weight_node = node.args[:2]
+    assert isinstance(source, fx.Node) and isinstance(weight_node, fx.Node)
+    weight = attribute(gm, str(weight_node.target)).detach().clone()
+    with gm.graph.inserting_before(node):
+        if rule.convolutions_write_codes and op_name(node) == "conv2d":
+            doubled = gm.graph.call_function(torch.ops.aten.mul.Tensor, (source, 2.0))
+            doubled.meta = {key: value for key, value in source.meta.items() if key == "val"}
+            doubled.meta |= {key: value for key, value in node.meta.items() if key == "nn_module_stack"}
+            node.update_arg(0, doubled)
+            weight *= 0.5
+        parent = f"kept.{name}"
+        gm.add_submodule(parent, nn.Module())
+        gm.get_submodule(parent).register_buffer("weight", weight)
+        node.update_arg(1, gm.graph.get_attr(f"{parent}.weight"))
+
+
+def _replace_product(gm: fx.GraphModule, node: fx.Node, name: str, quantizers: dict[fx.Node, fx.Node]) -> None:
     target = f"products.{name}"
     gm.add_submodule(target, QuantizedMatMul(name))
     left, right = node.args

@@ -10,7 +10,8 @@ from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.quantize.capture import capture
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
-from genq_export.quantize.placement import Placement, place
+from genq_export.quantize.layer_bits import LayerBits
+from genq_export.quantize.placement import Placement, layers_of, place
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import ONNXRUNTIME, TENSORRT, rule_for
 
@@ -123,7 +124,8 @@ class Deep(nn.Module):
 def test_a_network_deeper_than_the_stack_is_placed() -> None:
     gm = capture(Deep().eval(), (3, 4, 4))
     for rule in (ONNXRUNTIME, TENSORRT):
-        assert len(place(gm.graph, 4, 8, rule).layers) == 2
+        bits = {node: LayerBits(4, 4) for node in layers_of(gm.graph)}
+        assert len(place(gm.graph, bits, rule).layers) == 2
 
 
 class DeadChannels(nn.Module):
