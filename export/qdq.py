@@ -204,8 +204,9 @@ def _name_after_modules(model: ir.Model) -> None:
 def _kept_float(node: ir.Node) -> str:
     """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
     weight = node.inputs[1]
-    while weight is not None and weight.producer() is not None:  # MatMul reads the weight through a Transpose
-        weight = weight.producer().inputs[0]
+    producer = weight.producer() if weight is not None else None
+    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
+        weight = producer.inputs[0]
     name = str(weight.name) if weight is not None else ""
     return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
 

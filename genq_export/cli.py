@@ -37,6 +37,9 @@ QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behi
 ScalesOption = Annotated[str, typer.Option("--scales", help="Activation scales: float, or pow2 (powers of two).")]
 FirstLastBits = Annotated[int, typer.Option(help="Bits of the first and the last layer.")]
 KeepFloat = Annotated[list[str] | None, typer.Option(help="Layer, or pattern, that stays in float. Repeatable.")]
+Sensitivity = Annotated[bool, typer.Option("--sensitivity", help="Measure what every layer's quantization costs.")]
+AverageBits = Annotated[float | None, typer.Option(help="Mixed precision: mean bits of the inner layers.")]
+SizeBudget = Annotated[str | None, typer.Option(help="Mixed precision: what all weights may take, such as 20MB.")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
 Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
 MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
@@ -67,6 +70,9 @@ def build(
     scales: ScalesOption = "float",
     first_last_bits: FirstLastBits = 8,
     keep_float: KeepFloat = None,
+    sensitivity: Sensitivity = False,
+    average_bits: AverageBits = None,
+    size_budget: SizeBudget = None,
     generator: Generator = None,
     real: Real = None,
     calibration: MadeBefore = None,
@@ -87,7 +93,8 @@ def build(
     resolved = _resolve(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
         preset=preset, images=images, qat_epochs=qat_epochs, scales=scales,
-        first_last_bits=first_last_bits, keep_float=keep_float or (), generator=generator, real=real,
+        first_last_bits=first_last_bits, keep_float=keep_float or (), sensitivity=sensitivity,
+        average_bits=average_bits, size_budget=size_budget, generator=generator, real=real,
         made_before=calibration, weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device,
         settings=settings or (),
     )  # fmt: skip

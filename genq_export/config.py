@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from genq_export.errors import UserError
 
@@ -98,6 +98,11 @@ class QuantizeConfig(_Frozen):
     first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
     layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
     keep_float: tuple[str, ...] = Field((), description="names or patterns of layers that are not quantized at all")
+    sensitivity: bool = Field(False, description="measure what every layer's quantization costs, for the report")
+    average_bits: float | None = Field(
+        None, ge=2, le=8, description="mixed precision: mean bits of the layers between the first and the last"
+    )
+    size_budget: ByteSize | None = Field(None, description="mixed precision: bytes that all weights may take, `20MB`")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
     iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
     batch_size: int = Field(32, ge=1)
@@ -109,6 +114,12 @@ class QuantizeConfig(_Frozen):
     qat_epochs: int = Field(0, ge=0, description="epochs of QAT behind the reconstruction; 0: PTQ only")
     qat_weight_lr: float = Field(1e-2, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
     qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.average_bits is not None and self.size_budget is not None:
+            raise ValueError("give average_bits or size_budget, not both")
+        return self
 
 
 class ExportConfig(_Frozen):
@@ -178,6 +189,9 @@ class BuildConfig(_Frozen):
         scales: Scales = "float",
         first_last_bits: int = 8,
         keep_float: Sequence[str] = (),
+        sensitivity: bool = False,
+        average_bits: float | None = None,
+        size_budget: str | int | None = None,
         generator: str | None = None,
         real: Path | None = None,
         made_before: Path | None = None,
@@ -213,6 +227,9 @@ class BuildConfig(_Frozen):
                 "scales": scales,
                 "first_last_bits": first_last_bits,
                 "keep_float": tuple(keep_float),
+                "sensitivity": sensitivity,
+                "average_bits": average_bits,
+                "size_budget": size_budget,
             },
             "verify": {"evaluation": evaluation},
         }

@@ -22,6 +22,7 @@ from genq_export.quantize.learners import RoundingLearner, ScaleLearner
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
+POW2_RATE = 10.0
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 
 
@@ -79,7 +80,7 @@ def _learn(
         [
             {"params": [part.v for part in roundings], "lr": config.rounding_lr},
             {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
-            {"params": [part.log_scale for part in scales], "lr": config.activation_lr},
+            {"params": [part.log_scale for part in scales], "lr": _activation_rate(config)},
         ],
         fused=True,
     )
@@ -106,6 +107,11 @@ def _learn(
     for quantizer, scale in zip(block.quantizers(), scales, strict=True):
         quantizer.learner = None
         scale.commit(quantizer)
+
+
+def _activation_rate(config: QuantizeConfig) -> float:
+    """A power of two changes only where its exponent has come half way to the next: that takes larger steps."""
+    return config.activation_lr * (POW2_RATE if config.scales == "pow2" else 1.0)
 
 
 def beta_at(share: float) -> float | None:

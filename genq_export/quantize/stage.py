@@ -7,21 +7,25 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, fx
 
-from genq_export.config import BuildConfig
+from genq_export.config import BuildConfig, LayerOverride, QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.images import load_images
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize.mixed import assign, options_to_measure
+from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
 from genq_export.quantize.qat import EpochStore, train
 from genq_export.quantize.reference import save_reference
-from genq_export.targets import rule_for
+from genq_export.quantize.sensitivity import measure, ranked
+from genq_export.targets import TargetRule, rule_for
 from genq_export.workspace import StageResult, Workspace, write_atomic
 
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
+_SENSITIVITY_IMAGES = 64
 
 
 def run(
@@ -40,14 +44,21 @@ def run(
         raise UserError("the calibration set is empty: nothing to quantize on")
     progress.say(f"quantize: {len(images)} images, W{config.quantize.weight_bits}A{config.quantize.activation_bits}")
     pixels = load_images(images, model)
-    gm, placement = prepare(model.module, model.input_size, config.quantize, rule_for(config.target))
-    dead = calibrate_ranges(gm, list(pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)))
+    settings = config.quantize
+    gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
+    assigned: dict[str, LayerOverride] = {}
+    if settings.average_bits is not None or settings.size_budget is not None:
+        costs = measure(gm, pixels[:_SENSITIVITY_IMAGES], options_to_measure(gm, settings))
+        assigned = assign(gm, costs, settings, rule_for(config.target))
+        settings = settings.model_copy(update={"layers": {**assigned, **settings.layers}})
+        gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
+    sensitivity = ranked(measure(gm, pixels[:_SENSITIVITY_IMAGES])) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
-    if config.quantize.iterations > 0:
-        errors = reconstruct(gm, pixels, config.quantize, config.seed, _block_store(partial), progress)
+    if settings.iterations > 0:
+        errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress)
     training: dict[str, list[float]] = {}
-    if config.quantize.qat_epochs > 0:
-        training = train(gm, pixels, config.quantize, config.seed, _epoch_store(partial), progress)
+    if settings.qat_epochs > 0:
+        training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress)
     outputs = save_reference(gm, workspace.folder)
     summary = {
         "images": len(images),
@@ -55,10 +66,20 @@ def run(
         "quantizers": _quantizers(gm),
         "unquantized": placement.unquantized,
         "dead": dead,
+        "sensitivity": sensitivity,
+        "assigned_bits": {name: bits.model_dump() for name, bits in assigned.items()},
         "blocks": errors,
         "qat": training,
     }
     return StageResult(outputs, summary)
+
+
+def _prepared(
+    model: LoadedModel, settings: QuantizeConfig, rule: TargetRule, pixels: Tensor
+) -> tuple[fx.GraphModule, Placement, list[str]]:
+    """The network with quantizers in place and ranges searched, where they sit, and the dead tensors."""
+    gm, placement = prepare(model.module, model.input_size, settings, rule)
+    return gm, placement, calibrate_ranges(gm, list(pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)))
 
 
 def _block_store(folder: Path) -> BlockStore:
