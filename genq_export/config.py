@@ -103,6 +103,9 @@ class QuantizeConfig(_Frozen):
         None, ge=2, le=8, description="mixed precision: mean bits of the layers between the first and the last"
     )
     size_budget: ByteSize | None = Field(None, description="mixed precision: bytes that all weights may take, `20MB`")
+    even_layer_norms: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
+    range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
+    percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
     iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
     batch_size: int = Field(32, ge=1)

@@ -144,8 +144,8 @@ def _scale_convolution(gm: fx.GraphModule, conv: fx.Node, factor: Tensor, shift:
     path = module_path(conv).replace(".", "_")
     arguments = list(conv.args) + [None] * (3 - len(conv.args))
     with gm.graph.inserting_before(conv):
-        arguments[1] = _constant(gm, f"{path}_folded_weight", weight * factor.view(-1, 1, 1, 1))
-        arguments[2] = _constant(gm, f"{path}_folded_bias", bias * factor + shift)
+        arguments[1] = new_constant(gm, f"{path}_folded_weight", weight * factor.view(-1, 1, 1, 1))
+        arguments[2] = new_constant(gm, f"{path}_folded_bias", bias * factor + shift)
     conv.args = tuple(arguments)
 
 
@@ -154,8 +154,8 @@ def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift:
     shape = (1, -1, *([1] * (rank - 2)))
     path = module_path(node).replace(".", "_")
     with gm.graph.inserting_before(node):
-        gain = _constant(gm, f"{path}_gain", factor.view(shape))
-        offset = _constant(gm, f"{path}_offset", shift.view(shape))
+        gain = new_constant(gm, f"{path}_gain", factor.view(shape))
+        offset = new_constant(gm, f"{path}_offset", shift.view(shape))
         product = gm.graph.call_function(torch.ops.aten.mul.Tensor, (node.args[0], gain))
         result = gm.graph.call_function(torch.ops.aten.add.Tensor, (product, offset))
     product.meta = dict(node.meta)
@@ -163,7 +163,7 @@ def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift:
     node.replace_all_uses_with(result)
 
 
-def _constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
+def new_constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
     """A get_attr node for a new buffer; a module that is called twice gets two."""
     name, number = wanted, 2
     while hasattr(gm, name):
@@ -205,7 +205,7 @@ def _compute_weights(gm: fx.GraphModule) -> None:
             if isinstance(source, fx.Node) and source.op != "get_attr" and is_constant(source):
                 with torch.no_grad(), gm.graph.inserting_before(node):
                     name = f"{module_path(node).replace('.', '_')}_computed"
-                    node.update_arg(position, _constant(gm, name, _value(gm, source)))
+                    node.update_arg(position, new_constant(gm, name, _value(gm, source)))
     gm.graph.eliminate_dead_code()
 
 

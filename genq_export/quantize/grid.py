@@ -137,6 +137,34 @@ def search_asymmetric(
     return scale.float(), zero_point
 
 
+def without_tails(sample: Tensor, percentile: float) -> Tensor:
+    """The sample [N, any shape] without its tails: numbers below the (100 - p)th and above the pth percentile clipped.
+
+    The nearest rank is taken, so that both ends are numbers of the sample.
+    """
+    ordered = sample.flatten().float().sort().values
+    last = len(ordered) - 1
+    low, high = ordered[round(last * (1 - percentile / 100))], ordered[round(last * percentile / 100)]
+    return ordered.clamp(low, high)
+
+
+def whole_range(sample: Tensor, grid: Grid, pow2: bool = False) -> Tensor:
+    """The scale (scalar) whose grid just covers a sample; pow2: the power of two at or above it. Zeros get scale 1."""
+    ends = torch.stack((sample.max() / grid.hi, sample.min() / grid.lo if grid.signed else sample.new_zeros(())))
+    largest = ends.max().float()
+    if not largest > 0:
+        return torch.ones(())
+    return _powers_of_two(largest)[0] if pow2 else largest.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def whole_asymmetric(sample: Tensor, bits: int, pow2: bool = False) -> tuple[Tensor, int]:
+    """Scale and zero-point of the unsigned grid that covers a sample and zero; pow2: as in `whole_range`."""
+    grid = Grid(bits, signed=False)
+    low, high = sample.min().clamp_max(0), sample.max().clamp_min(0)
+    scale = whole_range(high - low, grid, pow2)
+    return scale, int(torch.round(-low / scale).clamp(grid.lo, grid.hi))
+
+
 def _powers_of_two(largest: Tensor) -> Tensor:
     """The power of two at or above `largest` (scalar), and its four lower neighbours [5]."""
     exponent = torch.ceil(torch.log2(largest)) - torch.arange(5)

@@ -1,6 +1,7 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,19 +22,27 @@ from genq_export.quantize.placement import (
     products_of,
     root_of,
 )
+from genq_export.quantize.vit import reparametrise
 from genq_export.targets import TargetRule
 
 _SAMPLE_PER_BATCH = 32768
 
 
 def prepare(
-    module: nn.Module, input_size: tuple[int, int, int], config: QuantizeConfig, rule: TargetRule
+    module: nn.Module,
+    input_size: tuple[int, int, int],
+    config: QuantizeConfig,
+    rule: TargetRule,
+    batches: Sequence[Tensor] = (),
 ) -> tuple[fx.GraphModule, Placement]:
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
+    batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay as they are.
     """
     gm = capture(module, input_size)
+    if batches and config.even_layer_norms:
+        reparametrise(gm, batches, config.activation_bits)
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(gm.graph, names)
     layers, products = layers_of(gm.graph), products_of(gm.graph)
@@ -59,10 +68,11 @@ def prepare(
     return gm, placement
 
 
-def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
+def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: float | None = None) -> list[str]:
     """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
 
-    batches: float32 [B, C, H, W] each. Returns names of tensors that were constant zero (they get scale 1).
+    batches: float32 [B, C, H, W] each, looked at one at a time. percentile: do not search, but cover the numbers
+    between the (100 - percentile)th and the percentile-th. Returns names of tensors that were constant zero (they get scale 1).
     Raises UserError where an activation is not finite.
     """
     samples: dict[str, list[Tensor]] = {}
@@ -75,7 +85,8 @@ def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
         if not torch.isfinite(extremes).all():
             raise UserError(f"activation '{part.name}' of the float network is not finite on calibration images")
         step = _step(flat.numel())
-        samples.setdefault(part.name, []).append(torch.cat((flat[::step], extremes)))
+        kept = flat[::step] if percentile is not None else torch.cat((flat[::step], extremes))
+        samples.setdefault(part.name, []).append(kept.clone())
 
     handles = [part.register_forward_pre_hook(keep) for part in quantizers]
     set_quantization(gm, False)
@@ -87,7 +98,7 @@ def calibrate_ranges(gm: fx.GraphModule, batches: list[Tensor]) -> list[str]:
         set_quantization(gm, True)
         for handle in handles:
             handle.remove()
-    dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]))]
+    dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]), percentile)]
     _make_room_for_biases(gm)
     return dead
 
@@ -121,13 +132,22 @@ def _step(count: int) -> int:
     return step
 
 
-def _set_range(quantizer: ActivationQuantizer, sample: Tensor) -> bool:
+def _set_range(quantizer: ActivationQuantizer, sample: Tensor, percentile: float | None) -> bool:
     """Set scale and zero-point from a sample; False where the tensor is all zeros."""
-    if quantizer.asymmetric:
+    zero_point = 0
+    if percentile is not None:
+        inner = grid.without_tails(sample, percentile)
+        if not inner.abs().max() > 0:  # hardly ever anything but zero: the tail is all there is
+            inner = sample
+        if quantizer.asymmetric:
+            scale, zero_point = grid.whole_asymmetric(inner, quantizer.grid.bits, quantizer.pow2)
+        else:
+            scale = grid.whole_range(inner, quantizer.grid, quantizer.pow2)
+    elif quantizer.asymmetric:
         scale, zero_point = grid.search_asymmetric(sample, quantizer.grid.bits, pow2=quantizer.pow2)
-        quantizer.zero_point.fill_(zero_point)
     else:
         scale = grid.search_activation_scale(sample, quantizer.grid, pow2=quantizer.pow2)
+    quantizer.zero_point.fill_(zero_point)
     quantizer.scale.copy_(scale)
     return bool(sample.abs().max() > 0)
 

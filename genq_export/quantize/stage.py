@@ -78,8 +78,10 @@ def _prepared(
     model: LoadedModel, settings: QuantizeConfig, rule: TargetRule, pixels: Tensor
 ) -> tuple[fx.GraphModule, Placement, list[str]]:
     """The network with quantizers in place and ranges searched, where they sit, and the dead tensors."""
-    gm, placement = prepare(model.module, model.input_size, settings, rule)
-    return gm, placement, calibrate_ranges(gm, list(pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)))
+    batches = pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)
+    gm, placement = prepare(model.module, model.input_size, settings, rule, batches)
+    percentile = settings.percentile if settings.range == "percentile" else None
+    return gm, placement, calibrate_ranges(gm, batches, percentile)
 
 
 def _block_store(folder: Path) -> BlockStore:
