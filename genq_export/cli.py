@@ -40,6 +40,7 @@ KeepFloat = Annotated[list[str] | None, typer.Option(help="Layer, or pattern, th
 Sensitivity = Annotated[bool, typer.Option("--sensitivity", help="Measure what every layer's quantization costs.")]
 AverageBits = Annotated[float | None, typer.Option(help="Mixed precision: mean bits of the inner layers.")]
 SizeBudget = Annotated[str | None, typer.Option(help="Mixed precision: what all weights may take, such as 20MB.")]
+MemoryBudget = Annotated[str, typer.Option(help="Cached block inputs kept in memory; more goes to disk.")]
 Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
 Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
 MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
@@ -73,6 +74,7 @@ def build(
     sensitivity: Sensitivity = False,
     average_bits: AverageBits = None,
     size_budget: SizeBudget = None,
+    memory_budget: MemoryBudget = "2GB",
     generator: Generator = None,
     real: Real = None,
     calibration: MadeBefore = None,
@@ -94,7 +96,8 @@ def build(
         model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
         preset=preset, images=images, qat_epochs=qat_epochs, scales=scales,
         first_last_bits=first_last_bits, keep_float=keep_float or (), sensitivity=sensitivity,
-        average_bits=average_bits, size_budget=size_budget, generator=generator, real=real,
+        average_bits=average_bits, size_budget=size_budget, memory_budget=memory_budget,
+        generator=generator, real=real,
         made_before=calibration, weights=weights, classes=classes, evaluation=evaluation, seed=seed, device=device,
         settings=settings or (),
     )  # fmt: skip

@@ -108,6 +108,9 @@ class QuantizeConfig(_Frozen):
     percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
     iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
+    memory_budget: ByteSize = Field(
+        ByteSize(2 * 10**9), description="images, block inputs and targets kept in memory; the rest goes to disk"
+    )
     batch_size: int = Field(32, ge=1)
     rounding_lr: float = Field(1e-2, gt=0)
     weight_scale_lr: float = Field(1e-4, ge=0)
@@ -195,6 +198,7 @@ class BuildConfig(_Frozen):
         sensitivity: bool = False,
         average_bits: float | None = None,
         size_budget: str | int | None = None,
+        memory_budget: str | int = 2 * 10**9,
         generator: str | None = None,
         real: Path | None = None,
         made_before: Path | None = None,
@@ -233,6 +237,7 @@ class BuildConfig(_Frozen):
                 "sensitivity": sensitivity,
                 "average_bits": average_bits,
                 "size_budget": size_budget,
+                "memory_budget": memory_budget,
             },
             "verify": {"evaluation": evaluation},
         }

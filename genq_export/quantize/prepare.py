@@ -38,7 +38,7 @@ def prepare(
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
-    batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay as they are.
+    batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay.
     """
     gm = capture(module, input_size)
     if batches and config.even_layer_norms:
@@ -72,7 +72,8 @@ def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: 
     """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
 
     batches: float32 [B, C, H, W] each, looked at one at a time. percentile: do not search, but cover the numbers
-    between the (100 - percentile)th and the percentile-th. Returns names of tensors that were constant zero (they get scale 1).
+    between the (100 - percentile)th and the percentile-th. Returns names of tensors that were constant zero (they get
+    scale 1).
     Raises UserError where an activation is not finite.
     """
     samples: dict[str, list[Tensor]] = {}

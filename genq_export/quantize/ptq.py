@@ -8,6 +8,7 @@ with beta from 20 to 2 after a warm-up of 20 % without it (AdaRound, BRECQ; QDro
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx
@@ -19,11 +20,14 @@ from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import set_quantization
 from genq_export.quantize.fused import mix, squared_error
 from genq_export.quantize.learners import RoundingLearner, ScaleLearner
+from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
 POW2_RATE = 10.0
+POW2_RATE = 10.0
 _CACHE_BATCH = 32  # activations of a block stay in the cache
+_EVERYTHING = 2**62
 
 
 @dataclass(frozen=True)
@@ -38,38 +42,50 @@ class BlockStore:
 
 
 def reconstruct(
-    gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int, store: BlockStore, progress: Progress
+    gm: fx.GraphModule,
+    images: Tensor | Rows,
+    config: QuantizeConfig,
+    seed: int,
+    store: BlockStore,
+    progress: Progress,
+    cache: Cache | None = None,
 ) -> dict[str, dict[str, float]]:
     """Learn rounding and scales of every block of a prepared and range-calibrated graph.
 
-    images: float32 [N, C, H, W]. Returns by block the mean squared error before and after.
+    images: float32 [N, C, H, W]. cache: where inputs and targets of blocks are kept; None: in memory. It changes no
+    bit of the result. Returns by block the mean squared error before and after.
     Each block draws from its own generator, seeded by `seed` and its number, so a resumed run equals an uninterrupted.
     """
+    cache = cache or Cache(_EVERYTHING, Path())
     blocks = split(gm)
-    float_input, quantized_input = images, images
+    pixels = RowsInMemory(images) if isinstance(images, Tensor) else images
+    float_input, quantized_input = pixels, pixels
     errors: dict[str, dict[str, float]] = {}
     for number, block in enumerate(progress.track(blocks, len(blocks), "reconstruct blocks")):
-        target = _run(block, float_input, quantized=False)
-        if not torch.isfinite(target).all():
-            raise UserError(f"block '{block.name}' of the float network gives NaN or infinity on calibration images")
+        target = _keep_outputs(block, float_input, False, cache)
         state = store.load(number)
         if state is None:
-            before = _error(_run(block, quantized_input, quantized=True), target)
+            before = _error_before(block, quantized_input, target)
             _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
             store.save(number, {**_tensors(block), "error_before": torch.tensor(before)})
             state = {"error_before": torch.tensor(before)}
         else:
             _load(block, state)
-        quantized_output = _run(block, quantized_input, quantized=True)
+        quantized_output = _keep_outputs(block, quantized_input, True, cache)
         errors[block.name] = {"before": float(state["error_before"]), "after": _error(quantized_output, target)}
         before, after = errors[block.name]["before"], errors[block.name]["after"]
         progress.detail(f"  {block.name}: error {before:.3g} -> {after:.3g}")
+        for rows in (float_input, quantized_input):
+            if rows is not pixels:
+                cache.release(rows)
         float_input, quantized_input = target, quantized_output
+    for rows in (float_input, quantized_input):
+        cache.release(rows)
     return errors
 
 
 def _learn(
-    block: Block, float_input: Tensor, quantized_input: Tensor, target: Tensor, config: QuantizeConfig, seed: int
+    block: Block, float_input: Rows, quantized_input: Rows, target: Rows, config: QuantizeConfig, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     roundings = [RoundingLearner(layer) for layer in block.layers()]
@@ -91,9 +107,8 @@ def _learn(
         quantizer.learner = scale
     for step in range(config.iterations):
         chosen = torch.randint(len(target), (config.batch_size,), generator=generator)
-        x = mix(quantized_input, float_input, chosen, config.drop_probability, generator)
-        found = block.module(x)
-        loss = squared_error(found, target, chosen) * (found.shape[1] / found.numel())
+        found = block.module(_mixed(quantized_input, float_input, chosen, config.drop_probability, generator))
+        loss = squared_error(found, *target.pick(chosen)) * (found.shape[1] / found.numel())
         beta = beta_at(step / config.iterations)
         if beta is not None:
             loss = loss + config.rounding_weight * sum(part.regulariser(beta) for part in roundings)
@@ -129,17 +144,55 @@ def _cosine(config: QuantizeConfig) -> Callable[[int], float]:
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / config.iterations, 1.0)))
 
 
-def _run(block: Block, x: Tensor, quantized: bool) -> Tensor:
+def _mixed(first: Rows, second: Rows, chosen: Tensor, drop: float, generator: torch.Generator) -> Tensor:
+    """The rows chosen, element by element from the one or, with probability `drop`, the other."""
+    (a, a_rows), (b, b_rows) = first.pick(chosen), second.pick(chosen)
+    if not torch.equal(a_rows, b_rows):  # one in memory, one on disk
+        a, b, a_rows = a[a_rows], b[b_rows], torch.arange(len(chosen))
+    return mix(a, b, a_rows, drop, generator)
+
+
+def _answer(block: Block, x: Tensor, quantized: bool) -> Tensor:
     set_quantization(block.module, quantized)
     try:
         with torch.no_grad():
-            return torch.cat([block.module(part) for part in torch.split(x, _CACHE_BATCH)])
+            answer: Tensor = block.module(x)
+            return answer
     finally:
         set_quantization(block.module, True)
 
 
-def _error(found: Tensor, target: Tensor) -> float:
-    return float((found - target).square().mean())
+def _keep_outputs(block: Block, source: Rows, quantized: bool, cache: Cache) -> Rows:
+    """What the block gives for every row; raises UserError where that is not finite."""
+    kept: Rows | None = None
+    for start, stop in _batches(len(source)):
+        answer = _answer(block, source.read(start, stop), quantized)
+        if not torch.isfinite(answer).all():
+            kind = "quantized" if quantized else "float"
+            raise UserError(f"block '{block.name}' of the {kind} network gives NaN or infinity on calibration images")
+        kept = cache.rows((len(source), *answer.shape[1:])) if kept is None else kept
+        kept.write(start, answer)
+    assert kept is not None
+    return kept
+
+
+def _error_before(block: Block, source: Rows, target: Rows) -> float:
+    """Mean squared error of the quantized block as it is."""
+    pairs = ((_answer(block, source.read(*part), True), target.read(*part)) for part in _batches(len(source)))
+    return sum(_squares(found, wanted) for found, wanted in pairs) / math.prod(target.shape)
+
+
+def _error(found: Rows, target: Rows) -> float:
+    pairs = ((found.read(*part), target.read(*part)) for part in _batches(len(target)))
+    return sum(_squares(a, b) for a, b in pairs) / math.prod(target.shape)
+
+
+def _squares(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().sum(dtype=torch.float64))
+
+
+def _batches(count: int) -> list[tuple[int, int]]:
+    return [(start, min(start + _CACHE_BATCH, count)) for start in range(0, count, _CACHE_BATCH)]
 
 
 def _tensors(block: Block) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
 from genq_export.quantize.qat import EpochStore, train
 from genq_export.quantize.reference import save_reference
+from genq_export.quantize.rows import Cache, Rows
 from genq_export.quantize.sensitivity import measure, ranked
 from genq_export.targets import TargetRule, rule_for
 from genq_export.workspace import StageResult, Workspace, write_atomic
@@ -43,22 +44,24 @@ def run(
     if not images:
         raise UserError("the calibration set is empty: nothing to quantize on")
     progress.say(f"quantize: {len(images)} images, W{config.quantize.weight_bits}A{config.quantize.activation_bits}")
-    pixels = load_images(images, model)
+    cache = Cache(int(config.quantize.memory_budget), partial / "cache")
+    pixels = _load(images, model, cache)
     settings = config.quantize
     gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
+    sample = min(len(pixels), _SENSITIVITY_IMAGES)
     assigned: dict[str, LayerOverride] = {}
     if settings.average_bits is not None or settings.size_budget is not None:
-        costs = measure(gm, pixels[:_SENSITIVITY_IMAGES], options_to_measure(gm, settings))
+        costs = measure(gm, pixels.read(0, sample), options_to_measure(gm, settings))
         assigned = assign(gm, costs, settings, rule_for(config.target))
         settings = settings.model_copy(update={"layers": {**assigned, **settings.layers}})
         gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
-    sensitivity = ranked(measure(gm, pixels[:_SENSITIVITY_IMAGES])) if settings.sensitivity or assigned else []
+    sensitivity = ranked(measure(gm, pixels.read(0, sample))) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
     if settings.iterations > 0:
-        errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress)
+        errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
-        training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress)
+        training = train(gm, pixels.read(0, len(pixels)), settings, config.seed, _epoch_store(partial), progress)
     outputs = save_reference(gm, workspace.folder)
     summary = {
         "images": len(images),
@@ -74,11 +77,19 @@ def run(
     return StageResult(outputs, summary)
 
 
+def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
+    """All images in the network's own preprocessing."""
+    pixels = cache.rows((len(images), *model.input_size))
+    for start in range(0, len(images), _RANGE_BATCH):
+        pixels.write(start, load_images(images[start : start + _RANGE_BATCH], model))
+    return pixels
+
+
 def _prepared(
-    model: LoadedModel, settings: QuantizeConfig, rule: TargetRule, pixels: Tensor
+    model: LoadedModel, settings: QuantizeConfig, rule: TargetRule, pixels: Rows
 ) -> tuple[fx.GraphModule, Placement, list[str]]:
     """The network with quantizers in place and ranges searched, where they sit, and the dead tensors."""
-    batches = pixels[:_RANGE_IMAGES].split(_RANGE_BATCH)
+    batches = pixels.read(0, min(len(pixels), _RANGE_IMAGES)).split(_RANGE_BATCH)
     gm, placement = prepare(model.module, model.input_size, settings, rule, batches)
     percentile = settings.percentile if settings.range == "percentile" else None
     return gm, placement, calibrate_ranges(gm, batches, percentile)
