@@ -118,6 +118,10 @@ class QuantizeConfig(_Frozen):
     rounding_weight: float = Field(0.01, ge=0, description="lambda of the AdaRound regulariser")
     drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
     qat_epochs: int = Field(0, ge=0, description="epochs of QAT behind the reconstruction; 0: PTQ only")
+    qat_method: Literal["cascade", "lsq"] = Field(
+        "cascade", description="cascade: from the PTQ solution (GenQ); lsq: from rounded weights, no reconstruction"
+    )
+    qat_autocast: bool = Field(False, description="QAT steps in bfloat16 where the operator allows it (GPU)")
     qat_weight_lr: float = Field(1e-2, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
     qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
 

@@ -6,6 +6,10 @@ with q_ptq the codes that block reconstruction found. Weight and activation scal
 expression above gives round(v/s) - v/s inside the range). The loss is KL divergence to the float network ([ours]: the
 paper's loss is unknown), so no label is needed. The epoch with the least KL on held-out calibration images is kept;
 epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
+
+For comparison there is plain LSQ, from a network that was only rounded, with latent float weights w:
+
+    W_q = s * clip(round_STE(w / s), lo, hi)
 """
 
 import math
@@ -21,9 +25,11 @@ from genq_export.progress import Progress
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
 from genq_export.quantize.learners import ScaleLearner, round_ste
+from genq_export.quantize.ranks import TrainingRanks
 
 HELD_OUT_SHARE = 0.125
 EMA_DECAY = 0.99
+ALONE = TrainingRanks()
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class CorrectionLearner(nn.Module):
         self.u = nn.Parameter(torch.zeros_like(layer.weight))
         self.log_scale = nn.Parameter(layer.weight_scale.log())
 
+    @property
+    def learned(self) -> nn.Parameter:
+        """What learns beside the scale."""
+        return self.u
+
     def codes(self) -> Tensor:
         """clip(q_ptq + round(u / s)), float32 [C, ...], straight-through."""
         scale = grid.per_channel(self.log_scale.exp(), self.u)
@@ -65,13 +76,49 @@ class CorrectionLearner(nn.Module):
         layer.weight_scale.copy_(self.log_scale.exp())
 
 
-def train(
-    gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int, store: EpochStore, progress: Progress
-) -> dict[str, list[float]]:
-    """Train a PTQ solution in place for `config.qat_epochs`.
+class LatentLearner(nn.Module):
+    """The weight of one layer as in LSQ (arXiv 1902.08153): a float weight [C, ...] that is rounded in every step."""
 
-    images: float32 [N, C, H, W]; an eighth is held out to choose the epoch. Returns the held-out KL by epoch, the PTQ
-    solution first.
+    def __init__(self, layer: QuantizedLayer) -> None:
+        super().__init__()
+        self.lo, self.hi = layer.grid.lo, layer.grid.hi
+        self.latent = nn.Parameter(layer.weight.clone())
+        self.log_scale = nn.Parameter(layer.weight_scale.log())
+
+    @property
+    def learned(self) -> nn.Parameter:
+        """What learns beside the scale."""
+        return self.latent
+
+    def codes(self) -> Tensor:
+        """clip(round(w / s)), float32 [C, ...], straight-through."""
+        scale = grid.per_channel(self.log_scale.exp(), self.latent)
+        return torch.clamp(round_ste(self.latent / scale), self.lo, self.hi)
+
+    def forward(self) -> Tensor:
+        """The rounded weight, float32 [C, ...]."""
+        return self.codes() * grid.per_channel(self.log_scale.exp(), self.latent)
+
+    @torch.no_grad()
+    def commit(self, layer: QuantizedLayer) -> None:
+        """Write codes and scale into the layer."""
+        layer.codes.copy_(self.codes().to(torch.int8))
+        layer.weight_scale.copy_(self.log_scale.exp())
+
+
+def train(
+    gm: fx.GraphModule,
+    images: Tensor,
+    config: QuantizeConfig,
+    seed: int,
+    store: EpochStore,
+    progress: Progress,
+    ranks: TrainingRanks = ALONE,
+) -> dict[str, list[float]]:
+    """Train a PTQ solution (`qat_method` lsq: a rounded network) in place for `config.qat_epochs`.
+
+    images: float32 [N, C, H, W]; an eighth is held out to choose the epoch. ranks: processes that all call this with
+    the same arguments; the main one saves. Returns the held-out KL by epoch, the solution it began with first.
     """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held = max(1, int(len(images) * HELD_OUT_SHARE))
@@ -92,14 +139,17 @@ def train(
         learner.attach()
         for chosen in shuffled.split(config.batch_size):
             if len(chosen) == config.batch_size or len(training) < config.batch_size:
-                learner.step(images[chosen], teacher[chosen], steps)
+                mine = ranks.share(chosen)
+                learner.step(images[mine], teacher[mine], steps, len(mine) / len(chosen), ranks)
         learner.commit_average()
         history.append(_divergence(gm, images[held_out], teacher[held_out], config.batch_size))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
         if history[-1] <= min(history):
             best = learner.committed_state()
         kept = {f"best.{name}": value for name, value in best.items()}
-        store.save({**learner.state(), **kept, "history": torch.tensor(history), "epoch": torch.tensor(epoch + 1)})
+        if ranks.is_main:
+            counts = {"history": torch.tensor(history), "epoch": torch.tensor(epoch + 1)}
+            store.save({**learner.state(), **kept, **counts})
     learner.restore(best)
     return {"held_out_kl": history}
 
@@ -111,13 +161,15 @@ class _Learner:
         self._gm = gm
         self._layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
         self._quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
-        self._corrections = nn.ModuleList([CorrectionLearner(part) for part in self._layers])
+        kind = LatentLearner if config.qat_method == "lsq" else CorrectionLearner
+        self._corrections = nn.ModuleList([kind(part) for part in self._layers])
+        self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
         self._scales = nn.ModuleList([ScaleLearner(part, 0.0, generator) for part in self._quantizers])
         scales = [part.log_scale for part in (*self._corrections, *self._scales)]
         units = [_weight_unit(layer) for layer in self._layers]
         groups = [
-            {"params": [part.u], "lr": config.qat_weight_lr * unit}
+            {"params": [part.learned], "lr": config.qat_weight_lr * unit}
             for part, unit in zip(self._corrections, units, strict=True)
         ]
         self._optimizer = torch.optim.Adam([*groups, {"params": scales, "lr": config.qat_scale_lr}])
@@ -132,13 +184,17 @@ class _Learner:
         for quantizer, scale in zip(self._quantizers, self._scales, strict=True):
             quantizer.learner = scale
 
-    def step(self, x: Tensor, teacher: Tensor, steps: int) -> None:
+    def step(self, x: Tensor, teacher: Tensor, steps: int, share: float, ranks: TrainingRanks) -> None:
+        """One of `steps` updates. x, teacher: this process's part of the batch, which is `share` of it."""
         factor = 0.5 * (1 + math.cos(math.pi * min(self._steps / steps, 1.0)))
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
-        loss = kl_divergence(self._gm(x), teacher)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):
+            logits = self._gm(x)
+        loss = kl_divergence(logits.float(), teacher) * share
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        ranks.add_gradients(self._parameters.values())
         self._optimizer.step()
         self._steps += 1
         decay = min(EMA_DECAY, self._steps / (self._steps + 10))

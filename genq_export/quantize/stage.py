@@ -57,7 +57,7 @@ def run(
         gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
     sensitivity = ranked(measure(gm, pixels.read(0, sample))) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
-    if settings.iterations > 0:
+    if settings.iterations > 0 and not (settings.qat_method == "lsq" and settings.qat_epochs > 0):
         errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:

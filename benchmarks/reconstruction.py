@@ -1,0 +1,164 @@
+"""What block reconstruction costs in time and memory, on a ResNet-50 with random weights at 224 px.
+
+    python benchmarks/reconstruction.py              # one step of a stage-2 bottleneck, as a multiple of bare training
+    python benchmarks/reconstruction.py --memory     # peak memory of the whole PTQ with 1,024 images
+
+The step is compared with forward and backward of the same block in float, batch 32, alternating, medians. For memory,
+two iterations a block: more take longer and hold no more. Images are noise; no cost depends on what they show.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from genq_export.config import BuildConfig, QuantizeConfig
+from genq_export.progress import Progress
+from genq_export.quantize import ptq
+from genq_export.quantize.blocks import Block, split
+from genq_export.quantize.fake_quant import set_quantization
+from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantize.ptq import BlockStore, reconstruct
+from genq_export.quantize.rows import Cache, Rows, RowsInMemory
+from genq_export.targets import rule_for
+from genq_export.torchvision_ops import ensure_torchvision
+
+SIZE = (3, 224, 224)
+BATCH = 32
+
+
+def main() -> None:
+    """Parse and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of the cost of a step")
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--block", default="layer2.1")
+    options = parser.parse_args()
+    if options.memory:
+        measure_memory(options.images)
+    else:
+        measure_step(options.block, options.rounds)
+
+
+def network() -> nn.Module:
+    """A ResNet-50 whose channels differ."""
+    ensure_torchvision()
+    import timm
+
+    torch.manual_seed(0)
+    module = timm.create_model("resnet50", pretrained=False).eval().requires_grad_(False)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.weight.uniform_(0.5, 1.5)
+            part.bias.normal_(0, 0.1)
+    return module
+
+
+def settings(iterations: int) -> QuantizeConfig:
+    """W4A4 as `genq-export build resnet50` has it."""
+    changes = [f"quantize.iterations={iterations}", f"quantize.batch_size={BATCH}"]
+    return BuildConfig.for_model("resnet50", settings=changes).quantize
+
+
+def measure_step(name: str, rounds: int) -> None:
+    """Print the cost of a reconstruction step of one block over that of its float forward and backward."""
+    config = settings(iterations=1)
+    gm, _ = prepare(network(), SIZE, config, rule_for("onnxruntime"))
+    images = torch.randn(BATCH, *SIZE, generator=torch.Generator().manual_seed(0))
+    calibrate_ranges(gm, [images[:8]])
+    x = images
+    for block in split(gm):
+        set_quantization(block.module, False)
+        with torch.no_grad():
+            target = block.module(x)
+        if block.name == name:
+            break
+        x = target
+    else:
+        raise SystemExit(f"no block {name}; there are {', '.join(block.name for block in split(gm))}")
+    rows = RowsInMemory(x), RowsInMemory(x), RowsInMemory(target)
+    bare = _timed(lambda: _bare_step(block, x, target))
+    step = _step_timer(block, rows, config)
+    pairs = [(bare(), step()) for _ in range(rounds + 1)][1:]
+    floats, steps = (statistics.median(values) for values in zip(*pairs, strict=True))
+    ratio = statistics.median(b / a for a, b in pairs)
+    threads = torch.get_num_threads()
+    print(f"block {name}: {tuple(x.shape)} -> {tuple(target.shape)}, {threads} thread(s), {rounds} rounds")
+    print(f"float forward + backward {1000 * floats:8.1f} ms")
+    print(f"reconstruction step      {1000 * steps:8.1f} ms")
+    print(f"ratio                    {ratio:8.2f}    (goal: at most 1.40)")
+
+
+def _timed(work: Callable[[], None]) -> Callable[[], float]:
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+def _bare_step(block: Block, x: Tensor, target: Tensor) -> None:
+    """Forward and backward of the float block to its input's and its weights' gradients, with the same loss."""
+    set_quantization(block.module, False)
+    weights = [layer.weight.requires_grad_() for layer in block.layers()]
+    loss = (block.module(x) - target).square().mean()
+    torch.autograd.grad(loss, weights)
+    for weight in weights:
+        weight.requires_grad_(False)
+    set_quantization(block.module, True)
+
+
+def _step_timer(block: Block, rows: tuple[Rows, Rows, Rows], config: QuantizeConfig) -> Callable[[], float]:
+    """Time of one more step: reconstruction with three steps less reconstruction with two, setting up apart."""
+
+    def learn(iterations: int) -> float:
+        state = {name: tensor.clone() for name, tensor in block.module.state_dict().items()}
+        started = time.perf_counter()
+        ptq._learn(block, *rows, config.model_copy(update={"iterations": iterations}), seed=0)
+        taken = time.perf_counter() - started
+        block.module.load_state_dict(state)
+        return taken
+
+    return lambda: (learn(3) - learn(1)) / 2
+
+
+def measure_memory(count: int) -> None:
+    """Print the peak memory of the process, block by block as far as it has grown, and at the end."""
+    config = settings(iterations=2)
+    gib = 2**30
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(int(config.memory_budget), Path(folder))
+        images = cache.rows((count, *SIZE))
+        generator = torch.Generator().manual_seed(0)
+        for start in range(0, count, BATCH):
+            images.write(start, torch.randn(min(BATCH, count - start), *SIZE, generator=generator))
+        gm, _ = prepare(network(), SIZE, config, rule_for("onnxruntime"))
+        calibrate_ranges(gm, images.read(0, min(count, 256)).split(64))
+        print(f"ranges searched, peak {_peak() / gib:.2f} GiB", flush=True)
+
+        def say(number: int, _state: dict[str, Tensor]) -> None:
+            taken = time.perf_counter() - started
+            print(f"block {number:2d} learned after {taken:6.0f} s, peak {_peak() / gib:.2f} GiB", flush=True)
+
+        store = BlockStore(lambda number: None, say)
+        reconstruct(gm, images, config, 0, store, Progress(quiet=True), cache)
+    budget, peak = int(config.memory_budget) / 1e9, _peak() / 1e9
+    print(f"ResNet-50 PTQ, {count} images at 224 px, memory budget {budget:g} GB: peak {peak:.2f} GB (goal: 6)")
+
+
+def _peak() -> int:
+    """Largest resident size of the process so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

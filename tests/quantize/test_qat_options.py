@@ -1,0 +1,112 @@
+"""QAT beside the cascade: plain LSQ, several processes, bfloat16."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, fx
+
+from genq_export.config import QuantizeConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+from genq_export.quantize.fake_quant import QuantizedLayer
+from genq_export.quantize.placement import Placement
+from genq_export.quantize.qat import EpochStore, LatentLearner, train
+from genq_export.quantize.ranks import TrainingRanks
+
+Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Settings = Callable[..., QuantizeConfig]
+NOTHING = EpochStore(lambda: None, lambda tensors: None)
+QUIET = Progress(quiet=True)
+
+
+def layer_of(gm: fx.GraphModule, name: str) -> QuantizedLayer:
+    layer = gm.get_submodule(f"layers.{name}")
+    assert isinstance(layer, QuantizedLayer)
+    return layer
+
+
+def test_lsq_begins_at_the_rounded_network_and_its_gradients_are_lsq_s(prepared: Prepared) -> None:
+    layer = layer_of(prepared("residual")[0], "dilated")
+    learner = LatentLearner(layer)
+    assert torch.equal(learner.codes().to(torch.int8), layer.codes)
+    (latent, log_scale) = torch.autograd.grad(learner().sum(), (learner.latent, learner.log_scale))
+    scale = layer.weight_scale.view(-1, 1, 1, 1)
+    ratio = layer.weight / scale
+    inside = (ratio.round() >= layer.grid.lo) & (ratio.round() <= layer.grid.hi)
+    slope = torch.where(inside, ratio.round() - ratio, ratio.round().clamp(layer.grid.lo, layer.grid.hi))
+    assert torch.allclose(latent, inside.float())
+    assert torch.allclose(log_scale, (slope * scale).sum((1, 2, 3)), atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"qat_method": "lsq"}, {"qat_autocast": True}])
+def test_training_lowers_the_divergence(
+    prepared: Prepared, settings: Settings, images: Tensor, change: dict[str, object]
+) -> None:
+    gm, _ = prepared("residual", bits=2)
+    config = settings(2, qat_epochs=3, qat_weight_lr=0.1, qat_scale_lr=1e-2, batch_size=4, **change)
+    history = train(gm, images.repeat(4, 1, 1, 1), config, 0, NOTHING, QUIET)["held_out_kl"]
+    assert min(history) < history[0]
+    for layer in gm.modules():
+        if isinstance(layer, QuantizedLayer):
+            assert layer.codes.min() >= layer.grid.lo and layer.codes.max() <= layer.grid.hi
+
+
+def test_a_batch_is_shared_out_whole_and_none_goes_empty() -> None:
+    batch = torch.arange(7)
+    shares = [TrainingRanks(rank, 3).share(batch) for rank in range(3)]
+    assert sorted(torch.cat(shares).tolist()) == batch.tolist()
+    with pytest.raises(UserError, match=r"8 processes cannot share a batch of 7.*batch_size"):
+        TrainingRanks(0, 8).share(batch)
+
+
+_CHILD = """
+import sys
+import torch
+from safetensors.torch import save_file
+from genq_export.config import QuantizeConfig
+from genq_export.progress import Progress
+from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantize.qat import EpochStore, train
+from genq_export.quantize.ranks import TrainingRanks
+from genq_export.targets import ONNXRUNTIME
+
+rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+if world > 1:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+torch.manual_seed(0)
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(),
+    torch.nn.Linear(128, 5),
+).eval().requires_grad_(False)
+images = torch.randn(40, 3, 8, 8)
+config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat_epochs=2, qat_weight_lr=0.05)
+gm, _ = prepare(net, (3, 8, 8), config, ONNXRUNTIME)
+calibrate_ranges(gm, [images])
+saves = []
+store, ranks = EpochStore(lambda: None, saves.append), TrainingRanks(rank, world)
+history = train(gm, images, config, 0, store, Progress(quiet=True), ranks)
+assert len(saves) == (2 if rank == 0 else 0)
+save_file({**gm.state_dict(), "history": torch.tensor(history["held_out_kl"])}, f"{folder}/{rank}of{world}.safetensors")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_as_one_process_does(tmp_path: Path) -> None:
+    def start(rank: int, world: int) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-c", _CHILD, str(rank), str(world), str(tmp_path)]
+        return subprocess.Popen(arguments, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    children = [start(0, 2), start(1, 2)]
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
+    assert start(0, 1).wait(timeout=300) == 0
+    first, second, alone = (load_file(tmp_path / f"{name}.safetensors") for name in ("0of2", "1of2", "0of1"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.allclose(first["history"], alone["history"], rtol=0.05)
+    assert first["history"][-1] < first["history"][0]
