@@ -5,6 +5,8 @@
 """
 
 import operator
+import os
+import traceback
 from typing import Any
 
 import torch
@@ -31,8 +33,11 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
     """Trace a float32 network in eval mode, with a free batch size, and simplify its graph.
 
     The result computes what the network computes; it has no BatchNorm behind a convolution, no in-place operator and
-    no dropout. Raises UserError that names the line which cannot be traced.
+    no dropout. Raises UserError that names the module and the line which cannot be traced.
     """
+    for name, value in module.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise UserError(f"the network's '{name}' holds NaN or infinity: its checkpoint is damaged")
     for part in module.modules():
         if hasattr(part, "fused_attn"):  # timm's switch; the fused operator hides the two products
             setattr(part, "fused_attn", False)  # noqa: B010 - a Module's attributes are typed as tensors
@@ -41,7 +46,7 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
     try:
         program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
-        raise UserError(f"the network does not trace: {_where(error)}") from error
+        raise UserError(f"the network does not trace: {_where(error, module)}") from error
     graph_module = _one_in_one_out(program.module(check_guards=False))
     _make_functional(graph_module)
     _remove_what_eval_skips(graph_module)
@@ -243,7 +248,16 @@ def _write_out_padding(gm: fx.GraphModule) -> None:
         node.args = (source, weight, bias, stride, [part // 2 for part in total], dilation, groups)
 
 
-def _where(error: Exception) -> str:
+def _where(error: Exception, network: nn.Module) -> str:
+    """What was said, and where: the innermost module of the network that was being called, and its line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    source = next((line for line in reversed(lines) if line.startswith("File ")), "")
-    return " ".join(part for part in (lines[0] if lines else type(error).__name__, source) if part)
+    said = lines[0].rstrip(".") if lines else type(error).__name__
+    paths = {id(part): path for path, part in network.named_modules()}
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = next((frame.f_locals.get(name) for name in frame.f_code.co_varnames[:1]), None)  # `self`
+        own_code = not frame.f_code.co_filename.startswith(os.path.dirname(torch.__file__))
+        if id(module) in paths and own_code:
+            name = paths[id(module)] or "the network itself"
+            place = f" (module {name}, {type(module).__name__}, {frame.f_code.co_filename}:{line})"
+    return said + place

@@ -122,7 +122,7 @@ def train(
     """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held = max(1, int(len(images) * HELD_OUT_SHARE))
-    held_out, training = order[:held], order[held:]
+    held_out, training = order[:held], order[held:] if len(images) > held else order
     teacher = _logits(gm, images, config.batch_size, quantized=False)
     learner = _Learner(gm, config)
     steps = max(1, len(training) // config.batch_size) * config.qat_epochs
