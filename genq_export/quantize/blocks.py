@@ -70,8 +70,13 @@ def _is_quantizer(node: fx.Node) -> bool:
 
 
 def _goes_on(node: fx.Node) -> bool:
-    """Is the next operator an activation function that belongs to this one?"""
+    """Is the next operator an activation function, or the quantizer of a concatenation, that belongs to this one?
+
+    The quantizer shares its scale with what is joined, so both are learned in one block.
+    """
     readers = list(node.users)
+    if op_name(node) == "cat" and any(_is_quantizer(reader) for reader in readers):
+        return True
     return len(readers) == 1 and op_name(readers[0]) in (*NEVER_NEGATIVE, *BARELY_NEGATIVE, "hardtanh", "clamp")
 
 

@@ -36,7 +36,8 @@ class ActivationQuantizer(nn.Module):
     """Puts one activation tensor on its grid.
 
     name: path of the module that made the tensor. lo, hi: the codes in use (hi shrinks where a ReLU6 ends earlier).
-    pow2: its scale is kept a power of two while ranges are searched and scales learned.
+    pow2: its scale is kept a power of two while ranges are searched and scales learned. leader: the quantizer whose
+    scale it shares, itself where it has its own.
     Buffers: scale float32 scalar; zero_point int32 scalar.
     """
 
@@ -51,9 +52,20 @@ class ActivationQuantizer(nn.Module):
         self.hi = self.grid.hi if hi is None else hi
         self.enabled = True
         self.pow2 = False
+        self._leader: list[ActivationQuantizer] = []  # in a list: not a child of this module
         self.learner: ActivationLearner | None = None
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))
+
+    @property
+    def leader(self) -> "ActivationQuantizer":
+        """The quantizer whose scale and zero-point this one shares."""
+        return self._leader[0] if self._leader else self
+
+    def follow(self, leader: "ActivationQuantizer") -> None:
+        """Share the scale of `leader`, which must have the same grid."""
+        assert (leader.grid, leader.asymmetric) == (self.grid, self.asymmetric)
+        self._leader = [] if leader is self else [leader]
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 of any shape -> float32 of the same shape, on the grid."""

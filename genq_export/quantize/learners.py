@@ -9,6 +9,8 @@
 Scales are parametrised by their logarithm, so they are positive whatever the optimiser does.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -117,3 +119,14 @@ class ScaleLearner(nn.Module):
     def commit(self, quantizer: ActivationQuantizer) -> None:
         """Write the learned scale into the quantizer."""
         quantizer.scale.copy_(self.scale())
+
+
+def scale_learners(
+    quantizers: Sequence[ActivationQuantizer], drop: float, generator: torch.Generator
+) -> list[ScaleLearner]:
+    """A learner for each quantizer; those that share a scale share the learner."""
+    made: dict[ActivationQuantizer, ScaleLearner] = {}
+    for part in quantizers:
+        if part.leader not in made:
+            made[part.leader] = ScaleLearner(part, drop, generator)
+    return [made[part.leader] for part in quantizers]

@@ -6,6 +6,8 @@
   addition reads keeps 8 bits: additions run in 8-bit containers at any grid, so nothing is gained by fewer.
   Additions that only feed LayerNorms (transformers) stay float, as LayerNorm does.
 * Average pooling reads an 8-bit grid.
+* A concatenation whose result is quantized and all that it joins share one scale, so that it only moves codes. One that
+  feeds float arithmetic (the BatchNorm behind it in a DenseNet) joins numbers, and its inputs keep scales of their own.
 * Where the target runs a convolution in integers only if it also writes codes, a result that nothing else quantizes
   (patch embedding, a convolution before SiLU) gets an 8-bit grid.
 * Whatever computes and is not quantized is listed with the reason.
@@ -40,12 +42,16 @@ _NO_INTEGER_FORM = (
 
 @dataclass
 class Placement:
-    """The decisions: `bits_of` by root node, quantized `layers` and `products`, and what stays float and why."""
+    """The decisions: `bits_of` by root node, quantized `layers` and `products`, and what stays float and why.
+
+    shared: sets of roots that take one scale, the concatenation that gives it first.
+    """
 
     bits_of: dict[fx.Node, int] = field(default_factory=dict)
     layers: list[fx.Node] = field(default_factory=list)
     products: list[fx.Node] = field(default_factory=list)
     unquantized: list[dict[str, str]] = field(default_factory=list)
+    shared: list[list[fx.Node]] = field(default_factory=list)
 
 
 def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
@@ -79,8 +85,27 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
             result = _after_relu(node)
             if op_name(node) == "conv2d" and result not in placement.bits_of:
                 _ask(placement, result, CONTAINER_BITS)
+    _share_scales(placement, graph)
     placement.unquantized += list(_other_float_operators(graph))
     return placement
+
+
+def _share_scales(placement: Placement, graph: fx.Graph) -> None:
+    """Give what a quantized concatenation joins the concatenation's grid; chains of them become one set."""
+    for node in reversed(graph.nodes):
+        if op_name(node) != "cat" or node not in placement.bits_of:
+            continue
+        joined = [root_of(source) for source in node.args[0] if not is_constant(source)]
+        for root in joined:
+            _ask(placement, root, placement.bits_of[node])
+        known = next((nodes for nodes in placement.shared if node in nodes), None)
+        if known is None:
+            placement.shared.append([node, *joined])
+        else:
+            known += joined
+    for nodes in placement.shared:
+        bits = min(placement.bits_of[node] for node in nodes)
+        placement.bits_of |= dict.fromkeys(nodes, bits)
 
 
 def layers_of(graph: fx.Graph) -> list[fx.Node]:

@@ -50,7 +50,13 @@ def prepare(
     placement = place(gm.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
     if not placement.layers:
         raise UserError("the network has no convolution or linear layer to quantize")
-    quantizers = {root: _insert_quantizer(gm, root, bits, rule, names) for root, bits in placement.bits_of.items()}
+    quantizers = {}
+    for root, bits in placement.bits_of.items():
+        joined = next((nodes for nodes in placement.shared if root in nodes), [root])
+        quantizers[root] = _insert_quantizer(gm, root, bits, _sign(joined, bits, rule), names)
+    for first, *others in placement.shared:
+        for root in others:
+            _quantizer(gm, quantizers[root]).follow(_quantizer(gm, quantizers[first]))
     for node in layers:
         name = name_of[node]
         if by_name[name].kept_by is None:
@@ -99,7 +105,7 @@ def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: 
         set_quantization(gm, True)
         for handle in handles:
             handle.remove()
-    dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.name]), percentile)]
+    dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.leader.name]), percentile)]
     _make_room_for_biases(gm)
     return dead
 
@@ -186,11 +192,26 @@ def _layer_names(graph: fx.Graph, names: _Names) -> dict[fx.Node, str]:
     return layers | {node: names.take("product", names.of_tensor(node)) for node in products_of(graph)}
 
 
-def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, rule: TargetRule, names: _Names) -> fx.Node:
-    """Put a quantizer behind `root` for all its readers; returns the call."""
+def _sign(roots: Sequence[fx.Node], bits: int, rule: TargetRule) -> tuple[bool, bool]:
+    """(signed, asymmetric) of the grid that tensors share; a concatenation has the sign of what it joins."""
+    made = [root for root in roots if op_name(root) != "cat"] or roots
+    short = [is_asymmetric(root, rule) for root in made]
+    signed = any(is_signed(root, bits, rule) for root, is_short in zip(made, short, strict=True) if not is_short)
+    return signed, any(short) and not signed
+
+
+def _quantizer(gm: fx.GraphModule, call: fx.Node) -> ActivationQuantizer:
+    part = gm.get_submodule(str(call.target))
+    assert isinstance(part, ActivationQuantizer)
+    return part
+
+
+def _insert_quantizer(
+    gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names
+) -> fx.Node:
+    """Put a quantizer behind `root` for all its readers; returns the call. sign: (signed, asymmetric)."""
     name = names.take("quantizer", names.of_tensor(root))
-    asymmetric = is_asymmetric(root, rule)
-    signed = not asymmetric and is_signed(root, bits, rule)
+    signed, asymmetric = sign
     target = f"quantizers.{name}"
     gm.add_submodule(target, ActivationQuantizer(name, bits, signed, asymmetric))
     readers = list(root.users)

@@ -19,12 +19,11 @@ from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import set_quantization
 from genq_export.quantize.fused import mix, squared_error
-from genq_export.quantize.learners import RoundingLearner, ScaleLearner
+from genq_export.quantize.learners import RoundingLearner, scale_learners
 from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
-POW2_RATE = 10.0
 POW2_RATE = 10.0
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
@@ -89,14 +88,14 @@ def _learn(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     roundings = [RoundingLearner(layer) for layer in block.layers()]
-    scales = [ScaleLearner(part, config.drop_probability, generator) for part in block.quantizers()]
+    scales = scale_learners(block.quantizers(), config.drop_probability, generator)
     if not roundings:
         return
     optimizer = torch.optim.Adam(
         [
             {"params": [part.v for part in roundings], "lr": config.rounding_lr},
             {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
-            {"params": [part.log_scale for part in scales], "lr": _activation_rate(config)},
+            {"params": [part.log_scale for part in dict.fromkeys(scales)], "lr": _activation_rate(config)},
         ],
         fused=True,
     )

@@ -24,7 +24,7 @@ from genq_export.config import QuantizeConfig
 from genq_export.progress import Progress
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
-from genq_export.quantize.learners import ScaleLearner, round_ste
+from genq_export.quantize.learners import round_ste, scale_learners
 from genq_export.quantize.ranks import TrainingRanks
 
 HELD_OUT_SHARE = 0.125
@@ -165,8 +165,8 @@ class _Learner:
         self._corrections = nn.ModuleList([kind(part) for part in self._layers])
         self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
-        self._scales = nn.ModuleList([ScaleLearner(part, 0.0, generator) for part in self._quantizers])
-        scales = [part.log_scale for part in (*self._corrections, *self._scales)]
+        self._scales = nn.ModuleList(scale_learners(self._quantizers, 0.0, generator))
+        scales = [part.log_scale for part in dict.fromkeys((*self._corrections, *self._scales))]
         units = [_weight_unit(layer) for layer in self._layers]
         groups = [
             {"params": [part.learned], "lr": config.qat_weight_lr * unit}
