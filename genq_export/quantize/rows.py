@@ -80,9 +80,8 @@ class RowsOnDisk:
         return self.shape[0]
 
     def write(self, start: int, values: Tensor) -> None:
-        data = memoryview(values.contiguous().numpy()).cast("B")
         self._file.seek(start * self._row_bytes)
-        self._file.write(data)
+        self._file.write(values.contiguous().numpy().data.cast("B"))
 
     def read(self, start: int, stop: int) -> Tensor:
         found = torch.empty((stop - start, *self.shape[1:]))
@@ -100,7 +99,7 @@ class RowsOnDisk:
 
     def _fill(self, target: Tensor, start: int) -> None:
         self._file.seek(start * self._row_bytes)
-        self._file.readinto(memoryview(target.numpy()).cast("B"))  # type: ignore[attr-defined]
+        self._file.readinto(target.numpy().data.cast("B"))
 
 
 class Cache:

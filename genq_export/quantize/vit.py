@@ -73,7 +73,7 @@ def _keeps_channels(node: fx.Node, source: fx.Node) -> bool:
     if op_name(node) == "reshape":
         return bool(node.meta["val"].shape[-1] == source.meta["val"].shape[-1])
     if op_name(node) == "permute":
-        return node.args[1][-1] in (-1, rank - 1)  # type: ignore[index]
+        return bool(node.args[1][-1] in (-1, rank - 1))  # type: ignore[index, operator]
     if op_name(node) == "roll":
         return all(dim not in (-1, rank - 1) for dim in node.args[2])  # type: ignore[union-attr]
     return False

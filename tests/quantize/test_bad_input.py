@@ -66,7 +66,7 @@ def test_constant_and_dead_activations_learn_and_fold(settings: Settings, images
 def test_weights_that_are_not_finite_are_named(network: Network, settings: Settings, images: Tensor) -> None:
     module = network("residual")
     module.dilated.weight[0, 0, 0, 0] = math.nan
-    with pytest.raises(UserError, match="'dilated.weight' holds NaN or infinity"):
+    with pytest.raises(UserError, match=r"'dilated\.weight' holds NaN or infinity"):
         prepare(module, (3, 16, 16), settings(4), rule_for("onnxruntime"))
 
 
@@ -107,7 +107,7 @@ def test_every_mix_of_bits_fits_the_container_of_the_target(
         if isinstance(part, ActivationQuantizer):
             assert part.grid.signed or part.grid.bits <= rule.max_unsigned_bits
         elif isinstance(part, QuantizedLayer):
-            assert -128 <= part.grid.lo and part.grid.hi <= 127
+            assert part.grid.lo >= -128 and part.grid.hi <= 127
 
 
 @pytest.mark.parametrize(
