@@ -17,7 +17,10 @@ from genq_export.targets import rule_for
 from genq_export.torchvision_ops import ensure_torchvision
 
 TARGETS = ("onnxruntime", "tensorrt")
-FAST = (("test_resnet", "onnxruntime"), ("test_efficientnet", "tensorrt"), ("test_vit", "onnxruntime"))
+FAST = (
+    ("test_resnet", "onnxruntime"), ("test_efficientnet", "tensorrt"), ("test_vit", "onnxruntime"),
+    ("test_convnext", "tensorrt"),
+)  # fmt: skip
 SLOW = (
     "resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "mnasnet_100", "efficientnet_b0",
     "tf_efficientnet_lite0", "regnety_002", "densenet121", "convnext_tiny", "vit_base_patch16_224",
@@ -53,7 +56,7 @@ def test_a_family_quantizes_and_folds_to_the_same_codes(name: str, target: str) 
     module, size = random_network(name)
     images = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
     config = QuantizeConfig(weight_bits=4, activation_bits=4, iterations=2, batch_size=2)  # type: ignore[call-arg]
-    gm, placement = prepare(module, size, config, rule_for(target))  # type: ignore[arg-type]
+    gm, placement = prepare(module, size, config, rule_for(target), [images])  # type: ignore[arg-type]
     assert all(row["reason"] for row in placement.unquantized)
     assert calibrate_ranges(gm, [images]) == []
     layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
