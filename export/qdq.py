@@ -8,6 +8,7 @@ QuantizeLinear (uint8) -> Clip -> DequantizeLinear  Clip -> QuantizeLinear (int8
 bias of Conv INT32 through DequantizeLinear         bias float
 linear layers as MatMul                             linear layers as Gemm
 weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
+zero-points                                         shifted numbers, folded into the next bias (export.shift)
 """
 
 import warnings
@@ -22,6 +23,7 @@ import torch
 from onnxscript import opset21 as op
 from torch import fx
 
+from export.shift import without_zero_points
 from export.storage import store_in_int4
 from genq_export.errors import UserError
 from genq_export.targets import TargetRule
@@ -34,10 +36,10 @@ def export_onnx(
     """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
 
     Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage.
-    Raises UserError naming an operator that has no ONNX form.
+    Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
     """
-    program = _to_onnx(integer_model, input_size, rule)
-    model = program.model
+    deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
+    model = _to_onnx(deployed, input_size, rule).model
     _strip_metadata(model)
     _name_after_modules(model)
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
@@ -110,8 +112,7 @@ def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: 
 
     x / s <= hi + 0.25 rounds to at most hi, and clips nothing that rounds to a code of the grid otherwise.
     """
-    if zero_point != 0:
-        raise UserError("TensorRT has no zero-points; quantize with --target tensorrt")
+    assert zero_point == 0 and -128 <= lo <= hi <= 127, f"{name} is not shifted"
     if (lo, hi) != (-128, 127):
         low = op.Mul(scale, op.Constant(value_float=lo - 0.25))
         high = op.Mul(scale, op.Constant(value_float=hi + 0.25))

@@ -13,9 +13,11 @@ from genq_export.config import Target
 class TargetRule(BaseModel):
     """The forms one runtime executes with integer kernels.
 
-    zero_points: may an activation tensor have a nonzero zero-point.
+    zero_points: "native" where an activation tensor may have a nonzero zero-point; "shifted" where the runtime knows
+    none: what it cannot hold travels shifted, and the next layer's bias takes the shift back (export/shift.py).
     activation_container: the 8-bit type that activation codes travel in.
-    max_unsigned_bits: widest unsigned grid that the container holds; wider ones use a signed grid.
+    max_unsigned_bits: widest unsigned grid that the container holds as it is; wider ones travel shifted where every
+    reader can take that, and use a signed grid elsewhere.
     bias_on_grid: the runtime adds the bias of a convolution as int32 on the accumulator grid s_x * s_w, so the
     reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
@@ -25,7 +27,7 @@ class TargetRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Target
-    zero_points: bool
+    zero_points: Literal["native", "shifted"]
     activation_container: Literal["uint8", "int8"]
     max_unsigned_bits: int
     bias_on_grid: bool
@@ -37,7 +39,7 @@ class TargetRule(BaseModel):
 
 ONNXRUNTIME = TargetRule(
     name="onnxruntime",
-    zero_points=True,
+    zero_points="native",
     activation_container="uint8",
     max_unsigned_bits=8,
     bias_on_grid=True,
@@ -49,7 +51,7 @@ ONNXRUNTIME = TargetRule(
 
 TENSORRT = TargetRule(
     name="tensorrt",
-    zero_points=False,
+    zero_points="shifted",
     activation_container="int8",
     max_unsigned_bits=7,
     bias_on_grid=False,

@@ -15,6 +15,7 @@ from torch import Tensor, fx
 from export.qdq import export_onnx
 from genq_export.errors import UserError
 from genq_export.quantize.fake_quant import record_codes
+from genq_export.runtime_options import session_options
 from genq_export.targets import rule_for
 
 Exported = Callable[..., Any]
@@ -22,8 +23,7 @@ ALL = [(name, target) for name in ("residual", "attention") for target in ("onnx
 
 
 def run(path: Path, images: Tensor, outputs: list[str] | None = None, plain: bool = False) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options = session_options(threads=1)
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
