@@ -6,8 +6,10 @@ from export.audit import LayerAudit, audit_onnxruntime
 from export.fold import fold, save_integer_model
 from export.qdq import export_onnx
 from export.readme import build_readme
-from export.tensorrt import audit_tensorrt, build_engine, save_engine
+from export.tensorrt import TIMING_CACHE, build_engine, save_engine
+from export.tensorrt_rules import audit_tensorrt
 from genq_export.config import BuildConfig
+from genq_export.engine_file import ENGINE_FILE, FACTS_FILE
 from genq_export.errors import UserError
 from genq_export.models import LoadedModel
 from genq_export.preflight import engine_builder
@@ -33,36 +35,48 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
-    engine = _engine(workspace, model, progress) if config.target == "tensorrt" else None
+    storage = _storage(config, rule, facts)
+    engine = _engine(workspace, config, model, storage, progress) if config.target == "tensorrt" else None
     if engine is not None:
-        outputs += ["model.engine", "engine.json"]
+        outputs += [ENGINE_FILE, FACTS_FILE]
     workspace.write_bytes("README.md", build_readme(config, model, facts, engine).encode())
-    return StageResult([*outputs, "README.md"], _summary(config, rule, facts, audit, engine))
+    return StageResult([*outputs, "README.md"], _summary(facts, storage, audit, engine))
 
 
-def _engine(workspace: Workspace, model: LoadedModel, progress: Progress) -> dict[str, Any] | None:
+def _engine(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, storage: dict[str, str], progress: Progress
+) -> dict[str, Any] | None:
     """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
     builder = engine_builder()
     if builder is None:
         remedy = "pip install 'genq-export[tensorrt-rtx]' builds one anywhere"
         progress.say(f"export: no TensorRT here, so no engine; {remedy}")
         return None
-    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder)
+    cache = workspace.path(TIMING_CACHE)
+    timings = cache.read_bytes() if cache.is_file() else b""
+    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder, config.export, timings)
     save_engine(engine, workspace.folder)
-    workspace.write_json("engine.json", engine.facts)
-    return engine.facts
+    facts = {**engine.facts, **storage}
+    workspace.write_json(FACTS_FILE, facts)
+    return facts
+
+
+def _storage(config: BuildConfig, rule: TargetRule, facts: dict[str, Any]) -> dict[str, str]:
+    """Grid, storage and compute: three different widths."""
+    return {
+        "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
+        "weights": facts["weight_storage"],
+        "activations": rule.activation_container,
+        "compute": "int8 products, int32 sums",
+    }
 
 
 def _summary(
-    config: BuildConfig,
-    rule: TargetRule,
-    facts: dict[str, Any],
-    audit: list[LayerAudit],
-    engine: dict[str, Any] | None,
+    facts: dict[str, Any], storage: dict[str, str], audit: list[LayerAudit], engine: dict[str, Any] | None
 ) -> dict[str, Any]:
     files = {ONNX_FILE: facts["bytes"]}
     if engine is not None:
-        files["model.engine"] = engine["bytes"]
+        files[ENGINE_FILE] = engine["bytes"]
     return {
         "audit": [layer.row() for layer in audit],
         "engine": engine,
@@ -71,10 +85,5 @@ def _summary(
         "quantize_linear": facts["quantize_linear"],
         "dequantize_linear": facts["dequantize_linear"],
         "files": files,
-        "storage": {
-            "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
-            "weights": facts["weight_storage"],
-            "activations": rule.activation_container,
-            "compute": "int8 products, int32 sums",
-        },
+        "storage": storage,
     }

@@ -15,8 +15,10 @@ from torch import Tensor, fx, nn
 from export.audit import audit_onnxruntime
 from export.fold import fold
 from export.integer_layers import IntegerLayer, IntegerQuantizer
+from export.plan_text import audit_plan
 from export.shift import shift_steps, without_zero_points
-from export.tensorrt import audit_plan, audit_tensorrt, build_engine
+from export.tensorrt import build_engine
+from export.tensorrt_rules import audit_tensorrt
 from genq_export.errors import UserError
 from genq_export.quantize.fake_quant import record_codes
 
