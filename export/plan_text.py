@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from export.audit import LayerAudit
@@ -24,7 +25,17 @@ def audit_plan(plan: bytes) -> list[LayerAudit]:
     for kind, name, inputs in calls:
         pair = [types.get(tensor, "?") for tensor in re.findall(r'"([^"]+)"', inputs)[:2]]
         rows.append(LayerAudit(name, kind, pair == ["int8", "int8"], " x ".join(pair)))
-    return rows
+    return [*rows, *_fused_attention(text, types)]
+
+
+def _fused_attention(text: str, types: dict[str, str]) -> Iterator[LayerAudit]:
+    """Attention that became one kernel: its two products read queries, keys and values."""
+    calls = re.findall(r'function=\{ name=_gemm_mha\w* .*?input_args=\{([^}]*)\}.*? layers="([^"]*)"', text)
+    for inputs, layers in calls:
+        kinds = [kind for name in re.findall(r'"([^"]+)"', inputs) if (kind := types.get(name, "?")) != "int64"]
+        products = re.findall(r"ONNX Layer: ([^\]]*matmul(?:_\d+)?)\]", layers)
+        for product in products or ["attention"]:
+            yield LayerAudit(product, "fused attention", set(kinds) == {"int8"}, " x ".join(kinds))
 
 
 def plan_kernels(plan: bytes) -> list[str]:

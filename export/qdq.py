@@ -23,25 +23,36 @@ import torch
 from onnxscript import opset21 as op
 from torch import fx
 
+from export.half import compute_remainder_in_half
 from export.shift import without_zero_points
 from export.storage import store_in_int4
 from genq_export.errors import UserError
 from genq_export.targets import TargetRule
 from genq_export.workspace import write_atomic
 
+_NAME = "genq.name"
+
 
 def export_onnx(
-    integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule, path: Path, int4_storage: bool
+    integer_model: fx.GraphModule,
+    input_size: tuple[int, int, int],
+    rule: TargetRule,
+    path: Path,
+    int4_storage: bool,
+    half_remainder: bool = False,
 ) -> dict[str, Any]:
     """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
 
-    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage.
+    half_remainder: what stays float computes in FP16 (targets that hold FP16 only).
+    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage, and
+    half_operators, how many compute in FP16.
     Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
     """
     deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
     model = _to_onnx(deployed, input_size, rule).model
-    _strip_metadata(model)
     _name_after_modules(model)
+    _strip_metadata(model)
+    half = compute_remainder_in_half(model) if half_remainder and rule.half_remainder else 0
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
     store_in_int4(model, narrow)
     model.ir_version = rule.ir_version
@@ -57,6 +68,7 @@ def export_onnx(
         "dequantize_linear": counts.count("DequantizeLinear"),
         "bytes": path.stat().st_size,
         "weight_storage": "int4 (8-bit layers int8)" if narrow else "int8",
+        "half_operators": half,
     }
 
 
@@ -178,7 +190,9 @@ def _linear_gemm(
 
 
 def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
-    return op.MatMul(a, b)
+    product = op.MatMul(a, b)
+    product.producer().metadata_props[_NAME] = name
+    return product
 
 
 def _named(value: Any, name: str) -> Any:
@@ -192,7 +206,9 @@ def _name_after_modules(model: ir.Model) -> None:
     """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
     for node in model.graph:
         name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
-        if node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
+        if _NAME in node.metadata_props:
+            node.name = node.metadata_props[_NAME]
+        elif node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
             node.name = name.removesuffix("/weight")
         elif node.op_type == "DequantizeLinear":
             source = str(node.inputs[0].name) if node.inputs[0] is not None else ""

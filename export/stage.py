@@ -31,7 +31,10 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     path = workspace.path(ONNX_FILE)
     integer_model = fold(load_reference(workspace.folder))
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
-    facts = export_onnx(integer_model, model.input_size, rule, path, config.export.int4_storage)
+    settings = config.export
+    facts = export_onnx(
+        integer_model, model.input_size, rule, path, settings.int4_storage, settings.half_remainder
+    )
     audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")

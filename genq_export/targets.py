@@ -22,6 +22,7 @@ class TargetRule(BaseModel):
     reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
     int4_storage: weights of 4 bits or fewer may be stored in 4 bits.
+    half_remainder: what stays float may compute in FP16 (ONNX Runtime's CPU kernels would only convert it back).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class TargetRule(BaseModel):
     bias_on_grid: bool
     convolutions_write_codes: bool
     int4_storage: bool
+    half_remainder: bool
     opset: int
     ir_version: int
 
@@ -45,6 +47,7 @@ ONNXRUNTIME = TargetRule(
     bias_on_grid=True,
     convolutions_write_codes=True,
     int4_storage=True,
+    half_remainder=False,
     opset=21,
     ir_version=10,
 )
@@ -57,6 +60,7 @@ TENSORRT = TargetRule(
     bias_on_grid=False,
     convolutions_write_codes=False,
     int4_storage=False,
+    half_remainder=True,
     opset=21,
     ir_version=10,
 )
