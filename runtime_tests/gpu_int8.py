@@ -78,12 +78,14 @@ def in_int8(integer_model: nn.Module) -> Iterator[nn.Module]:
 def _forward_of(part: Any) -> Callable[[Tensor, Tensor], Tensor]:
     def forward(x: Tensor, input_scale: Tensor) -> Tensor:
         codes = torch.round(x / input_scale)
+        shape: tuple[int, ...] = (1, -1, 1, 1) if part.op == "conv2d" else (-1,)
         if part.op == "conv2d":
-            sums, shape = integer_conv2d(codes, part.weight_codes, part.geometry), (-1, 1, 1)
+            sums = integer_conv2d(codes, part.weight_codes, part.geometry)
         else:
             flat = _centred_product(codes.reshape(-1, codes.shape[-1]), part.weight_codes)
-            sums, shape = flat.reshape(*codes.shape[:-1], -1), (-1,)
-        step, bias = (input_scale * part.weight_scale).view(shape), part.bias.view(shape)
+            sums = flat.reshape(*codes.shape[:-1], -1)
+        step: Tensor = (input_scale * part.weight_scale).view(shape)
+        bias: Tensor = part.bias.view(shape)
         if bias.dtype == torch.int32:
             return (sums.long() + bias).float() * step  # int64: sum and bias together may pass int32
         return sums.float() * step + bias
@@ -104,6 +106,45 @@ def compare_on(device: str, integer_model: nn.Module, images: Tensor) -> tuple[i
     integer_model.to("cpu")
     differing = sum(int((found[name].cpu() != codes).sum()) for name, codes in expected.items())
     return differing, sum(codes.numel() for codes in expected.values())
+
+
+def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> list[tuple[str, str, bool | None]]:
+    """Rows (check, figure, passed) for `make gpu-check`: a folded network with random weights in int8 arithmetic.
+
+    The last row, what TensorRT-RTX says of its engine on this GPU, passes nothing: SM90 is not among its targets.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import timm
+
+    from export.fold import fold
+    from export.qdq import export_onnx
+    from export.tensorrt import build_engine
+    from genq_export.config import BuildConfig
+    from genq_export.preflight import engine_builder
+    from genq_export.quantize.prepare import calibrate_ranges, prepare
+    from genq_export.targets import rule_for
+
+    torch.manual_seed(0)
+    size = (3, side, side)
+    module, images = timm.create_model(network).eval(), torch.randn(2, *size)
+    rows: list[tuple[str, str, bool | None]] = []
+    for bits in (4, 8):
+        settings = BuildConfig.for_model(network, bits=bits, target="tensorrt").quantize
+        reference, _ = prepare(module, size, settings, rule_for("tensorrt"))
+        calibrate_ranges(reference, [images])
+        folded = fold(reference)
+        differing, total = compare_on(device, folded, images)
+        figure = f"{differing} of {total:,} codes differ"
+        rows.append((f"{network} W{bits}A{bits} in int8 on {device}", figure, differing == 0))
+    if engine_builder() == "tensorrt_rtx":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export_onnx(folded, size, rule_for("tensorrt"), path, int4_storage=True)
+            said = engine_validity(build_engine(path, size, "tensorrt_rtx").plan)
+        rows.append((f"TensorRT-RTX engine of {network}, validity here", said, None))
+    return rows
 
 
 def engine_validity(plan: bytes) -> str:
