@@ -23,7 +23,7 @@ def load(
     """A callable from preprocessed images, float32 [N, C, H, W], to logits, float32 [N, classes].
 
     runtime: None takes the best one here: TensorRT where the build has an engine and this machine a GPU, else ONNX
-    Runtime. threads: of a CPU runtime; None: all cores.
+    Runtime, which computes a file made for TensorRT as it is written, in float. threads: of a CPU runtime; None: all.
     Raises UserError where the folder holds no finished export, its ONNX file is not the one that was exported, the
     runtime refuses it, or the engine is corrupt, of another model, or built for another GPU or version.
     """
@@ -41,7 +41,8 @@ def load(
         return load_engine(workspace.folder)
     if chosen == "openvino":
         return _openvino(path, threads or 0)
-    return _onnxruntime(path, threads or 0)
+    containers = workspace.summary("export").get("storage", {}).get("activations")
+    return _onnxruntime(path, threads or 0, as_written=containers == "int8")
 
 
 def _engine_can_run(workspace: Workspace) -> bool:
@@ -53,11 +54,12 @@ def _engine_can_run(workspace: Workspace) -> bool:
     return torch.cuda.is_available()
 
 
-def _onnxruntime(path: Path, threads: int) -> Callable[[Images], Images]:
+def _onnxruntime(path: Path, threads: int, as_written: bool) -> Callable[[Images], Images]:
     import onnxruntime
 
+    options = session_options(threads, as_written)
     try:
-        session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no public base class
         raise UserError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {reason_of(error)}"

@@ -116,8 +116,6 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     import tempfile
     from pathlib import Path
 
-    import timm
-
     from export.fold import fold
     from export.qdq import export_onnx
     from export.tensorrt import build_engine
@@ -125,6 +123,10 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     from genq_export.preflight import engine_builder
     from genq_export.quantize.prepare import calibrate_ranges, prepare
     from genq_export.targets import rule_for
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
 
     torch.manual_seed(0)
     size = (3, side, side)
