@@ -50,11 +50,13 @@ def _how_to_run(config: BuildConfig, model: LoadedModel, engine: dict[str, Any] 
     channels, height, width = model.input_size
     if config.target == "tensorrt":
         built = "" if engine is None else _engine_line(engine)
-        return f"""{built}Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
+        smallest, best, largest = config.export.engine_batches
+        return f"""{built}`genq_export.load` on this folder runs the engine where it fits the GPU and says why where it does not.
+Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
 
 ```sh
 trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
-  --minShapes=input:1x{channels}x{height}x{width} --optShapes=input:8x{channels}x{height}x{width} --maxShapes=input:64x{channels}x{height}x{width}
+  --minShapes=input:{smallest}x{channels}x{height}x{width} --optShapes=input:{best}x{channels}x{height}x{width} --maxShapes=input:{largest}x{channels}x{height}x{width}
 ```
 """
     return f"""```python
