@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 
 from genq_export.errors import UserError, reason_of
+from genq_export.runtime_options import session_options
 
 _COMPUTES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INTEGER = (
@@ -60,9 +61,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 def _planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
+        options = session_options()
         options.optimized_model_filepath = str(Path(folder) / "planned.onnx")
-        options.log_severity_level = 3
         try:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no public base class

@@ -51,6 +51,8 @@ class IntegerLayer(nn.Module):
 
     weight_codes: Tensor
     weight_scale: Tensor
+    bias: Tensor
+    bias_scale: Tensor
 
     def __init__(
         self, name: str, op: str, bits: int, shape: list[int], bias_on_grid: bool, geometry: dict[str, Any]

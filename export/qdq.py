@@ -8,6 +8,7 @@ QuantizeLinear (uint8) -> Clip -> DequantizeLinear  Clip -> QuantizeLinear (int8
 bias of Conv INT32 through DequantizeLinear         bias float
 linear layers as MatMul                             linear layers as Gemm
 weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
+zero-points                                         shifted numbers, folded into the next bias (export.shift)
 """
 
 import warnings
@@ -22,24 +23,36 @@ import torch
 from onnxscript import opset21 as op
 from torch import fx
 
+from export.half import compute_remainder_in_half
+from export.shift import without_zero_points
 from export.storage import store_in_int4
 from genq_export.errors import UserError
 from genq_export.targets import TargetRule
 from genq_export.workspace import write_atomic
 
+_NAME = "genq.name"
+
 
 def export_onnx(
-    integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule, path: Path, int4_storage: bool
+    integer_model: fx.GraphModule,
+    input_size: tuple[int, int, int],
+    rule: TargetRule,
+    path: Path,
+    int4_storage: bool,
+    half_remainder: bool = False,
 ) -> dict[str, Any]:
     """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
 
-    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage.
-    Raises UserError naming an operator that has no ONNX form.
+    half_remainder: what stays float computes in FP16 (targets that hold FP16 only).
+    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage, and
+    half_operators, how many compute in FP16.
+    Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
     """
-    program = _to_onnx(integer_model, input_size, rule)
-    model = program.model
-    _strip_metadata(model)
+    deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
+    model = _to_onnx(deployed, input_size, rule).model
     _name_after_modules(model)
+    _strip_metadata(model)
+    half = compute_remainder_in_half(model) if half_remainder and rule.half_remainder else 0
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
     store_in_int4(model, narrow)
     model.ir_version = rule.ir_version
@@ -55,6 +68,7 @@ def export_onnx(
         "dequantize_linear": counts.count("DequantizeLinear"),
         "bytes": path.stat().st_size,
         "weight_storage": "int4 (8-bit layers int8)" if narrow else "int8",
+        "half_operators": half,
     }
 
 
@@ -110,8 +124,7 @@ def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: 
 
     x / s <= hi + 0.25 rounds to at most hi, and clips nothing that rounds to a code of the grid otherwise.
     """
-    if zero_point != 0:
-        raise UserError("TensorRT has no zero-points; quantize with --target tensorrt")
+    assert zero_point == 0 and -128 <= lo <= hi <= 127, f"{name} is not shifted"
     if (lo, hi) != (-128, 127):
         low = op.Mul(scale, op.Constant(value_float=lo - 0.25))
         high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
@@ -177,7 +190,9 @@ def _linear_gemm(
 
 
 def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
-    return op.MatMul(a, b)
+    product = op.MatMul(a, b)
+    product.producer().metadata_props[_NAME] = name
+    return product
 
 
 def _named(value: Any, name: str) -> Any:
@@ -191,7 +206,9 @@ def _name_after_modules(model: ir.Model) -> None:
     """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
     for node in model.graph:
         name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
-        if node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
+        if _NAME in node.metadata_props:
+            node.name = node.metadata_props[_NAME]
+        elif node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
             node.name = name.removesuffix("/weight")
         elif node.op_type in ("Conv", "Gemm", "MatMul") and _kept_float(node):
             node.name = _kept_float(node)

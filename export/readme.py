@@ -50,18 +50,23 @@ def _how_to_run(config: BuildConfig, model: LoadedModel, engine: dict[str, Any] 
     channels, height, width = model.input_size
     if config.target == "tensorrt":
         built = "" if engine is None else _engine_line(engine)
-        return f"""{built}Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
+        smallest, best, largest = config.export.engine_batches
+        return f"""{built}`genq_export.load` on this folder runs the engine where it fits the GPU and says why where it does not.
+Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
 
 ```sh
 trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
-  --minShapes=input:1x{channels}x{height}x{width} --optShapes=input:8x{channels}x{height}x{width} --maxShapes=input:64x{channels}x{height}x{width}
+  --minShapes=input:{smallest}x{channels}x{height}x{width} --optShapes=input:{best}x{channels}x{height}x{width} --maxShapes=input:{largest}x{channels}x{height}x{width}
 ```
 """
     return f"""```python
 import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-images = np.zeros((1, {channels}, {height}, {width}), dtype=np.float32)  # your preprocessed images
-logits = session.run(["logits"], {{"input": images}})[0]
+options = onnxruntime.SessionOptions(); options.add_session_config_entry("session.x64quantprecision", "1")
+session = onnxruntime.InferenceSession("model.onnx", options)
+logits = session.run(["logits"], {{"input": np.zeros((1, {channels}, {height}, {width}), np.float32)}})[0]  # your images here
 print(logits.argmax(1))
 ```
+
+The option keeps 8-bit sums exact on x86 CPUs without VNNI instructions, where they saturate otherwise; elsewhere it
+changes nothing.
 """

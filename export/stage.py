@@ -7,8 +7,10 @@ from export.audit import LayerAudit, audit_onnxruntime
 from export.fold import fold, save_integer_model
 from export.qdq import export_onnx
 from export.readme import build_readme
-from export.tensorrt import audit_tensorrt, build_engine, save_engine
+from export.tensorrt import TIMING_CACHE, build_engine, save_engine
+from export.tensorrt_rules import audit_tensorrt
 from genq_export.config import BuildConfig
+from genq_export.engine_file import ENGINE_FILE, FACTS_FILE
 from genq_export.errors import UserError
 from genq_export.models import LoadedModel
 from genq_export.preflight import engine_builder
@@ -30,15 +32,19 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     path = workspace.path(ONNX_FILE)
     integer_model = fold(load_reference(workspace.folder))
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
-    facts = export_onnx(integer_model, model.input_size, rule, path, config.export.int4_storage)
+    settings = config.export
+    facts = export_onnx(
+        integer_model, model.input_size, rule, path, settings.int4_storage, settings.half_remainder
+    )
     audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
-    engine = _engine(workspace, model, progress) if config.target == "tensorrt" else None
+    storage = _storage(config, rule, facts)
+    engine = _engine(workspace, config, model, storage, progress) if config.target == "tensorrt" else None
     if engine is not None:
-        outputs += ["model.engine", "engine.json"]
+        outputs += [ENGINE_FILE, FACTS_FILE]
     workspace.write_bytes("README.md", build_readme(config, model, facts, engine).encode())
-    return StageResult([*outputs, "README.md"], _summary(config, rule, facts, audit, engine))
+    return StageResult([*outputs, "README.md"], _summary(config, facts, storage, audit, engine))
 
 
 def _on_purpose(layer: LayerAudit, keep_float: tuple[str, ...]) -> dict[str, Any]:
@@ -48,29 +54,44 @@ def _on_purpose(layer: LayerAudit, keep_float: tuple[str, ...]) -> dict[str, Any
     return {"on_purpose": True, "detail": f"kept in float as asked; {layer.detail}"}
 
 
-def _engine(workspace: Workspace, model: LoadedModel, progress: Progress) -> dict[str, Any] | None:
+def _engine(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, storage: dict[str, str], progress: Progress
+) -> dict[str, Any] | None:
     """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
     builder = engine_builder()
     if builder is None:
         remedy = "pip install 'genq-export[tensorrt-rtx]' builds one anywhere"
         progress.say(f"export: no TensorRT here, so no engine; {remedy}")
         return None
-    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder)
+    cache = workspace.path(TIMING_CACHE)
+    timings = cache.read_bytes() if cache.is_file() else b""
+    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder, config.export, timings)
     save_engine(engine, workspace.folder)
-    workspace.write_json("engine.json", engine.facts)
-    return engine.facts
+    facts = {**engine.facts, **storage}
+    workspace.write_json(FACTS_FILE, facts)
+    return facts
+
+
+def _storage(config: BuildConfig, rule: TargetRule, facts: dict[str, Any]) -> dict[str, str]:
+    """Grid, storage and compute: three different widths."""
+    return {
+        "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
+        "weights": facts["weight_storage"],
+        "activations": rule.activation_container,
+        "compute": "int8 products, int32 sums",
+    }
 
 
 def _summary(
     config: BuildConfig,
-    rule: TargetRule,
     facts: dict[str, Any],
+    storage: dict[str, str],
     audit: list[LayerAudit],
     engine: dict[str, Any] | None,
 ) -> dict[str, Any]:
     files = {ONNX_FILE: facts["bytes"]}
     if engine is not None:
-        files["model.engine"] = engine["bytes"]
+        files[ENGINE_FILE] = engine["bytes"]
     return {
         "audit": [layer.row() | _on_purpose(layer, config.quantize.keep_float) for layer in audit],
         "engine": engine,
@@ -79,10 +100,5 @@ def _summary(
         "quantize_linear": facts["quantize_linear"],
         "dequantize_linear": facts["dequantize_linear"],
         "files": files,
-        "storage": {
-            "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
-            "weights": facts["weight_storage"],
-            "activations": rule.activation_container,
-            "compute": "int8 products, int32 sums",
-        },
+        "storage": storage,
     }

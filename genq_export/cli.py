@@ -204,12 +204,17 @@ def report(
 
 
 @app.command()
-def audit(file: Annotated[Path, typer.Argument(help="A QDQ ONNX file, ours or not.")], as_json: Json = False) -> None:
-    """Which layers of an ONNX file ONNX Runtime runs in integers, and why not the others."""
-    from export.audit import audit_onnxruntime
+def audit(
+    file: Annotated[Path, typer.Argument(help="A QDQ ONNX file, ours or not, or a TensorRT engine.")],
+    target: TargetOption = "onnxruntime",
+    as_json: Json = False,
+) -> None:
+    """Which layers of a file run in integers on a target, and why not the others."""
+    from export.audit_file import audit_file
+    from genq_export.config import parse_target
     from genq_export.tables import audit_table
 
-    layers = audit_onnxruntime(file)
+    layers = audit_file(file, parse_target(target))
     Console().print(audit_table(layers))
     if as_json:
         print(json.dumps([layer.row() for layer in layers]))

@@ -6,7 +6,7 @@ written to `config.yaml` in the build folder and read back by `--config`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -136,6 +136,23 @@ class ExportConfig(_Frozen):
     """The deployed file."""
 
     int4_storage: bool = Field(True, description="store weights of 4 bits or fewer in 4 bits (ONNX Runtime target)")
+    half_remainder: bool = Field(
+        False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
+    )
+    engine_batches: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (1, 8, 64), description="smallest, best and largest batch of the engine"
+    )
+    compute_capabilities: tuple[str, ...] = Field(
+        ("SM86", "SM89", "SM120"), min_length=1, description="GPUs that TensorRT-RTX builds for, ahead of time"
+    )
+    version_compatible: bool = Field(False, description="the engine also runs on later versions of TensorRT")
+    hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")
+
+    @model_validator(mode="after")
+    def _batches_in_order(self) -> Self:
+        if list(self.engine_batches) != sorted(self.engine_batches):
+            raise ValueError("engine_batches must rise: smallest, best, largest")
+        return self
 
 
 class GatesConfig(_Frozen):
@@ -280,6 +297,13 @@ class BuildConfig(_Frozen):
         """`resnet50-w4a4-tensorrt`"""
         name = self.model.name.replace("/", "_").replace(":", "_")
         return f"{name}-w{self.quantize.weight_bits}a{self.quantize.activation_bits}-{self.target}"
+
+
+def parse_target(name: str) -> Target:
+    """Raises UserError for a target that is not known."""
+    if name not in get_args(Target):
+        raise UserError(f"--target {name}: give one of {', '.join(get_args(Target))}")
+    return cast(Target, name)
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:

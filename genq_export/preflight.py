@@ -7,6 +7,7 @@ from pathlib import Path
 from genq_export import models
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
+from genq_export.targets import rule_for
 
 _TYPICAL_BUILD_BYTES = 100 * 2**20
 
@@ -25,6 +26,7 @@ def preflight(config: BuildConfig, output: Path) -> None:
     found = [
         *models.problems(config.model),
         *_device_problems(config.device),
+        *_target_problems(config),
         *_calibration_problems(config, output),
         *_evaluation_problems(config.verify.evaluation),
         *_disk_problems(output),
@@ -57,6 +59,13 @@ def _calibration_problems(config: BuildConfig, output: Path) -> list[str]:
     if any((folder / "metadata.jsonl").is_file() for folder in (source / "calibration", source)):
         return []
     return [f"no calibration set in {source} (--calibration takes a build folder, or its calibration/)"]
+
+
+def _target_problems(config: BuildConfig) -> list[str]:
+    """What the target cannot hold, told before anything is quantized."""
+    if config.export.half_remainder and not rule_for(config.target).half_remainder:
+        return [f"export.half_remainder: --target {config.target} computes its remainder in float32 only"]
+    return []
 
 
 def _device_problems(device: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from genq_export.runtime_options import session_options
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
 
@@ -88,9 +89,7 @@ class OnnxRuntimeBackend:
 
     def _load(self, model: str | bytes) -> Any:
         ort = _import_onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = self._threads
+        options = session_options(self._threads)
         if not self._optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

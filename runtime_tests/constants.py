@@ -119,7 +119,9 @@ def _quantizer(constants: Constants, part: Any) -> Iterator[Mismatch]:
     yield from _compare(constants, node.input[1], name, "scale", part.scale.numpy())
     zero = constants.value(node.input[2]) if len(node.input) > 2 else None
     shift = 128 if zero is not None and zero.dtype == np.uint8 and part.lo < 0 else 0
-    yield from _compare(constants, node.input[2], name, "zero-point", np.asarray(part.zero_point + shift))
+    native = zero is None or zero.dtype == np.uint8  # INT8 containers know no zero-point: the numbers are shifted
+    zero_point = part.zero_point + shift if native else 0
+    yield from _compare(constants, node.input[2], name, "zero-point", np.asarray(zero_point))
     if clip is not None and len(clip.input) == 3:
         yield from _compare(constants, clip.input[1], name, "smallest code", np.asarray(part.lo + shift))
         yield from _compare(constants, clip.input[2], name, "largest code", np.asarray(part.hi + shift))

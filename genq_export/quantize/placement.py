@@ -142,12 +142,36 @@ def root_of(node: fx.Node) -> fx.Node:
 def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
     """Does the grid of this tensor need negative codes, on this target?"""
     clamped = op_name(root) in ("hardtanh", "clamp") and _lower_end(root) >= 0
-    return not ((clamped or op_name(root) in NEVER_NEGATIVE) and bits <= rule.max_unsigned_bits)
+    holds = bits <= rule.max_unsigned_bits or takes_shift(root)
+    return not ((clamped or op_name(root) in NEVER_NEGATIVE) and holds)
 
 
 def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
-    """May this tensor take a zero-point: its negative side is short, and the target knows zero-points."""
-    return rule.zero_points and op_name(root) in BARELY_NEGATIVE
+    """May this tensor take a zero-point: its negative side is short, and the target deploys zero-points here."""
+    return op_name(root) in BARELY_NEGATIVE and (rule.zero_points == "native" or takes_shift(root))
+
+
+def takes_shift(root: fx.Node) -> bool:
+    """Can every reader of this tensor take its numbers shifted by a constant, exactly?
+
+    A linear layer or an unpadded convolution can: its bias takes the shift back. Padding puts in zeros that are not
+    shifted; additions, products of two activations and average pooling have no bias.
+    """
+    return all(_is_layer(reader) and not _pads(reader) for reader in readers_of(root))
+
+
+def readers_of(node: fx.Node) -> Iterator[fx.Node]:
+    """Who computes with the numbers that `node` holds, behind operators that only move them (padding adds numbers)."""
+    for reader in node.users:
+        if op_name(reader) in MOVES_NUMBERS and op_name(reader) != "pad":
+            yield from readers_of(reader)
+        elif op_name(reader) != "sym_size":
+            yield reader
+
+
+def _pads(layer: fx.Node) -> bool:
+    padding = layer.args[4] if op_name(layer) == "conv2d" and len(layer.args) > 4 else [0]
+    return padding != [0] * len(padding)  # type: ignore[arg-type]
 
 
 def _lower_end(clamp: fx.Node) -> float:

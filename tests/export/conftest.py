@@ -93,8 +93,30 @@ class Attention(nn.Module):
         return logits
 
 
+class ShiftNet(nn.Module):
+    """GELU, SiLU and ReLU in front of layers that take shifted numbers: linear, and unpadded convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.act = nn.GELU()
+        self.narrow = nn.Conv2d(16, 24, 1)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.wide = nn.Conv2d(24, 16, 3, stride=2)
+        self.gate = nn.SiLU()
+        self.hidden = nn.Linear(16 * 9, 32)
+        self.act1 = nn.ReLU()
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.wide(self.pool(self.relu(self.narrow(self.act(self.stem(x))))))
+        logits: Tensor = self.head(self.act1(self.hidden(self.gate(x).flatten(1))))
+        return logits
+
+
 NETWORKS: dict[str, type[nn.Module]] = {
-    "residual": ResidualNet, "plain": PlainNet, "gated": GatedNet, "attention": Attention
+    "residual": ResidualNet, "plain": PlainNet, "gated": GatedNet, "attention": Attention, "shift": ShiftNet
 }  # fmt: skip
 Reference = Callable[..., fx.GraphModule]
 

@@ -1,5 +1,7 @@
 """Which layers run in integers, and the reason for those that do not."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.audit import LayerAudit, audit_onnxruntime, read_onnx
-from export.tensorrt import audit_plan, audit_tensorrt, build_engine
+from export.audit_file import audit_file
+from export.plan_text import audit_plan, plan_kernels, rows_of_inspector
+from export.tensorrt import build_engine
+from export.tensorrt_rules import audit_tensorrt
+from genq_export.config import ExportConfig
 from genq_export.errors import UserError
 
 Exported = Callable[..., Any]
@@ -134,9 +140,46 @@ def with_four_bit_weight(file: Handmade) -> None:
     conv(file, file.quantized("x"), "w")
 
 
+def with_int4_blocks(file: Handmade) -> None:
+    """A Gemm whose INT4 weight has a scale for every block of two rows."""
+    file.constants.append(helper.make_tensor("w_codes", TensorProto.INT4, (6, 6), np.ones(36, np.int8)))
+    scale = file.constant("w_s", np.full((3, 6), 0.1, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", ["w_codes", scale], ["w"], axis=0, block_size=2))
+    file.nodes.append(helper.make_node("MatMul", [file.quantized("x"), "w"], ["y"], name="c"))
+
+
+def with_weight_behind_a_cast(file: Handmade) -> None:
+    file.constants.append(helper.make_tensor("w_codes", TensorProto.INT4, (4, 4, 3, 3), np.ones(144, np.int8)))
+    file.nodes.append(helper.make_node("Cast", ["w_codes"], ["w_int8"], to=TensorProto.INT8))
+    scale = file.constant("w_s", np.full(4, 0.1, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", ["w_int8", scale], ["w"], axis=0))
+    conv(file, file.quantized("x"), "w")
+
+
+def with_int16(file: Handmade) -> None:
+    conv(file, file.quantized("x", np.int16), file.weight("w", (4, 4, 3, 3)))
+
+
+def with_negative_scale(file: Handmade) -> None:
+    codes = file.constant("w_codes", np.ones((4, 4, 3, 3), np.int8))
+    scale = file.constant("w_s", -np.ones(4, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", [codes, scale], ["w"], axis=0))
+    conv(file, file.quantized("x"), "w")
+
+
+def with_clip_behind(file: Handmade) -> None:
+    file.nodes.append(helper.make_node("Clip", [file.quantized("x")], ["clipped"]))
+    conv(file, "clipped", file.weight("w", (4, 4, 3, 3)))
+
+
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
+        (with_int4_blocks, "in blocks beside INT8 activations are computed silently wrong"),
+        (with_weight_behind_a_cast, "behind a Cast"),
+        (with_int16, "INT16, which TensorRT refuses"),
+        (with_negative_scale, "scale that is not positive"),
+        (with_clip_behind, "clip before quantizing"),
         (with_uint8, "UINT8"),
         (with_zero_point, "nonzero zero-point"),
         (with_scales_of_channels, "one scale a channel"),
@@ -193,3 +236,55 @@ def test_an_engine_builder_that_refuses_says_why(tmp_path: Path, file: Handmade)
     with_zero_point(file)
     with pytest.raises(UserError, match="TensorRT refuses"):
         build_engine(file.save(tmp_path / "m.onnx"), (4, 6, 6), "tensorrt_rtx")
+
+
+def test_a_quantizer_of_an_addition_that_tensorrt_refuses_has_its_own_row(tmp_path: Path, file: Handmade) -> None:
+    file.nodes.append(helper.make_node("Add", [file.quantized("x", np.int8, 3), "x"], ["y"], name="sum"))
+    row = only(audit_tensorrt(file.save(tmp_path / "m.onnx")))
+    assert row.name == "x_dq" and not row.integer and "nonzero zero-point" in row.detail
+
+
+@pytest.mark.parametrize("content", [b"", b"not a plan"])
+def test_an_engine_whose_layers_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="no layers that can be read"):
+        audit_file(path, "tensorrt")
+
+
+def test_a_file_is_audited_for_either_target_and_an_engine_by_its_plan(exported: Exported, tmp_path: Path) -> None:
+    made = exported("residual", "tensorrt")
+    assert all(row.integer for row in audit_file(made.path, "tensorrt"))
+    here = audit_file(exported("residual", "onnxruntime").path, "tensorrt")
+    assert here and not any(row.integer for row in here), "UINT8 activations and INT32 biases"
+    pytest.importorskip("tensorrt_rtx")
+    engine = build_engine(made.path, (3, 16, 16), "tensorrt_rtx")
+    path = tmp_path / "model.engine"
+    path.write_bytes(engine.plan)
+    assert [row.row() for row in audit_file(path, "tensorrt")] == engine.facts["layers"]
+    assert plan_kernels(engine.plan), "fused pointwise kernels have names"
+
+
+def test_the_inspector_of_tensorrt_is_read() -> None:
+    layers = [
+        {"Name": "conv1", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Int8 NC/32HW32"}]},
+        {"Name": "fc", "LayerType": "gemm", "Inputs": [{"Format/Datatype": "Float"}, {"Format/Datatype": "Int8"}]},
+        {"Name": "relu", "LayerType": "PointWise", "Inputs": [{"Format/Datatype": "Float"}]},
+        "a name alone",
+    ]
+    rows = rows_of_inspector(json.dumps({"Layers": layers}))
+    assert [(row.name, row.integer) for row in rows] == [("conv1", True), ("fc", False)]
+
+
+def test_an_engine_holds_what_settings_ask_for(exported: Exported) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    made = exported("plain", "tensorrt")
+    settings = ExportConfig(engine_batches=(1, 2, 4), compute_capabilities=("SM89",))
+    engine = build_engine(made.path, (3, 16, 16), "tensorrt_rtx", settings)
+    assert engine.facts["batches"] == {"min": 1, "opt": 2, "max": 4}
+    assert engine.facts["compute_capabilities"] == ["SM89"] and engine.facts["gpu"] is None
+    assert engine.facts["engine_sha256"] == hashlib.sha256(engine.plan).hexdigest()
+    with pytest.raises(UserError, match=r"cannot build for SM90; it knows SM120"):
+        build_engine(made.path, (3, 16, 16), "tensorrt_rtx", ExportConfig(compute_capabilities=("SM90",)))
+    with pytest.raises(ValueError, match="must rise"):
+        ExportConfig(engine_batches=(4, 2, 8))

@@ -1,35 +1,47 @@
 """What the export is worth: file size, export time, integer layers and speed of real-size networks (random weights).
 
-    python benchmarks/integer_export.py [--networks resnet50 mobilenetv2_100 deit_tiny_patch16_224] [--runs 15]
+    python benchmarks/export.py [--networks resnet50 mobilenetv2_100 deit_tiny_patch16_224] [--runs 15]
 
-One table on standard output. Latency: batch 1, one thread, float and integer sessions taking turns call by call in one
-process, medians after five warm-up rounds. `quantize_static` is ONNX Runtime's own W8A8 QDQ model of the same network.
+One table on standard output, and the instructions of this CPU that decide it. Latency: batch 1, one thread, all
+sessions of a network taking turns call by call in one process, medians after five warm-up rounds; "against float" is
+against the same runtime's own default float. `quantize_static` is ONNX Runtime's own W8A8 QDQ model of the same
+network.
 """
+
+# ruff: noqa: E402 - the search path is put right before our packages are imported
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+# A script's own folder is searched first, and this file is named as our package `export` is.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 import numpy as np
 import onnxruntime
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.audit import audit_onnxruntime
+from export.audit import audit_onnxruntime, read_onnx
 from export.fold import fold
+from export.plan_text import audit_plan, plan_kernels
 from export.qdq import export_onnx
-from export.tensorrt import audit_plan, build_engine
+from export.tensorrt import build_engine
 from genq_export.config import BuildConfig
 from genq_export.preflight import engine_builder
 from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.runtime_options import session_options
 from genq_export.targets import rule_for
 from genq_export.torchvision_ops import ensure_torchvision
 
 SIZE = (3, 224, 224)
+Call = Callable[[np.ndarray[Any, Any]], object]
 
 
 def main() -> None:
@@ -38,8 +50,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["resnet50", "mobilenetv2_100", "deit_tiny_patch16_224"])
     parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
-    print("| network | file | export s | MB | integer layers | load ms | latency ms | against float |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"CPU instructions: {instructions()}\n")
+    print("| network | runtime | file | export s | MB | integer layers | load ms | latency ms | against float |")
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
             for row in measure(name, Path(folder), options.runs):
@@ -47,7 +60,7 @@ def main() -> None:
 
 
 def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
-    """Rows of one network: float, W4A4 and W8A8 of ours, quantize_static, and TensorRT-RTX where it is installed."""
+    """Rows of one network: float, W4A4 and W8A8 of ours, quantize_static; OpenVINO and TensorRT-RTX where installed."""
     ensure_torchvision()
     import timm
 
@@ -63,26 +76,43 @@ def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
         seconds[label] = export_ours(module, name, images, bits, "onnxruntime", files[label])
     files["quantize_static W8A8"] = folder / "static.onnx"
     export_static(files["float32"], files["quantize_static W8A8"], images.numpy())
-    latency = alternate({label: session(path) for label, path in files.items()}, images[:1].numpy(), runs)
+    loaders = {("ONNX Runtime", label): onnxruntime_call for label in files}
+    if find_spec("openvino"):
+        loaders |= {("OpenVINO", label): openvino_call for label in files if label != "quantize_static W8A8"}
+    calls = {key: loader(files[key[1]]) for key, loader in loaders.items()}
+    latency = alternate(calls, images[:1].numpy(), runs)
     rows = []
-    for label, path in files.items():
-        audit = [] if label == "float32" else audit_onnxruntime(path)
-        layers = f"{sum(row.integer for row in audit)} of {len(audit)}" if audit else "–"
+    for key, loader in loaders.items():
+        runtime, label = key
         rows.append(
             [
                 name,
+                runtime,
                 label,
                 f"{seconds[label]:.1f}" if label in seconds else "–",
-                f"{path.stat().st_size / 1e6:.1f}",
-                layers,
-                f"{load_time(path) * 1e3:.0f}",
-                f"{latency[label] * 1e3:.1f}",
-                f"{latency['float32'] / latency[label]:.2f}×",
+                f"{files[label].stat().st_size / 1e6:.1f}",
+                integer_layers(files[label]) if key[0] == "ONNX Runtime" and label != "float32" else "–",
+                f"{load_time(loader, files[label]) * 1e3:.0f}",
+                f"{latency[key] * 1e3:.1f}",
+                f"{latency[runtime, 'float32'] / latency[key]:.2f}×",
             ]
         )
     if engine_builder() == "tensorrt_rtx":
         rows.append(rtx_row(module, name, images, folder))
     return rows
+
+
+def integer_layers(path: Path) -> str:
+    """`54 of 54`, as ONNX Runtime runs them."""
+    audit = audit_onnxruntime(path)
+    return f"{sum(row.integer for row in audit)} of {len(audit)}"
+
+
+def instructions() -> str:
+    """The vector instructions that integer and bfloat16 kernels use, as the kernel reports them."""
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+    return " ".join(name for name in known if name in flags) or "unknown"
 
 
 def export_float(module: torch.nn.Module, path: Path) -> None:
@@ -121,37 +151,55 @@ def export_static(source: Path, path: Path, images: np.ndarray[Any, Any]) -> Non
 
 
 def rtx_row(module: Any, name: str, images: torch.Tensor, folder: Path) -> list[str]:
-    """Build a TensorRT-RTX engine ahead of time; integer layers are read off the plan."""
+    """Build a TensorRT-RTX engine ahead of time; integer layers and residual sums are read off the plan."""
     path = folder / "tensorrt.onnx"
     export_seconds = export_ours(module, name, images, 4, "tensorrt", path)
     started = time.perf_counter()
     engine = build_engine(path, SIZE, "tensorrt_rtx")
     built = time.perf_counter() - started
     layers = audit_plan(engine.plan)
+    fused = sum(kernel.count("CastAdd") for kernel in plan_kernels(engine.plan) if "RounCast" in kernel)
     integer = f"{sum(row.integer for row in layers)} of {len(layers)} in the plan"
-    label = f"TensorRT-RTX engine W4A4 (built in {built:.1f} s)"
-    return [name, label, f"{export_seconds:.1f}", f"{len(engine.plan) / 1e6:.1f}", integer, "–", "–", "–"]
+    sums = residual_sums(path)
+    if sums:
+        integer += f", {fused} of {sums} residual sums inside quantizing kernels"
+    label = f"engine W4A4, built in {built:.1f} s"
+    megabytes = f"{len(engine.plan) / 1e6:.1f}"
+    return [name, "TensorRT-RTX", label, f"{export_seconds:.1f}", megabytes, integer, "–", "–", "–"]
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """A default session with one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def residual_sums(path: Path) -> int:
+    """Additions of two quantized tensors in a file."""
+    nodes = read_onnx(path).graph.node
+    quantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    return sum(node.op_type == "Add" and set(node.input) <= quantized for node in nodes)
 
 
-def load_time(path: Path) -> float:
+def onnxruntime_call(path: Path) -> Call:
+    """A session with one thread, as `genq_export.load` sets it up."""
+    session = onnxruntime.InferenceSession(str(path), session_options(1), providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"input": image})
+
+
+def openvino_call(path: Path) -> Call:
+    """OpenVINO with one thread, at the precision that it chooses itself."""
+    import openvino
+
+    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
+    return lambda image: model([image])
+
+
+def load_time(load: Callable[[Path], Call], path: Path) -> float:
     """Median seconds of three loads."""
-    return statistics.median(seconds(lambda: session(path)) for _ in range(3))
+    return statistics.median(seconds(lambda: load(path)) for _ in range(3))
 
 
-def alternate(sessions: dict[str, Any], image: np.ndarray[Any, Any], runs: int) -> dict[str, float]:
-    """Median seconds a call, the sessions taking turns."""
-    times: dict[str, list[float]] = {label: [] for label in sessions}
+def alternate(calls: dict[Any, Call], image: np.ndarray[Any, Any], runs: int) -> dict[Any, float]:
+    """Median seconds a call, taking turns."""
+    times: dict[Any, list[float]] = {label: [] for label in calls}
     for turn in range(runs + 5):
-        for label, chosen in sessions.items():
-            took = seconds(lambda chosen=chosen: chosen.run(None, {"input": image}))
+        for label, call in calls.items():
+            took = seconds(lambda call=call: call(image))
             if turn >= 5:
                 times[label].append(took)
     return {label: statistics.median(values) for label, values in times.items()}

@@ -1,0 +1,78 @@
+"""Zero-points on a runtime that knows none: the numbers travel shifted, and the next bias takes the shift back.
+
+A tensor with codes q in [lo, hi] and zero-point z holds x^ = (q - z) * s. With c = q - k, which fits in INT8
+(k = 128 where hi > 127, else 0), and t = z - k, the numbers (q - k) * s = x^ + t * s lie on a grid with zero-point 0:
+
+    quantize x + t * s to c in [lo - k, hi - k]
+    y = s * s_w * sum q_w (c - t) + b = s * s_w * sum q_w c + (b - t * s * s_w * sum q_w)
+
+The second line is exact for linear layers and unpadded convolutions. It makes any zero-point deployable on TensorRT,
+and, with z = 0 and k = 128, the full 8-bit unsigned grid behind a ReLU in INT8 containers. The sum x + t * s is rounded
+to float32, so a number within about 1e-5 steps of a tie may get the neighbouring code.
+"""
+
+import torch
+from torch import fx
+
+from export.integer_layers import IntegerLayer, IntegerQuantizer, build_module
+from genq_export.errors import UserError
+from genq_export.quantize.placement import readers_of
+
+_INT8 = range(-128, 128)
+
+
+def without_zero_points(integer_model: fx.GraphModule) -> fx.GraphModule:
+    """The same network with every grid in INT8 and every zero-point 0; the model given is left as it is.
+
+    Raises UserError naming a tensor that a reader cannot take shifted.
+    """
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(integer_model.graph, {}))
+    gm = fx.GraphModule(integer_model, graph)
+    for node in list(graph.nodes):
+        part = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(part, IntegerQuantizer) and (part.zero_point != 0 or part.hi not in _INT8):
+            _shift(gm, node, part)
+    gm.recompile()
+    return gm.eval()
+
+
+def shift_steps(zero_point: int, hi: int) -> int:
+    """t, in steps of the grid: what the numbers of a tensor are shifted by."""
+    return zero_point - _container_shift(hi)
+
+
+def _container_shift(hi: int) -> int:
+    return 128 if hi not in _INT8 else 0
+
+
+def _shift(gm: fx.GraphModule, node: fx.Node, part: IntegerQuantizer) -> None:
+    k, t = _container_shift(part.hi), shift_steps(part.zero_point, part.hi)
+    shifted = IntegerQuantizer(part.name, part.bits, part.lo - k < 0, 0, part.lo - k, part.hi - k)
+    shifted.scale.copy_(part.scale)
+    for reader in readers_of(node):
+        layer = gm.get_submodule(str(reader.target)) if reader.op == "call_module" else None
+        if not isinstance(layer, IntegerLayer) or any(layer.geometry.get("padding", ())):
+            raise UserError(
+                f"activation '{part.name}' has a zero-point or 8 unsigned bits, which TensorRT has not, and"
+                f" '{getattr(layer, 'name', reader.name)}' cannot take it shifted; quantize with --target tensorrt"
+            )
+        gm.set_submodule(str(reader.target), _with_bias_folded(layer, t))
+    gm.set_submodule(str(node.target), shifted)
+    offset = f"{node.target}.shift"
+    shifted.register_buffer("shift", t * part.scale)
+    with gm.graph.inserting_before(node):
+        moved = gm.graph.call_function(torch.ops.aten.add.Tensor, (node.args[0], gm.graph.get_attr(offset)))
+    node.args = (moved,)
+
+
+def _with_bias_folded(layer: IntegerLayer, t: int) -> IntegerLayer:
+    folded = build_module(layer.spec())
+    assert isinstance(folded, IntegerLayer)
+    folded.load_state_dict(layer.state_dict())
+    sums = layer.weight_codes.flatten(1).long().sum(1)
+    if layer.bias_on_grid:
+        folded.bias.copy_(layer.bias - t * sums)
+    else:
+        folded.bias.copy_(layer.bias.double() - t * layer.bias_scale.double() * sums)
+    return folded

@@ -1,0 +1,41 @@
+"""What the export refuses, in one line that names it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import fx
+
+from export.fold import TENSORS, fold, load_integer_model, save_integer_model
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.preflight import preflight
+from genq_export.quantize.reference import load_reference
+
+
+def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"reference\.json"):
+        load_reference(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 200])
+def test_a_cut_safetensors_file_is_refused(
+    reference: Callable[..., fx.GraphModule], tmp_path: Path, keep: int
+) -> None:
+    save_integer_model(fold(reference("plain")), tmp_path)
+    path = tmp_path / TENSORS
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="cannot read the quantized network"):
+        load_integer_model(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 9, 16])
+def test_a_grid_that_no_target_holds_is_named_before_anything_runs(bits: int) -> None:
+    with pytest.raises(UserError, match=r"quantize\.weight_bits.*got"):
+        BuildConfig.for_model("fashion_resnet", bits=bits, target="tensorrt")
+
+
+def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None:
+    config = BuildConfig.for_model("fashion_vit", settings=["export.half_remainder=true"])
+    with pytest.raises(UserError, match=r"export\.half_remainder: --target onnxruntime"):
+        preflight(config, tmp_path / "build")
