@@ -19,6 +19,7 @@ from genq_export.errors import UserError
 from genq_export.quantize.placement import readers_of
 
 _INT8 = range(-128, 128)
+_FLOAT_LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 
 def without_zero_points(integer_model: fx.GraphModule) -> fx.GraphModule:
@@ -50,20 +51,30 @@ def _shift(gm: fx.GraphModule, node: fx.Node, part: IntegerQuantizer) -> None:
     k, t = _container_shift(part.hi), shift_steps(part.zero_point, part.hi)
     shifted = IntegerQuantizer(part.name, part.bits, part.lo - k < 0, 0, part.lo - k, part.hi - k)
     shifted.scale.copy_(part.scale)
-    for reader in readers_of(node):
+    shifted.register_buffer("shift", t * part.scale)
+    gm.set_submodule(str(node.target), shifted)
+    offset = f"{node.target}.shift"
+    for reader in list(readers_of(node)):
         layer = gm.get_submodule(str(reader.target)) if reader.op == "call_module" else None
-        if not isinstance(layer, IntegerLayer) or any(layer.geometry.get("padding", ())):
+        if reader.target in _FLOAT_LAYERS:  # kept in float: it has no code to fold into, and need not have
+            _shift_back(graph=gm.graph, reader=reader, offset=offset)
+        elif isinstance(layer, IntegerLayer) and not any(layer.geometry.get("padding", ())):
+            gm.set_submodule(str(reader.target), _with_bias_folded(layer, t))
+        else:
             raise UserError(
                 f"activation '{part.name}' has a zero-point or 8 unsigned bits, which TensorRT has not, and"
                 f" '{getattr(layer, 'name', reader.name)}' cannot take it shifted; quantize with --target tensorrt"
             )
-        gm.set_submodule(str(reader.target), _with_bias_folded(layer, t))
-    gm.set_submodule(str(node.target), shifted)
-    offset = f"{node.target}.shift"
-    shifted.register_buffer("shift", t * part.scale)
     with gm.graph.inserting_before(node):
         moved = gm.graph.call_function(torch.ops.aten.add.Tensor, (node.args[0], gm.graph.get_attr(offset)))
     node.args = (moved,)
+
+
+def _shift_back(graph: fx.Graph, reader: fx.Node, offset: str) -> None:
+    source = reader.args[0]
+    with graph.inserting_before(reader):
+        restored = graph.call_function(torch.ops.aten.sub.Tensor, (source, graph.get_attr(offset)))
+    reader.args = (restored, *reader.args[1:])
 
 
 def _with_bias_folded(layer: IntegerLayer, t: int) -> IntegerLayer:

@@ -19,8 +19,11 @@ from export.plan_text import audit_plan
 from export.shift import shift_steps, without_zero_points
 from export.tensorrt import build_engine
 from export.tensorrt_rules import audit_tensorrt
+from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.quantize.fake_quant import record_codes
+from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.targets import rule_for
 
 Reference = Callable[..., fx.GraphModule]
 SIZE = (3, 16, 16)
@@ -167,3 +170,33 @@ def test_the_engine_takes_the_shift_in_int8(exported: Callable[..., Any], bits: 
 def test_a_model_for_another_target_whose_readers_pad_is_refused(reference: Reference) -> None:
     with pytest.raises(UserError, match=r"silu.*body.*tensorrt"):
         without_zero_points(fold(reference("gated", "onnxruntime", 4)))
+
+
+class TwoHeads(nn.Module):
+    """One GELU read by two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 16)
+        self.act = nn.GELU()
+        self.first = nn.Linear(16, 5)
+        self.second = nn.Linear(16, 5)
+        self.last = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x).flatten(1))
+        logits: Tensor = self.last(self.first(x) + self.second(x))
+        return logits
+
+
+def test_a_layer_kept_in_float_gets_the_numbers_shifted_back(images: Tensor) -> None:
+    torch.manual_seed(0)
+    config = QuantizeConfig(weight_bits=8, activation_bits=8, keep_float=("second",))  # type: ignore[call-arg]
+    gm, _ = prepare(TwoHeads().eval().requires_grad_(False), SIZE, config, rule_for("tensorrt"))
+    calibrate_ranges(gm, [images])
+    native = fold(gm)
+    assert quantizers(native)["act"].zero_point > 0
+    shifted = without_zero_points(native)
+    assert quantizers(shifted)["act"].zero_point == 0
+    with torch.no_grad():
+        assert torch.allclose(shifted(images), native(images), rtol=1e-4, atol=1e-4)
