@@ -11,6 +11,7 @@ weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
 zero-points                                         shifted numbers, folded into the next bias (export.shift)
 """
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import fx
 from export.half import compute_remainder_in_half
 from export.shift import without_zero_points
 from export.storage import store_in_int4
-from genq_export.errors import UserError
+from genq_export.errors import UserError, reason_of
 from genq_export.targets import TargetRule
 from genq_export.workspace import write_atomic
 
@@ -90,10 +91,18 @@ def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], ru
                 custom_translation_table=_translations(rule),
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"the network has an operator without an ONNX form: {lines[0]}") from error
+        raise UserError(f"the network has an operator without an ONNX form: {_operator_at_fault(error)}") from error
     assert program is not None
     return program
+
+
+def _operator_at_fault(error: BaseException) -> str:
+    """The operator that the exporter's chain of causes names, else the innermost message's first line."""
+    innermost = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    named = re.search(r"OpOverload\(op='([\w.]+)'", str(innermost))
+    return named.group(1) if named else reason_of(innermost)
 
 
 def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., Any]]:

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch import fx
+import torch
+from torch import Tensor, fx, nn
 
 from export.fold import TENSORS, fold, load_integer_model, save_integer_model
-from genq_export.config import BuildConfig
+from export.qdq import export_onnx
+from genq_export.config import BuildConfig, QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.preflight import preflight
+from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.reference import load_reference
+from genq_export.targets import rule_for
 
 
 def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:
@@ -39,3 +43,27 @@ def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None
     config = BuildConfig.for_model("fashion_vit", settings=["export.half_remainder=true"])
     with pytest.raises(UserError, match=r"export\.half_remainder: --target onnxruntime"):
         preflight(config, tmp_path / "build")
+
+
+class Spectrum(nn.Module):
+    """A layer, then an operator that ONNX has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.special.i0e(self.stem(x))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+def test_an_operator_without_an_onnx_form_is_named(tmp_path: Path) -> None:
+    config = QuantizeConfig(weight_bits=8, activation_bits=8)  # type: ignore[call-arg]
+    gm, _ = prepare(Spectrum().eval().requires_grad_(False), (3, 16, 16), config, rule_for("onnxruntime"))
+    calibrate_ranges(gm, [torch.randn(4, 3, 16, 16)])
+    path = tmp_path / "model.onnx"
+    with pytest.raises(UserError, match="i0e") as caught:
+        export_onnx(fold(gm), (3, 16, 16), rule_for("onnxruntime"), path, int4_storage=True)
+    assert "\n" not in str(caught.value) and not path.exists()
