@@ -80,10 +80,12 @@ def _device_problems(device: str) -> list[str]:
     return [f"device '{device}' is not available: this torch ({torch.__version__}) sees no GPU; use --device cpu"]
 
 
-def _evaluation_problems(folder: Path | None) -> list[str]:
-    if folder is None or folder.is_dir():
+def _evaluation_problems(source: Path | None) -> list[str]:
+    if source is None or source.is_dir() or (source.suffix == ".tar" and source.is_file()):
         return []
-    return [f"evaluation folder {folder} does not exist (--eval takes a folder with one subfolder a class)"]
+    if source.is_file():
+        return [f"--eval {source} is a file: give a folder of images, a Hugging Face data set or .tar shards"]
+    return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
 
 
 def _disk_problems(output: Path) -> list[str]:

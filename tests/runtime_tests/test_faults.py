@@ -1,5 +1,6 @@
 """Planted faults: each is caught by a gate and blamed on the right layer, and an honest build passes."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -148,7 +149,8 @@ def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -
     assert "another input" in failed(report)["code_match"]
     fidelity = next(item for item in report.run.fidelity if item.backend == "onnxruntime")
     assert fidelity.first_diverging == "input"
-    assert any("0.5" in line for line in fidelity.evidence)
+    slopes = [float(found[1]) for line in fidelity.evidence if (found := re.search(r"input are ([\d.]+) times", line))]
+    assert slopes == pytest.approx([0.5], abs=0.01), fidelity.evidence
 
 
 def test_float_rounding_at_a_border_is_named_as_such(
