@@ -297,7 +297,7 @@ def _before_rounding(case: Case, name: str) -> NDArray[np.float64] | None:
     handle = parts[0].register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
-            case.oracle.module(torch.from_numpy(case.first[0]))
+            case.oracle.module(torch.from_numpy(case.first[0]).to(case.oracle.device))
     finally:
         handle.remove()
     return seen[0] if seen else None

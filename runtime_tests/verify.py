@@ -48,6 +48,8 @@ ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.
 _CODES_ONLY = ("onnxruntime-unfused", "oracle")
 _SAMPLE_ELEMENTS = 1_000_000
 _QUALITY_SHARE = 4
+# Below this number one image weighs a point or more.
+_MANY = 100
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
 
@@ -65,7 +67,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
     """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data."""
     settings = config.verify
     images = evaluation_set(model, settings.evaluation)
-    notes: list[str] = []
+    notes = [] if images is None else _few(len(images))
     with _bench(workspace, config, model) as bench:
         for run in bench.lost.values():
             if run.status == "failed":
@@ -116,7 +118,7 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
     file = workspace.path("model.onnx")
     openers: dict[str, Any] = {
         "reference": lambda: backends.reference_backend(workspace.folder),
-        "oracle": lambda: backends.oracle_backend(workspace.folder),
+        "oracle": lambda: backends.oracle_backend(workspace.folder, config.device),
     }
     for name in RUNTIMES:
         openers[name] = lambda name=name: IsolatedBackend(
@@ -349,6 +351,14 @@ def _lose(bench: Bench, name: str, error: BackendError) -> None:
     bench.lost[name] = BackendRun(
         name=name, title=backend.title, device=backend.device, status="failed", detail=str(error)
     )
+
+
+def _few(images: int) -> list[str]:
+    """What must be said of shares that rest on few images."""
+    if images >= _MANY:
+        return []
+    counted = f"{images} image{'s' * (images != 1)}"
+    return [f"accuracy and agreement rest on {counted}: one more or less is {100 / images:.1f} points"]
 
 
 def _agreements(finished: dict[str, Answers]) -> dict[str, float]:
