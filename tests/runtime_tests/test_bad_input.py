@@ -26,7 +26,7 @@ Run = Callable[..., Verification]
 @pytest.fixture
 def run(build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Verify the build, less latency and signal to noise, with some settings of `verify` changed."""
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
 
     def measured(**settings: object) -> Verification:

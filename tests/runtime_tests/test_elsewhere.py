@@ -33,7 +33,7 @@ def home(
     workspace = Workspace.existing(folder)
     workspace.write_bytes("config.yaml", BuildConfig.parse(values).to_yaml().encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "_float_file", lambda *_: (None, None))
+        patch.setattr(verify, "speed_and_size", lambda *_: (None, None))
         workspace.record("verify", "made at home", run_verify(workspace, config, model, QUIET), 1.0)
     return folder
 
@@ -41,7 +41,7 @@ def home(
 @pytest.fixture
 def away(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder, copied to a machine of another name."""
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     monkeypatch.setattr(machine.platform, "node", lambda: "gpu-host")
     monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(home, tmp_path / "away"))

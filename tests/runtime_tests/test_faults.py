@@ -24,7 +24,7 @@ Judge = Callable[[Workspace], Report]
 @pytest.fixture
 def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Verify and report, less latency and signal to noise."""
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
 
     def run(workspace: Workspace) -> Report:
@@ -156,7 +156,7 @@ def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -
 def test_float_rounding_at_a_border_is_named_as_such(
     build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     values: dict[str, Any] = config.model_dump()
     values["verify"] |= {"backends": ("oracle", "onnxruntime-unfused"), "fidelity_images": 100}
     run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))

@@ -90,7 +90,7 @@ def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
     from runtime_tests import gates
 
     monkeypatch.setattr(isolation, "_WORKER", worker("import os; os.abort()"))
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     run = verify.verify(build, config, model, Progress(quiet=True))
     status = {item.name: item.status for item in run.backends}
     assert status == {"reference": "ok", "oracle": "ok", "onnxruntime": "failed"}

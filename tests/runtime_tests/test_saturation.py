@@ -76,7 +76,7 @@ def test_saturated_sums_are_told_from_other_differences(
     from export.stage import run as run_export
     from genq_export.quantize.stage import run as run_quantize
 
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     values = config.model_dump()
     values["quantize"]["first_last_bits"] = 8
     values["verify"]["backends"] = ("oracle", "onnxruntime")
