@@ -251,13 +251,11 @@ def doctor() -> None:
 def main() -> None:
     """Entry point: user errors become one line each and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # the code of `typer.Exit` comes back as a value
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
@@ -266,6 +264,7 @@ def main() -> None:
             print(f"error: {error.format_message()}", file=sys.stderr)
             sys.exit(2)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildConfig:

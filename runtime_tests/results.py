@@ -199,6 +199,7 @@ class Verification(Frozen):
     """One run of `verify` on one machine.
 
     constants: how scales, codes and biases in the deployed file differ from the integer model, a sentence each.
+    seconds: wall time of evaluation, fidelity, quality and latency.
     """
 
     machine: Machine
@@ -220,6 +221,7 @@ class Verification(Frozen):
     size: Size | None = None
     constants: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
 
 
 class VerifyFile(Frozen):

@@ -60,6 +60,19 @@ class Bench:
     lost: dict[str, BackendRun]
 
 
+class Laps:
+    """Wall time of one part of the work after another, seconds."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The part that ends now."""
+        now = time.perf_counter()
+        self.taken[name], self._since = round(now - self._since, 2), now
+
+
 def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> Verification:
     """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data."""
     settings = config.verify
@@ -69,12 +82,17 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         for run in bench.lost.values():
             if run.status == "failed":
                 progress.say(f"  {run.detail}")
+        seconds = Laps()
         answers = _answers(bench, images, model, config, progress) if images is not None else {}
+        seconds.lap("evaluation")
         sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
         fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
-        quality = _quality(bench, sample, notes)
         constants = _constants(bench, workspace)
+        seconds.lap("fidelity")
+        quality = _quality(bench, sample, notes)
+        seconds.lap("quality")
         timed, size = speed_and_size(workspace, config, model, "tensorrt" in bench.opened, progress, notes)
+        seconds.lap("latency")
         runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
     labels = None if images is None or images.labels is None else images.labels
     deployed = _deployed(config, bench)
@@ -103,6 +121,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         size=size,
         constants=constants,
         notes=tuple(notes),
+        seconds=seconds.taken,
     )
 
 
