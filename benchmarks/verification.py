@@ -1,6 +1,6 @@
 """How long verification takes, and how much of a build is faithful: figures of one finished build folder.
 
-    python benchmarks/verification.py build/demo [--backends reference oracle onnxruntime] [--images 256]
+    python benchmarks/verification.py build/demo [--backends reference oracle …] [--images 256]
 
 Runs what `genq-export verify` runs on all evaluation images of the build, less latency; writes nothing. Codes are
 compared on `--images` of them.
@@ -22,11 +22,11 @@ def main() -> None:
     """Measure and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=Path)
-    parser.add_argument("--backends", nargs="+", default=["reference", "oracle", "onnxruntime"])
+    parser.add_argument("--backends", nargs="+", help="default: all that are installed")
     parser.add_argument("--images", type=int, default=256)
     options = parser.parse_args()
     values = read_config(options.build).model_dump(mode="json")
-    values["verify"] |= {"backends": list(options.backends), "fidelity_images": options.images}
+    values["verify"] |= {"backends": options.backends, "fidelity_images": options.images}
     config = BuildConfig.parse(values)
     verify.speed_and_size = lambda *_: (None, None)
     model = load_model(config.model)
