@@ -3,6 +3,7 @@
 * A constant of the file differs from the integer model: put the right one into a copy, run it, see whether the layer
   agrees now.
 * The runtime's optimisations: run without them.
+* Ties: round the oracle's own numbers times 1/scale instead of divided by it, see whether the runtime's codes come out.
 * Rounding at the border of two codes: look where the differing values lie between codes.
 * Saturation of codes: look whether the runtime's codes stop at the end of its container.
 * Saturation of sums: halve the weight codes in a copy, see whether the runtime then computes the copy right.
@@ -59,7 +60,7 @@ def explain(case: Case) -> BackendFidelity:
         explanation: str | None = f"the file has no quantizer {layer_names(fidelity.missing)}"
         evidence.append(f"the oracle quantizes {layer_names(fidelity.missing)}, the file has no such codes")
     else:
-        tests = (_constants, _input, _pair_sums, _optimisation, _saturation, _border)
+        tests = (_constants, _ties, _input, _pair_sums, _optimisation, _saturation, _border)
         explanation = next((answer for test in tests if (answer := test(case, evidence))), None)
         if explanation is None:
             evidence.append("none of these experiments explains the difference")
@@ -112,6 +113,28 @@ def _differing_after_repair(case: Case, found: list[Mismatch]) -> int | None:
         finally:
             repaired.close()
     return comparison.result().differing
+
+
+def _ties(case: Case, evidence: list[str]) -> str | None:
+    """Are the runtime's codes `round(x · fl32(1/s))` of the very numbers that the oracle rounds as `round(x / s)`?
+
+    TensorRT's kernels multiply by the reciprocal; ONNX says divide. The two differ only where x / s lies at a tie.
+    """
+    node = _first(case)
+    part, x = (None, None) if node is None else _quantizer_input(case, node.name)
+    if node is None or part is None or x is None:
+        return None
+    expected, found = _codes_of(case, node.name)
+    scale = np.float32(part.scale.cpu().numpy())
+    multiplied = np.clip(np.rint(x * (np.float32(1) / scale)) + int(part.zero_point), part.lo, part.hi)
+    differs = multiplied != expected if multiplied.shape == expected.shape else None
+    if differs is None or not differs.any() or not np.array_equal(multiplied, found):
+        return None
+    evidence.append(
+        f"the oracle's numbers at {node.name}, times 1/scale instead of divided by it, give every code of the runtime;"
+        f" {int(differs.sum()):,} lie at a tie"
+    )
+    return f"ties are rounded the other way at {node.name}: the runtime multiplies by 1/scale, the oracle divides"
 
 
 def _input(case: Case, evidence: list[str]) -> str | None:
@@ -282,22 +305,30 @@ def _clean_images(case: Case, node: QuantizerNode) -> NDArray[np.bool_]:
 
 def _before_rounding(case: Case, name: str) -> NDArray[np.float64] | None:
     """x / scale + zero-point in the oracle before it is rounded, float64 of the quantizer's shape."""
+    part, x = _quantizer_input(case, name)
+    if part is None or x is None:
+        return None
+    steps: NDArray[np.float64] = x.astype(np.float64) / float(part.scale) + int(part.zero_point)
+    return steps
+
+
+def _quantizer_input(case: Case, name: str) -> tuple[Any, NDArray[np.float32] | None]:
+    """The oracle's quantizer of that name and the numbers that reach it in the case's batch; None unless it is one."""
     import torch
 
-    seen: list[NDArray[np.float64]] = []
+    seen: list[NDArray[np.float32]] = []
 
-    def keep(part: Any, inputs: Any) -> None:
-        steps = inputs[0].double() / part.scale.double() + int(part.zero_point)
-        seen.append(steps.cpu().numpy())
+    def keep(_part: Any, inputs: Any) -> None:
+        seen.append(inputs[0].cpu().numpy())
 
     named = (part for part in case.oracle.module.modules() if getattr(part, "name", None) == name)
     parts = [part for part in named if hasattr(part, "scale")]
     if len(parts) != 1:
-        return None
+        return None, None
     handle = parts[0].register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
             case.oracle.module(torch.from_numpy(case.first[0]).to(case.oracle.device))
     finally:
         handle.remove()
-    return seen[0] if seen else None
+    return parts[0], seen[0] if seen else None

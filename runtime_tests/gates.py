@@ -184,7 +184,9 @@ def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
     name, title = "speedup", "Speed-up over float"
     if config.min_speedup is None:
         return Ungated(name=name, reason="no speed-up was asked for (verify.gates.min_speedup)")
-    value = run.latency.speedup if run.latency is not None else None
+    value = None
+    if run.latency is not None:  # what is within the noise is no difference
+        value = run.latency.speedup if run.latency.significant else 1.0
     if run.latency is None:
         sentence = "latency was not measured on this machine"
     else:

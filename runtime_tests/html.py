@@ -87,7 +87,9 @@ def _figures(report: Report) -> list[dict[str, str]]:
         )
     if latency is not None:
         context = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)}"
-        figures.append({"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context})
+        faster = {"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context}
+        none = {"value": "none", "unit": "", "label": "speed-up", "context": f"{context}, within the noise"}
+        figures.append(faster if latency.significant else none)
     else:
         figures.append({"value": DASH, "unit": "", "label": "speed", "context": "not measured on the target"})
     if size is not None:

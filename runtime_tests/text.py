@@ -103,10 +103,12 @@ def key_rows(report: Report) -> list[tuple[str, str, str]]:
     if report.latency is not None:
         latency = report.latency
         pace = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)} ({latency.float_runtime})"
+        if not latency.significant:
+            pace += f", within the noise of {percent(latency.noise, 1)}"
         rows.append(
             (
                 "speed-up",
-                f"{latency.speedup:.2f}{TIMES}",
+                f"{latency.speedup:.2f}{TIMES}" if latency.significant else "none",
                 f"{pace}, {plural(latency.threads, 'thread')}, batch {latency.batch}",
             )
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genq_export.config import GatesConfig
 from runtime_tests import compare, gates, html, text
 from runtime_tests.report import Bits, LayerCost, Report, _verdict
-from runtime_tests.results import BackendFidelity, Evaluation, LayerQuality, Machine, Score, Size, Verification
+from runtime_tests.results import BackendFidelity, Evaluation, Latency, LayerQuality, Machine, Score, Size, Verification
 
 
 def score(top1: float, n: int = 10000) -> Score:
@@ -168,3 +168,18 @@ def test_figures_far_from_all_have_two_digits() -> None:
     gate = judged[0].model_copy(update={"name": "code_match"})
     shown = [text.gate_value(gate, value) for value in (0.75233595, 0.9999, 0.999999, 0.99999942)]
     assert shown == ["75.23 %", "99.99 %", "99.9999 %", "99.999942 %"]
+
+
+def test_a_speed_up_within_the_noise_is_none(tmp_path: Path) -> None:
+    slow = Latency(
+        float_ms=1.02, deployed_ms=1.0, speedup=1.02, noise=0.1, significant=False, threads=1, batch=1,
+        float_runtime="onnxruntime", deployed_runtime="onnxruntime", method="m",
+    )  # fmt: skip
+    measured = run(latency=slow)
+    whole = report(measured, latency=slow, config={"seed": 0})
+    figure, context = next((figure, context) for what, figure, context in text.key_rows(whole) if what == "speed-up")
+    assert figure == "none" and "within the noise of 10.0 %" in context
+    page = html.render_html(whole, tmp_path)
+    assert "no difference beyond the noise of 10.0 %" in page and "1.02×" not in page
+    found = sentences(measured, GatesConfig(min_speedup=1.01))
+    assert "speedup" in found
