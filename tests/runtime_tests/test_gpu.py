@@ -332,7 +332,7 @@ def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> 
     rows = [Row("a|b", "0 of 9", True), Row("c", "no", False), Row("d", "missing", None)]
     gpu_check.write_page(page, rows, 12.3)
     text = page.read_text()
-    assert "| a/b | 0 of 9 | ok |" in text and "| c | no | FAILED |" in text and "| d | missing | not run |" in text
+    assert "| a/b | 0 of 9 | ok |" in text and "| c | no | FAILED |" in text and "| d | missing | – |" in text
     assert gpu_check.COMMAND in text and f"torch {torch.__version__}" in text
     assert "No figure was measured" not in text and "## What is checked" in text
     gpu_check.write_page(page, rows[:1], 1)
@@ -398,18 +398,11 @@ def test_the_timed_architecture_is_stable_diffusions() -> None:
     assert sizes == [859_520_964, 83_653_863]
 
 
-def test_the_int8_check_is_taken_up_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("runtime_tests.gpu_int8")
-    module.check = lambda: [("int8 products", "0 of 5 codes differ", True)]  # type: ignore[attr-defined]
-    module.__spec__ = importlib_spec()
-    monkeypatch.setitem(sys.modules, "runtime_tests.gpu_int8", module)
-    assert gpu_check.int8_rows() == [Row("int8 products", "0 of 5 codes differ", True)]
+def test_the_int8_check_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runtime_tests import gpu_int8
 
-
-def importlib_spec() -> Any:
-    from importlib.machinery import ModuleSpec
-
-    return ModuleSpec("runtime_tests.gpu_int8", None)
+    monkeypatch.setattr(gpu_int8, "check", lambda device: [(f"int8 on {device}", "0 of 5 codes differ", True)])
+    assert gpu_check.run_check("int8", None, "cpu", 1) == [Row("int8 on cpu", "0 of 5 codes differ", True)]
 
 
 def test_the_command_says_two_without_a_gpu() -> None:
