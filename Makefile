@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint gpu-check clean
 
 demo: $(STAMP)  ## build the embedded ResNet at 4 bits, without data, and report
 	$(BIN)/genq-export build fashion_resnet --bits 4 -o build/demo
@@ -18,6 +18,9 @@ test-slow: $(STAMP)  ## the tests that take longer
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+gpu-check: $(STAMP)  ## everything that needs a GPU, eight minutes at most; writes the table of docs/gpu.md
+	$(BIN)/python -m runtime_tests.gpu_check
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }

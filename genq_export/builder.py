@@ -69,8 +69,8 @@ def run_stages(
         job = _Build(Workspace(folder), config, progress, call_helpers)
         if not force and folder.is_dir() and job.all_fresh(stages):
             return ()
-        preflight(config, folder)
-        for note in notes(config):
+        preflight(config, folder, stages)
+        for note in notes(config) if "export" in stages else ():
             progress.say(f"note: {note}")
         workspace = Workspace.open(folder)
         with workspace.locked():
@@ -87,6 +87,11 @@ def _draw_share(config: BuildConfig, folder: Path) -> None:
 def read_config(folder: Path) -> BuildConfig:
     """The resolved config of a build folder; raises UserError where it is not one."""
     return BuildConfig.read(Workspace.existing(folder).path(_CONFIG_FILE))
+
+
+def stage_fingerprint(workspace: Workspace, config: BuildConfig, stage: str) -> str:
+    """Identity of what a stage would be made from; raises UserError where that cannot be read."""
+    return _Build(workspace, config, Progress(quiet=True), lambda: None)._fingerprint(stage)
 
 
 class _Build:
@@ -193,7 +198,8 @@ class _Build:
 
     def _fingerprint(self, stage: str) -> str:
         config = self._config
-        identity = models.identity(config.model)
+        # The report is made from the folder alone: the network's weights need not be on this machine.
+        identity = "" if stage == "report" else models.identity(config.model)
         if stage == "calibrate":
             from calibrate.preflight import identity as generator_identity
 
@@ -236,8 +242,10 @@ def _code(*folders: str) -> str:
 
 def _folder_identity(folder: Path | None) -> list[tuple[str, int, int]] | None:
     """Names, sizes and times of the evaluation images: enough to notice a change without reading them all."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not folder.exists():
         return None
+    if folder.is_file():
+        return [(folder.name, folder.stat().st_size, folder.stat().st_mtime_ns)]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 

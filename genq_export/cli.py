@@ -47,7 +47,9 @@ MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build fo
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Any other setting: calibrate.steps=10. Repeatable.")]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint to load (.safetensors, .pth).")]
 Classes = Annotated[Path | None, typer.Option(help="Text file with one class name a line.")]
-Evaluation = Annotated[Path | None, typer.Option("--eval", help="Labelled image folder to judge by.")]
+Evaluation = Annotated[
+    Path | None, typer.Option("--eval", help="Images to judge by: labelled folder, .tar shards, Hugging Face data set.")
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and check what it needs; do nothing.")]
@@ -172,35 +174,45 @@ def verify(
     folder: Folder,
     evaluation: Evaluation = None,
     backend: Annotated[list[str] | None, typer.Option(help="Runtime to test, repeatable. [default: all here]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where the integer oracle computes. [default: the build's, if it is here]")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Measure accuracy, fidelity and latency of a build folder on this machine, beside what others measured."""
-    from genq_export.builder import read_config
+    from genq_export.verify_again import verify_again
 
-    changed = read_config(folder).model_dump(mode="json")
-    if evaluation is not None:
-        changed["verify"]["evaluation"] = str(evaluation)
-    if backend:
-        changed["verify"]["backends"] = backend
-    _run_stage("verify", BuildConfig.parse(changed, source="verify"), folder, Progress(quiet, verbose), force=True)
+    progress = Progress(quiet, verbose)
+    result = verify_again(folder, progress, evaluation, tuple(backend or ()), device)
+    progress.say(f"verify: measured on {result.summary['machine']}; `genq-export report {folder}` shows it")
 
 
 @app.command()
 def report(
     folder: Folder,
     other: Annotated[Path | None, typer.Argument(help="A second build folder to compare with.")] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a build folder and print its summary; with two folders, what differs between them."""
     if other is not None:
-        from runtime_tests.compare import compare_builds, terminal
+        from runtime_tests import compare
 
-        Console().print(terminal(compare_builds(folder, other)))
+        compared = compare.compare_builds(folder, other)
+        if as_markdown:
+            print(compare.markdown(compared))
+        elif as_json:
+            print(compared.model_dump_json())
+        else:
+            Console().print(compare.terminal(compared))
         return
-    ran = _run_existing("report", folder, Progress(quiet))
-    _print_result(folder, ran, as_json)
+    ran = _run_existing("report", folder, Progress(quiet or as_markdown))
+    if as_markdown:
+        print((folder / "summary.md").read_text(), end="")
+    else:
+        _print_result(folder, ran, as_json)
 
 
 @app.command()
@@ -239,13 +251,11 @@ def doctor() -> None:
 def main() -> None:
     """Entry point: user errors become one line each and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # the code of `typer.Exit` comes back as a value
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
@@ -254,6 +264,7 @@ def main() -> None:
             print(f"error: {error.format_message()}", file=sys.stderr)
             sys.exit(2)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildConfig:
@@ -289,12 +300,10 @@ def _run_existing(stage: str, folder: Path, progress: Progress) -> tuple[str, ..
     return _run_stage(stage, read_config(folder), folder, progress)
 
 
-def _run_stage(
-    stage: str, config: BuildConfig, folder: Path, progress: Progress, force: bool = False
-) -> tuple[str, ...]:
+def _run_stage(stage: str, config: BuildConfig, folder: Path, progress: Progress) -> tuple[str, ...]:
     from genq_export.builder import run_stages
 
-    ran = run_stages(config, folder, (stage,), progress, force)
+    ran = run_stages(config, folder, (stage,), progress)
     _say_ran(stage, ran, folder, progress)
     return ran
 

@@ -101,14 +101,29 @@ def load_model(config: ModelConfig) -> LoadedModel:
     wrong length.
     """
     check_name(config)
-    module = _create_module(config)
+    module = _create_module(config, pretrained=config.weights is None)
     if config.weights is not None:
         _load_weights(module, config.weights)
     module = module.eval().requires_grad_(False).float()
+    return _described(config, module, module)
+
+
+def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
+    """Preprocessing and class names of a network around a module that stands for it: no weights are looked for.
+
+    A class-name file that is not on this machine counts as none. Raises UserError for an unknown name.
+    """
+    check_name(config)
+    if config.classes is not None and not config.classes.is_file():
+        config = config.model_copy(update={"classes": None})
+    return _described(config, _create_module(config, pretrained=False), module)
+
+
+def _described(config: ModelConfig, architecture: "nn.Module", module: "nn.Module") -> LoadedModel:
     from timm.data.config import resolve_data_config
 
-    data: dict[str, Any] = resolve_data_config({}, model=module)
-    classes = int(getattr(module, "num_classes", 0) or data.get("num_classes", 0))
+    data: dict[str, Any] = resolve_data_config({}, model=architecture)
+    classes = int(getattr(architecture, "num_classes", 0) or data.get("num_classes", 0))
     return LoadedModel(
         name=config.name,
         module=module,
@@ -117,12 +132,12 @@ def load_model(config: ModelConfig) -> LoadedModel:
         std=tuple(data["std"]),
         crop_pct=float(data["crop_pct"]),
         interpolation=str(data["interpolation"]),
-        class_names=_class_names(config, module, classes),
+        class_names=_class_names(config, architecture, classes),
         classes=classes,
     )
 
 
-def _create_module(config: ModelConfig) -> "nn.Module":
+def _create_module(config: ModelConfig, pretrained: bool) -> "nn.Module":
     from genq_export.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
@@ -131,7 +146,7 @@ def _create_module(config: ModelConfig) -> "nn.Module":
     import timm
 
     try:
-        return timm.create_model(config.name, pretrained=config.weights is None)
+        return timm.create_model(config.name, pretrained=pretrained)
     except Exception as error:
         reason = reason_of(error)
         raise UserError(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from genq_export import models
@@ -20,17 +21,16 @@ class MissingError(UserError):
         super().__init__("\n".join(problems))
 
 
-def preflight(config: BuildConfig, output: Path) -> None:
-    """Raise MissingError with every reason why the build cannot work on this machine."""
+def preflight(config: BuildConfig, output: Path, stages: Sequence[str] | None = None) -> None:
+    """Raise MissingError with every reason why these stages (None: all) cannot work on this machine."""
     models.check_name(config.model)
-    found = [
-        *models.problems(config.model),
-        *_device_problems(config.device),
-        *_target_problems(config),
-        *_calibration_problems(config, output),
-        *_evaluation_problems(config.verify.evaluation),
-        *_disk_problems(output),
-    ]
+    found = _disk_problems(output)
+    if stages is None or set(stages) != {"report"}:
+        found = [*models.problems(config.model), *device_problems(config.device), *_target_problems(config), *found]
+    if stages is None or "calibrate" in stages:
+        found += _calibration_problems(config, output)
+    if stages is None or "verify" in stages:
+        found += evaluation_problems(config.verify.evaluation)
     if found:
         raise MissingError(list(dict.fromkeys(found)))
 
@@ -68,7 +68,8 @@ def _target_problems(config: BuildConfig) -> list[str]:
     return []
 
 
-def _device_problems(device: str) -> list[str]:
+def device_problems(device: str) -> list[str]:
+    """Why a device cannot be used here; empty where it can."""
     if device == "cpu":
         return []
     if not device.startswith("cuda"):
@@ -80,10 +81,13 @@ def _device_problems(device: str) -> list[str]:
     return [f"device '{device}' is not available: this torch ({torch.__version__}) sees no GPU; use --device cpu"]
 
 
-def _evaluation_problems(folder: Path | None) -> list[str]:
-    if folder is None or folder.is_dir():
+def evaluation_problems(source: Path | None) -> list[str]:
+    """Why the path of evaluation images is none; empty where it may be."""
+    if source is None or source.is_dir() or (source.suffix == ".tar" and source.is_file()):
         return []
-    return [f"evaluation folder {folder} does not exist (--eval takes a folder with one subfolder a class)"]
+    if source.is_file():
+        return [f"--eval {source} is a file: give a folder of images, a Hugging Face data set or .tar shards"]
+    return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
 
 
 def _disk_problems(output: Path) -> list[str]:

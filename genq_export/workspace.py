@@ -137,6 +137,13 @@ class Workspace:
         }
         self._write_manifest(manifest)
 
+    def rehash(self, stage: str) -> None:
+        """Note the present hashes of a finished stage's files; everything else that is recorded of it stays."""
+        manifest = self.read_manifest()
+        outputs = manifest["stages"][stage]["outputs"]
+        manifest["stages"][stage]["outputs"] = {name: sha256(self.path(name)) for name in outputs}
+        self._write_manifest(manifest)
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file of the build atomically."""
         write_atomic(self.path(name), content)

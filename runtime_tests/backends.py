@@ -179,7 +179,8 @@ def oracle_backend(folder: Path, device: str = "cpu") -> TorchBackend:
     from export.fold import load_integer_model
     from genq_export.quantize.fake_quant import record_codes
 
-    return TorchBackend("oracle", "integer oracle", load_integer_model(folder), record_codes, device)
+    title = "integer oracle" if device == "cpu" else f"integer oracle on {device}"
+    return TorchBackend("oracle", title, load_integer_model(folder), record_codes, device)
 
 
 def create(kind: str, path: Path, threads: int = 0) -> Backend:

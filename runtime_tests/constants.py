@@ -91,19 +91,19 @@ def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[
     dequantize = constants.producer(f"{part.name}/weight")
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return
-    codes = part.weight_codes.numpy()
+    codes = part.weight_codes.cpu().numpy()
     transposed = codes.ndim == 2 and _axis(dequantize) == 1  # by its axis: a square weight shows it by nothing else
     yield from _compare(constants, dequantize.input[0], part.name, "weight codes", codes, transposed)
-    yield from _compare(constants, dequantize.input[1], part.name, "weight scale", part.weight_scale.numpy())
+    yield from _compare(constants, dequantize.input[1], part.name, "weight scale", part.weight_scale.cpu().numpy())
     reader = next((node for node in model.graph.node if f"{part.name}/weight" in node.input), None)
     if reader is None or len(reader.input) < 3 or not reader.input[2]:
         return
     bias = constants.producer(reader.input[2])
     if bias is not None and bias.op_type == "DequantizeLinear":
-        yield from _compare(constants, bias.input[0], part.name, "bias", part.bias.numpy())
-        yield from _compare(constants, bias.input[1], part.name, "bias scale", part.bias_scale.numpy())
+        yield from _compare(constants, bias.input[0], part.name, "bias", part.bias.cpu().numpy())
+        yield from _compare(constants, bias.input[1], part.name, "bias scale", part.bias_scale.cpu().numpy())
     elif part.bias_on_grid:
-        expected = part.bias.numpy().astype(np.float64) * part.bias_scale.numpy()
+        expected = part.bias.cpu().numpy().astype(np.float64) * part.bias_scale.cpu().numpy()
         for mismatch in _compare(constants, reader.input[2], part.name, "bias", expected.astype(np.float32)):
             yield Mismatch(mismatch.owner, f"the bias of {part.name} is not on the accumulator grid", *_tail(mismatch))
 
@@ -116,7 +116,7 @@ def _quantizer(constants: Constants, part: Any) -> Iterator[Mismatch]:
     if node is None or node.op_type != "QuantizeLinear":
         return
     name = part.name
-    yield from _compare(constants, node.input[1], name, "scale", part.scale.numpy())
+    yield from _compare(constants, node.input[1], name, "scale", part.scale.cpu().numpy())
     zero = constants.value(node.input[2]) if len(node.input) > 2 else None
     shift = 128 if zero is not None and zero.dtype == np.uint8 and part.lo < 0 else 0
     native = zero is None or zero.dtype == np.uint8  # INT8 containers know no zero-point: the numbers are shifted

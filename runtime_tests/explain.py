@@ -3,8 +3,10 @@
 * A constant of the file differs from the integer model: put the right one into a copy, run it, see whether the layer
   agrees now.
 * The runtime's optimisations: run without them.
+* Ties: round the oracle's own numbers times 1/scale instead of divided by it, see whether the runtime's codes come out.
 * Rounding at the border of two codes: look where the differing values lie between codes.
-* Saturation: look whether the runtime's codes stop at the end of its container.
+* Saturation of codes: look whether the runtime's codes stop at the end of its container.
+* Saturation of sums: halve the weight codes in a copy, see whether the runtime then computes the copy right.
 * Another input: fit the codes of the input against the oracle's.
 """
 
@@ -58,7 +60,7 @@ def explain(case: Case) -> BackendFidelity:
         explanation: str | None = f"the file has no quantizer {layer_names(fidelity.missing)}"
         evidence.append(f"the oracle quantizes {layer_names(fidelity.missing)}, the file has no such codes")
     else:
-        tests = (_constants, _input, _optimisation, _saturation, _border)
+        tests = (_constants, _ties, _input, _pair_sums, _optimisation, _saturation, _border)
         explanation = next((answer for test in tests if (answer := test(case, evidence))), None)
         if explanation is None:
             evidence.append("none of these experiments explains the difference")
@@ -113,6 +115,28 @@ def _differing_after_repair(case: Case, found: list[Mismatch]) -> int | None:
     return comparison.result().differing
 
 
+def _ties(case: Case, evidence: list[str]) -> str | None:
+    """Are the runtime's codes `round(x · fl32(1/s))` of the very numbers that the oracle rounds as `round(x / s)`?
+
+    TensorRT's kernels multiply by the reciprocal; ONNX says divide. The two differ only where x / s lies at a tie.
+    """
+    node = _first(case)
+    part, x = (None, None) if node is None else _quantizer_input(case, node.name)
+    if node is None or part is None or x is None:
+        return None
+    expected, found = _codes_of(case, node.name)
+    scale = np.float32(part.scale.cpu().numpy())
+    multiplied = np.clip(np.rint(x * (np.float32(1) / scale)) + int(part.zero_point), part.lo, part.hi)
+    differs = multiplied != expected if multiplied.shape == expected.shape else None
+    if differs is None or not differs.any() or not np.array_equal(multiplied, found):
+        return None
+    evidence.append(
+        f"the oracle's numbers at {node.name}, times 1/scale instead of divided by it, give every code of the runtime;"
+        f" {int(differs.sum()):,} lie at a tie"
+    )
+    return f"ties are rounded the other way at {node.name}: the runtime multiplies by 1/scale, the oracle divides"
+
+
 def _input(case: Case, evidence: list[str]) -> str | None:
     """Is the first difference in the network's input, and is one input a linear function of the other?"""
     node = _first(case)
@@ -128,6 +152,69 @@ def _input(case: Case, evidence: list[str]) -> str | None:
         f" {100 * share:.1f} % of their variance"
     )
     return f"the network gets another input ({node.name} differs before any layer): look at the preprocessing"
+
+
+def _pair_sums(case: Case, evidence: list[str]) -> str | None:
+    """Does the first layer come right when its weight codes are halved?
+
+    x86 processors with AVX2 or AVX-512 but without VNNI multiply uint8 by int8 in pairs whose sum must fit 16 bits
+    (`vpmaddubsw`): 255 · 127 + 255 · 127 does not, and stops at 32,767; halved weight codes always fit. Runtimes differ
+    here from machine to machine. The copy is held against itself without optimisations, where nothing saturates.
+    """
+    node = _first(case)
+    if node is None or case.fidelity.backend == "onnxruntime-unfused":
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(case.model)
+    layers = [name for name in node.layers if halve_weight_codes(copy, name)]
+    if not layers:
+        return None
+    before = int(np.not_equal(*_codes_of(case, node.name)).sum())
+    left = _differing_from_unfused(copy, case, node.name)
+    if left is None:
+        return None
+    evidence.append(
+        f"with the weight codes of {layer_names(layers)} halved, {left:,} codes of {node.name} differ in one batch from"
+        f" those of the same file without optimisations; unhalved, {before:,} differ"
+    )
+    if left > _FEW * before:
+        return None
+    return (
+        f"sums of two products of {layer_names(layers)} saturate at 16 bits on this processor (no VNNI instructions):"
+        " weights of 7 bits, or a processor with VNNI, compute it right"
+    )
+
+
+def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:
+    """Halve, towards zero, the codes that `layer` multiplies by, in place; False where they are not 8-bit codes."""
+    constants = Constants(model)
+    dequantize = constants.producer(f"{layer}/weight")
+    source = constants.source(dequantize.input[0]) if dequantize is not None else None
+    codes = constants.value(source) if source is not None else None
+    if source is None or codes is None or codes.dtype != np.int8:
+        return False
+    constants.replace(source, (codes / 2).astype(np.int8))
+    return True
+
+
+def _differing_from_unfused(model: onnx.ModelProto, case: Case, quantizer: str) -> int | None:
+    """Codes of one quantizer that a runtime computes differently from ONNX Runtime without optimisations."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "copy.onnx"
+        path.write_bytes(model.SerializeToString())
+        for kind in (case.fidelity.backend, "onnxruntime-unfused"):
+            try:
+                backend = IsolatedBackend(kind, path, case.limit)
+            except BackendError:
+                return None
+            try:
+                found.append(backend.codes(case.first[0])[1][quantizer].astype(np.int32))
+            except (BackendError, KeyError):
+                return None
+            finally:
+                backend.close()
+    return int((found[0] != found[1]).sum()) if found[0].shape == found[1].shape else None
 
 
 def _optimisation(case: Case, evidence: list[str]) -> str | None:
@@ -218,22 +305,30 @@ def _clean_images(case: Case, node: QuantizerNode) -> NDArray[np.bool_]:
 
 def _before_rounding(case: Case, name: str) -> NDArray[np.float64] | None:
     """x / scale + zero-point in the oracle before it is rounded, float64 of the quantizer's shape."""
+    part, x = _quantizer_input(case, name)
+    if part is None or x is None:
+        return None
+    steps: NDArray[np.float64] = x.astype(np.float64) / float(part.scale) + int(part.zero_point)
+    return steps
+
+
+def _quantizer_input(case: Case, name: str) -> tuple[Any, NDArray[np.float32] | None]:
+    """The oracle's quantizer of that name and the numbers that reach it in the case's batch; None unless it is one."""
     import torch
 
-    seen: list[NDArray[np.float64]] = []
+    seen: list[NDArray[np.float32]] = []
 
-    def keep(part: Any, inputs: Any) -> None:
-        steps = inputs[0].double() / part.scale.double() + int(part.zero_point)
-        seen.append(steps.cpu().numpy())
+    def keep(_part: Any, inputs: Any) -> None:
+        seen.append(inputs[0].cpu().numpy())
 
     named = (part for part in case.oracle.module.modules() if getattr(part, "name", None) == name)
     parts = [part for part in named if hasattr(part, "scale")]
     if len(parts) != 1:
-        return None
+        return None, None
     handle = parts[0].register_forward_pre_hook(keep)
     try:
         with torch.no_grad():
-            case.oracle.module(torch.from_numpy(case.first[0]))
+            case.oracle.module(torch.from_numpy(case.first[0]).to(case.oracle.device))
     finally:
         handle.remove()
-    return seen[0] if seen else None
+    return parts[0], seen[0] if seen else None

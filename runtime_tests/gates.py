@@ -15,6 +15,17 @@ CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
 ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
 
 
+BACKEND_TITLES = {
+    "float": "float32 network",
+    "reference": "fake-quant reference",
+    "oracle": "integer oracle",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-unfused": "ONNX Runtime, optimisations off",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+}
+
+
 class Gate(Frozen):
     """One condition: `value` (None: could not be measured although it had to be) against `threshold`."""
 
@@ -102,7 +113,7 @@ def _lossy_step(run: Verification) -> str:
     by_quantizing = 100 * (run.accuracy["float"].top1 - reference.top1)
     by_deploying = 100 * (reference.top1 - run.accuracy[run.deployed].top1)
     if by_deploying > by_quantizing:
-        return f": {by_deploying:.2f} of them between the reference and {run.deployed}"
+        return f": {by_deploying:.2f} of them between the reference and {_title(run)}"
     measured = [layer for layer in run.layers if layer.sqnr_db is not None]
     weakest = min(measured, key=lambda layer: layer.sqnr_db or 0.0, default=None)
     where = f"; the noisiest layer is {weakest.name} ({weakest.sqnr_db:.1f} dB)" if weakest is not None else ""
@@ -118,7 +129,7 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
         sentence = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
     else:
         differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
-        sentence = f"{run.deployed} and the reference differ on {differing} of {n} images{_first_divergence(run)}"
+        sentence = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
     return _gate(name, title, value, config.min_agreement, True, sentence)
 
 
@@ -131,7 +142,7 @@ def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gat
     if item.missing:
         sentence = f"the file has no quantizer {layer_names(item.missing)}"
     else:
-        sentence = f"{item.differing} of {item.codes} codes differ{_first_divergence(run)}"
+        sentence = f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
     required = config.min_code_match
     if required is None:
         stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
@@ -149,7 +160,8 @@ def _constants(run: Verification) -> Gate | Ungated:
     return _gate(name, title, float(len(run.constants)), 0.0, False, sentence)
 
 
-def _first_divergence(run: Verification) -> str:
+def first_divergence(run: Verification) -> str:
+    """Where codes of the deployed file first differ and why, as the end of a sentence; empty where none do."""
     item = deployed_fidelity(run)
     if item is None or (item.first_diverging is None and not item.missing):
         return ""
@@ -172,7 +184,9 @@ def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
     name, title = "speedup", "Speed-up over float"
     if config.min_speedup is None:
         return Ungated(name=name, reason="no speed-up was asked for (verify.gates.min_speedup)")
-    value = run.latency.speedup if run.latency is not None else None
+    value = None
+    if run.latency is not None:  # what is within the noise is no difference
+        value = run.latency.speedup if run.latency.significant else 1.0
     if run.latency is None:
         sentence = "latency was not measured on this machine"
     else:
@@ -188,7 +202,7 @@ def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
     value = run.size.deployed_bytes / run.size.float_bytes if run.size is not None else None
     sentence = "sizes are not known"
     if run.size is not None:
-        sentence = f"the deployed file has {run.size.deployed_bytes} bytes, the float file {run.size.float_bytes}"
+        sentence = f"the deployed file has {run.size.deployed_bytes:,} bytes, the float file {run.size.float_bytes:,}"
     return _gate(name, title, value, config.max_size_share, False, sentence)
 
 
@@ -198,6 +212,11 @@ def _gate(name: str, title: str, value: float | None, threshold: float, at_least
     return Gate(
         name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, sentence=sentence
     )
+
+
+def _title(run: Verification) -> str:
+    """The deployed backend as a reader knows it."""
+    return BACKEND_TITLES.get(run.deployed, run.deployed)
 
 
 def _failure(run: Verification, *names: str) -> str:

@@ -18,15 +18,7 @@ from runtime_tests.text import DASH, MINUS, TIMES, byte_size, chance, gate_value
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
 _MOST_LAYERS = 120
-_TITLES = {
-    "float": "float32 network",
-    "reference": "fake-quant reference",
-    "oracle": "integer oracle",
-    "onnxruntime": "ONNX Runtime",
-    "onnxruntime-unfused": "ONNX Runtime, optimisations off",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-}
+_MOST_COSTS = 30
 
 
 def render_html(report: Report, folder: Path) -> str:
@@ -44,6 +36,7 @@ def render_html(report: Report, folder: Path) -> str:
         "bytes": byte_size,
         "thousands": "{:,}".format,
         "chance": chance,
+        "true_minus": lambda text: str(text).replace("-", MINUS),
     }
     environment.globals |= {"charts": charts, "gate_value": gate_value, "signed": signed, "tone": _tone}
     return environment.get_template("report.html").render(
@@ -51,7 +44,8 @@ def render_html(report: Report, folder: Path) -> str:
         run=report.run,
         title=title(report),
         target=TARGET_TITLES.get(report.target, report.target),
-        titles={**_TITLES, **{item.name: item.title for item in report.run.backends if item.status == "ok"}},
+        titles=gates.BACKEND_TITLES | {item.name: item.title for item in report.run.backends if item.status == "ok"},
+        names=gates.BACKEND_TITLES,
         style=Markup(Path(__file__).with_name("templates").joinpath("report.css").read_text()),
         figures=_figures(report),
         loss=gates.accuracy_loss(report.run),
@@ -60,6 +54,7 @@ def render_html(report: Report, folder: Path) -> str:
         speeds=_speeds(report),
         fidelity=gates.deployed_fidelity(report.run),
         layers=_layer_rows(report),
+        costs=_cost_rows(report),
         floating=[layer for layer in report.layers if layer.integer is False],
         sheet=contact_sheet(folder / "calibration" / "contact_sheet.png"),
         data=calibration_view(report.calibration),
@@ -92,7 +87,9 @@ def _figures(report: Report) -> list[dict[str, str]]:
         )
     if latency is not None:
         context = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)}"
-        figures.append({"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context})
+        faster = {"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context}
+        none = {"value": "none", "unit": "", "label": "speed-up", "context": f"{context}, within the noise"}
+        figures.append(faster if latency.significant else none)
     else:
         figures.append({"value": DASH, "unit": "", "label": "speed", "context": "not measured on the target"})
     if size is not None:
@@ -184,6 +181,19 @@ def _layer_rows(report: Report) -> dict[str, Any] | None:
         "weights": sorted(
             (item for item in report.run.weights if item.sqnr_db is not None), key=lambda item: item.sqnr_db or 0.0
         )[:5],
+    }
+
+
+def _cost_rows(report: Report) -> dict[str, Any] | None:
+    """Layers by what quantizing each alone costs, most expensive first, with the share of the whole."""
+    if not report.sensitivity:
+        return None
+    total = sum(row.kl for row in report.sensitivity)
+    return {
+        "rows": report.sensitivity[:_MOST_COSTS],
+        "top": report.sensitivity[0].kl or 1.0,
+        "total": total or 1.0,
+        "left_out": max(0, len(report.sensitivity) - _MOST_COSTS),
     }
 
 

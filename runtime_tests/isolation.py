@@ -41,7 +41,7 @@ class Worker:
             answer = self._channel.receive(deadline)
         except Late:
             self.close()
-            raise BackendError(f"{self.label} did not answer within {self.limit:.0f} s and was stopped") from None
+            raise BackendError(f"{self.label} did not answer within {self.limit:g} s and was stopped") from None
         except (Closed, ValueError):
             raise BackendError(self._obituary()) from None
         if "missing" in answer.fields:

@@ -7,16 +7,18 @@ and deployed that is no larger is reported as none.
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime_tests.backends import create
+from runtime_tests import gpu_latency
+from runtime_tests.backends import Backend, Batch, create
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.results import Latency, LatencyRow
+from runtime_tests.tensorrt_backend import TensorRtBackend
 
 RUNTIME_TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 _WARM_UP_SECONDS = 1.0
@@ -24,32 +26,39 @@ _STABLE = 0.03
 _WINDOW = 10
 
 Call = Callable[[], Any]
+Stopwatch = Callable[[Call], float]
 
 
-def time_in_turns(calls: list[Call], runs: int, clock: Callable[[], int] = time.perf_counter_ns) -> NDArray[np.float64]:
+def wall_clock(clock: Callable[[], int] = time.perf_counter_ns) -> Stopwatch:
+    """A stopwatch that makes a call and returns its milliseconds; clock: nanoseconds."""
+
+    def measure(call: Call) -> float:
+        start = clock()
+        call()
+        return (clock() - start) / 1e6
+
+    return measure
+
+
+def time_in_turns(calls: Sequence[Call], runs: int, measure: Stopwatch) -> NDArray[np.float64]:
     """Milliseconds [runs, len(calls)]: each round makes every call once, starting with another one each time."""
     times = np.zeros((runs, len(calls)))
     for run in range(runs):
         for offset in range(len(calls)):
             number = (run + offset) % len(calls)
-            start = clock()
-            calls[number]()
-            times[run, number] = (clock() - start) / 1e6
+            times[run, number] = measure(calls[number])
     return times
 
 
-def warm_up(call: Call, seconds: float = _WARM_UP_SECONDS, clock: Callable[[], int] = time.perf_counter_ns) -> int:
+def warm_up(call: Call, measure: Stopwatch, seconds: float = _WARM_UP_SECONDS) -> int:
     """Call until the median of ten calls is within 3 % of that of the ten before, or the time is up; calls made."""
-    began, previous, made = clock(), 0.0, 0
+    spent, previous, made = 0.0, 0.0, 0
     while True:
-        window = []
-        for _ in range(_WINDOW):
-            start = clock()
-            call()
-            window.append(clock() - start)
+        window = [measure(call) for _ in range(_WINDOW)]
         made += _WINDOW
+        spent += sum(window) / 1000
         median = float(np.median(window))
-        if abs(median - previous) <= _STABLE * median or (clock() - began) / 1e9 > seconds:
+        if abs(median - previous) <= _STABLE * median or spent > seconds:
             return made
         previous = median
 
@@ -59,6 +68,7 @@ def time_sessions(
 ) -> list[dict[str, Any]]:
     """Time sessions `{runtime, variant, path}` at every thread count and batch size; the first pair gets all `runs`.
 
+    Engines on a GPU are timed by CUDA events around replays of a CUDA graph, everything else by the wall clock.
     `seconds` bounds the timed part of each further setting, which then makes fewer runs (at least 10). A runtime that
     cannot be loaded is left out. Returns the fields of `LatencyRow`, one dict a session and setting.
     """
@@ -70,20 +80,30 @@ def time_sessions(
                 loaded.append((session, create(session["runtime"], Path(session["path"]), thread_count)))
             except BackendMissing:
                 continue
+        on_gpu = any(isinstance(backend, TensorRtBackend) for _, backend in loaded)
+        measure: Stopwatch = gpu_latency.EventStopwatch() if on_gpu else wall_clock()
         for batch in batches:
             rng = np.random.default_rng(0)
             images = rng.standard_normal((batch, *shape), dtype=np.float32)
-            calls: list[Call] = [functools.partial(backend.logits, images) for _, backend in loaded]
+            prepared = [_call(backend, images) for _, backend in loaded]
+            calls = [call for call, _ in prepared]
             for call in calls:
-                warm_up(call)
+                warm_up(call, measure)
             first = thread_count == threads[0] and batch == batches[0]
             count = runs if first else _affordable(calls, runs, seconds)
-            times = time_in_turns(calls, count)
-            for (session, _), column in zip(loaded, times.T, strict=True):
-                rows.append(_row(session, batch, thread_count, column).model_dump())
+            times = time_in_turns(calls, count, measure)
+            for (session, _), column, (_, graph) in zip(loaded, times.T, prepared, strict=True):
+                rows.append(_row(session, batch, thread_count, column, graph).model_dump())
         for _, backend in loaded:
             backend.close()
     return rows
+
+
+def _call(backend: Backend, images: Batch) -> tuple[Call, bool | None]:
+    """One call on these images, and whether it replays a CUDA graph (None: not on a GPU)."""
+    if isinstance(backend, TensorRtBackend):
+        return backend.captured(images)
+    return functools.partial(backend.logits, images), None
 
 
 def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
@@ -117,25 +137,30 @@ def summarise(rows: tuple[LatencyRow, ...], deployed_runtime: str) -> Latency:
 
 def method(row: LatencyRow, float_runtimes: list[str]) -> str:
     """One paragraph that lets somebody else repeat the measurement."""
-    threads = f"{row.threads} thread{'s' * (row.threads != 1)}"
+    threads = f"{row.threads} thread{'s' * (row.threads != 1)}, " if row.cuda_graph is None else ""
     baseline = " and ".join(float_runtimes)
     baseline = f"the fastest of {baseline}" if len(float_runtimes) > 1 else baseline
+    setup = f"Float baseline: the same network as a float32 ONNX file on {baseline}."
+    if row.cuda_graph is not None:
+        setup = gpu_latency.METHOD
     return (
-        f"Median of {row.runs} calls of each session, batch {row.batch}, {threads}, random input, all sessions in one"
+        f"Median of {row.runs} calls of each session, batch {row.batch}, {threads}random input, all sessions in one"
         " process taking turns call by call, each warmed up until the median of ten calls moved by less than 3 %."
-        f" Float baseline: the same network as a float32 ONNX file on {baseline}."
+        f" {setup}"
         " Noise: the deployed file loaded twice, difference of the two medians."
     )
 
 
-def _affordable(calls: list[Call], runs: int, seconds: float) -> int:
+def _affordable(calls: Sequence[Call], runs: int, seconds: float) -> int:
     start = time.perf_counter()
     for call in calls:
         call()
     return int(np.clip(seconds / max(time.perf_counter() - start, 1e-6), 10, runs))
 
 
-def _row(session: dict[str, Any], batch: int, threads: int, times: NDArray[np.float64]) -> LatencyRow:
+def _row(
+    session: dict[str, Any], batch: int, threads: int, times: NDArray[np.float64], graph: bool | None
+) -> LatencyRow:
     median, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
     return LatencyRow(
         runtime=session["runtime"],
@@ -147,4 +172,5 @@ def _row(session: dict[str, Any], batch: int, threads: int, times: NDArray[np.fl
         p90_ms=round(p90, 4),
         p99_ms=round(p99, 4),
         images_per_second=round(1000 * batch / median, 1),
+        cuda_graph=graph,
     )

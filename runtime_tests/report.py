@@ -47,6 +47,18 @@ class Unquantized(Frozen):
     reason: str
 
 
+class LayerCost(Frozen):
+    """What quantizing one layer alone costs: mean KL(float ‖ float with that layer quantized), nats.
+
+    None: that side stayed in float.
+    """
+
+    name: str
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    kl: float
+
+
 class StageFacts(Frozen):
     """When, where and with what one stage ran."""
 
@@ -78,6 +90,7 @@ class Report(Frozen):
     elsewhere: tuple[Verification, ...] = Field(description="the newest run of every other machine")
     layers: tuple[LayerFacts, ...]
     unquantized: tuple[Unquantized, ...]
+    sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
     storage: dict[str, Any]
     calibration: dict[str, Any]
     config: dict[str, Any]
@@ -142,6 +155,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         elsewhere=verification.runs[:-1],
         layers=_layers(quantized, audit),
         unquantized=tuple(_unquantized(entry) for entry in quantized.get("unquantized") or ()),
+        sensitivity=_sensitivity(quantized),
         storage={key: exported[key] for key in ("storage", "files", "opset", "ir_version") if key in exported},
         calibration=_summary(workspace, "calibrate"),
         config=config.model_dump(mode="json"),
@@ -177,7 +191,11 @@ def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | No
     """One or two sentences: the failed gates, or what the build achieved."""
     failed = [gate.sentence for gate in judged if not gate.passed]
     if failed:
-        return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in failed)
+        where = gates.first_divergence(run)
+        told = next((number for number, sentence in enumerate(failed) if where and where in sentence), len(failed))
+        # Where codes first differ explains several gates; once is enough.
+        said = [sentence.replace(where, "") if number > told else sentence for number, sentence in enumerate(failed)]
+        return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in said)
     parts = []
     loss = gates.accuracy_loss(run)
     if loss is not None:
@@ -238,6 +256,19 @@ def _layers(quantized: Mapping[str, Any], audit: list[Mapping[str, Any]] | None)
             )
         )
     return tuple(found)
+
+
+def _sensitivity(quantized: Mapping[str, Any]) -> tuple[LayerCost, ...]:
+    rows = [
+        LayerCost(
+            name=str(entry["name"]),
+            weight_bits=entry.get("weight_bits"),
+            activation_bits=entry.get("activation_bits"),
+            kl=float(entry["kl"]),
+        )
+        for entry in quantized.get("sensitivity") or ()
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.kl, row.name)))
 
 
 def _unquantized(entry: Mapping[str, Any]) -> Unquantized:

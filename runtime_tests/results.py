@@ -148,7 +148,10 @@ class WeightQuality(Frozen):
 
 
 class LatencyRow(Frozen):
-    """One session under one setting: milliseconds a call over `runs` alternating calls."""
+    """One session under one setting: milliseconds a call over `runs` alternating calls.
+
+    cuda_graph: did each call replay a CUDA graph; None where nothing ran on a GPU.
+    """
 
     runtime: str
     variant: Literal["float", "deployed", "deployed again"]
@@ -159,10 +162,15 @@ class LatencyRow(Frozen):
     p90_ms: float
     p99_ms: float
     images_per_second: float
+    cuda_graph: bool | None = None
 
 
 class Latency(Frozen):
-    """Float against deployed on this machine; `speedup` is None where the difference is below the noise."""
+    """Float against deployed on this machine.
+
+    `significant` is False where the difference is no larger than the noise. clocks: of the GPU before and after, as
+    they were found; None on a CPU.
+    """
 
     float_ms: float
     deployed_ms: float
@@ -177,6 +185,7 @@ class Latency(Frozen):
     rows: tuple[LatencyRow, ...] = ()
     float_memory_mib: float | None = None
     deployed_memory_mib: float | None = None
+    clocks: str | None = None
 
 
 class Size(Frozen):
@@ -190,6 +199,7 @@ class Verification(Frozen):
     """One run of `verify` on one machine.
 
     constants: how scales, codes and biases in the deployed file differ from the integer model, a sentence each.
+    seconds: wall time of evaluation, fidelity, quality and latency.
     """
 
     machine: Machine
@@ -211,6 +221,7 @@ class Verification(Frozen):
     size: Size | None = None
     constants: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
 
 
 class VerifyFile(Frozen):

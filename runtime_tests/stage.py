@@ -1,5 +1,6 @@
 """The two last stages of a build: `verify` measures, `report` tells."""
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,33 @@ if TYPE_CHECKING:
     from genq_export.models import LoadedModel
 
 
-def run_verify(workspace: Workspace, config: BuildConfig, model: "LoadedModel", progress: Progress) -> StageResult:
-    """Measure the build on this machine and write `verify.json`.
+def run_verify(
+    workspace: Workspace,
+    config: BuildConfig,
+    model: "LoadedModel",
+    progress: Progress,
+    notes: tuple[str, ...] = (),
+) -> StageResult:
+    """Measure the build on this machine and write `verify.json`; `notes` are kept with the run.
 
-    Runs of other machines on the same artefacts stay beside the new one; this machine's earlier run is replaced, and so
-    is everything measured on files that have changed since. Raises UserError for evaluation data that cannot be used.
+    Runs of other machines or on other images stay beside the new one. This machine's earlier run on the same images is
+    replaced, and so is everything measured on files that have changed since. The summary says whether the run stands
+    `beside` all the others. Raises UserError for evaluation data that cannot be used.
     """
     from runtime_tests.verify import verify
 
+    started = time.perf_counter()
     run = verify(workspace, config, model, progress)
-    runs = (*_kept(workspace, run), run)
-    workspace.write_json("verify.json", VerifyFile(runs=runs).model_dump(mode="json"))
+    run = run.model_copy(update={"notes": (*notes, *run.notes)})
+    earlier = _earlier(workspace)
+    kept = tuple(item for item in earlier if item.artefacts == run.artefacts and not _same_place(item, run))
+    workspace.write_json("verify.json", VerifyFile(runs=(*kept, run)).model_dump(mode="json"))
     return StageResult(
         outputs=["verify.json"],
         summary={
             "machine": run.machine.name,
+            "beside": bool(earlier) and kept == earlier,
+            "seconds": round(time.perf_counter() - started, 1),
             "backends": {item.name: item.status for item in run.backends},
             "top1": {name: score.top1 for name, score in run.accuracy.items()},
             "agreement": run.agreement,
@@ -70,15 +83,23 @@ def report_summary(report: Mapping[str, Any]) -> "Group":
     return terminal(Report.model_validate(dict(report)))
 
 
-def _kept(workspace: Workspace, run: Verification) -> tuple[Verification, ...]:
-    """Earlier runs that still hold: another machine, the same artefacts."""
+def _earlier(workspace: Workspace) -> tuple[Verification, ...]:
+    """What was measured before."""
     from genq_export.errors import UserError
     from runtime_tests.report import read_verification
 
     if not workspace.path("verify.json").is_file():
         return ()
     try:
-        earlier = read_verification(workspace).runs
+        return read_verification(workspace).runs
     except UserError:
         return ()  # damaged or of another version: measured again now
-    return tuple(item for item in earlier if item.machine.name != run.machine.name and item.artefacts == run.artefacts)
+
+
+def _same_place(first: Verification, second: Verification) -> bool:
+    """The same machine and the same images? Names alone do not tell: virtual machines share them."""
+    places = [
+        (run.machine.name, run.machine.cpu, run.machine.cores, run.machine.gpu, run.evaluation and run.evaluation.name)
+        for run in (first, second)
+    ]
+    return places[0] == places[1]

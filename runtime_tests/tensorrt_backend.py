@@ -3,7 +3,9 @@
 Both packages have the same Python interface. Neither is needed to import this module.
 """
 
+import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
 
 _MODULES = ("tensorrt", "tensorrt_rtx")
-_LARGEST_BATCH = 256
+_LARGEST_BATCH = 64  # that of the engines which the export builds
 
 
 class TensorRtBackend:
@@ -29,6 +31,7 @@ class TensorRtBackend:
         self._torch = _cuda()
         self.name, self.device = name, self._torch.cuda.get_device_name(0)
         self.title = f"{'TensorRT-RTX' if self._trt.__name__ == 'tensorrt_rtx' else 'TensorRT'} {self._trt.__version__}"
+        self._free_before = self._torch.cuda.mem_get_info()[0]
         self._path = path
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(self._logger)
@@ -75,7 +78,7 @@ class TensorRtBackend:
         profile = builder.create_optimization_profile()
         source = network.get_input(0)
         shape = tuple(source.shape)[1:]
-        profile.set_shape(source.name, (1, *shape), (32, *shape), (_LARGEST_BATCH, *shape))
+        profile.set_shape(source.name, (1, *shape), (8, *shape), (_LARGEST_BATCH, *shape))
         config.add_optimization_profile(profile)
         plan = builder.build_serialized_network(network, config)
         engine = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
@@ -83,28 +86,68 @@ class TensorRtBackend:
             raise BackendError(f"{self.title} builds no engine of {self._path.name} for {self.device}")
         return engine
 
+    def captured(self, batch: Batch) -> tuple[Callable[[], object], bool]:
+        """A call that computes this very batch, already on the GPU, and whether it replays a CUDA graph.
+
+        Where the engine cannot be captured, the call enqueues it. It does not wait for the result.
+        """
+        torch, context = self._torch, self._context
+        held = self._bind(self._engine, context, batch)
+
+        def enqueue() -> object:
+            # `held` keeps the tensors alive whose addresses the context has.
+            return held if context.execute_async_v3(torch.cuda.current_stream().cuda_stream) else None
+
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            if enqueue() is None:  # also lets the engine finish what it does on its first call only
+                raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}")
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph, stream=stream):
+                    enqueue()
+            except RuntimeError:
+                return enqueue, False
+        return functools.partial(_replay, graph, held), True
+
+    def peak_memory_mib(self) -> float:
+        """GPU memory that is taken now beyond what was taken before this engine was loaded, MiB."""
+        return float(self._free_before - self._torch.cuda.mem_get_info()[0]) / 2**20
+
+    def _bind(self, engine: Any, context: Any, batch: Batch) -> dict[str, Any]:
+        """Tensors on the GPU by name, input and outputs, with their addresses given to the context."""
+        torch = self._torch
+        kinds = {self._trt.DataType.FLOAT: torch.float32, self._trt.DataType.INT8: torch.int8}
+        kinds[self._trt.DataType.HALF] = torch.float16
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        source = next(name for name in names if engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT)
+        held = {source: torch.from_numpy(np.array(batch, np.float32, order="C")).cuda()}
+        context.set_input_shape(source, tuple(held[source].shape))
+        for name in names:
+            if name != source:
+                kind = kinds[engine.get_tensor_dtype(name)]
+                held[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=kind, device="cuda")
+            context.set_tensor_address(name, held[name].data_ptr())
+        return held
+
     def _run(self, engine: Any, context: Any, batch: Batch, outputs: list[str]) -> dict[str, Any]:
         torch = self._torch
         if len(batch) > _LARGEST_BATCH:
-            parts = [self._run(engine, context, part, outputs) for part in np.array_split(batch, -(-len(batch) // 256))]
-            return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-        images = torch.from_numpy(np.array(batch, np.float32, order="C")).cuda()
-        source = engine.get_tensor_name(0)
-        context.set_input_shape(source, tuple(images.shape))
-        context.set_tensor_address(source, images.data_ptr())
-        kinds = {self._trt.DataType.FLOAT: torch.float32, self._trt.DataType.INT8: torch.int8}
-        kinds[self._trt.DataType.HALF] = torch.float16
-        held = {}
-        for name in (engine.get_tensor_name(index) for index in range(1, engine.num_io_tensors)):
-            kind = kinds[engine.get_tensor_dtype(name)]
-            held[name] = torch.empty(tuple(context.get_tensor_shape(name)), dtype=kind, device="cuda")
-            context.set_tensor_address(name, held[name].data_ptr())
+            parts = np.array_split(batch, -(-len(batch) // _LARGEST_BATCH))
+            done = [self._run(engine, context, part, outputs) for part in parts]
+            return {name: np.concatenate([part[name] for part in done]) for name in outputs}
+        held = self._bind(engine, context, batch)
         stream = torch.cuda.current_stream()
         if not context.execute_async_v3(stream.cuda_stream):
             raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}")
         stream.synchronize()
         found = {name: held[name].cpu().numpy() for name in outputs}
         return {**found, "logits": found["logits"].astype(np.float32)}
+
+
+def _replay(graph: Any, _held: object) -> None:
+    graph.replay()
 
 
 def _import() -> Any:

@@ -14,9 +14,10 @@ from runtime_tests.gates import Gate
 from runtime_tests.report import TARGET_TITLES, Report
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
+_NEARLY_ALL = 0.999
 _CSV_COLUMNS = [
     *("name", "kind", "op", "bits", "weight_shape", "integer", "detail"),
-    *("sqnr_db", "own_sqnr_db", "cosine", "clipped", "codes", "differing", "own", "largest"),
+    *("sqnr_db", "own_sqnr_db", "cosine", "clipped", "codes", "differing", "own", "largest", "kl"),
 ]
 
 
@@ -75,8 +76,9 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return f"{value:.0f}"
     if gate.name == "speedup":
         return f"{value:.2f}{TIMES}"
-    # Two digits are enough for most thresholds; a code match of 99.9999 % needs more.
+    # Two digits are enough for most; a code match of 99.9999 % needs more.
     digits = next((digits for digits in (2, 4) if math.isclose(round(100 * value, digits), 100 * value)), 6)
+    digits = digits if value > _NEARLY_ALL else 2
     return percent(value, digits if gate.name == "code_match" else 2)
 
 
@@ -101,10 +103,12 @@ def key_rows(report: Report) -> list[tuple[str, str, str]]:
     if report.latency is not None:
         latency = report.latency
         pace = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)} ({latency.float_runtime})"
+        if not latency.significant:
+            pace += f", within the noise of {percent(latency.noise, 1)}"
         rows.append(
             (
                 "speed-up",
-                f"{latency.speedup:.2f}{TIMES}",
+                f"{latency.speedup:.2f}{TIMES}" if latency.significant else "none",
                 f"{pace}, {plural(latency.threads, 'thread')}, batch {latency.batch}",
             )
         )
@@ -167,6 +171,7 @@ def layers_csv(report: Report) -> str:
     writer = csv.DictWriter(out, _CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     weights = {item.name: item for item in report.run.weights}
+    costs = {item.name: item.kl for item in report.sensitivity}
     for layer in report.layers:
         weight = weights.get(layer.name)
         writer.writerow(
@@ -179,6 +184,7 @@ def layers_csv(report: Report) -> str:
                 "integer": _cell(layer.integer),
                 "detail": layer.detail,
                 "sqnr_db": _cell(weight.sqnr_db if weight is not None else None),
+                "kl": _cell(costs.get(layer.name)),
             }
         )
     fidelity = gates.deployed_fidelity(report.run)

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from genq_export.images import EvaluationSet, evaluation_set
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.workspace import Workspace, package_versions, sha256
-from runtime_tests import accuracy, backends, floats, latency, layers
+from runtime_tests import accuracy, backends, layers
 from runtime_tests.accuracy import FLOAT, Answers
 from runtime_tests.backends import Backend, Batch, Codes
 from runtime_tests.constants import mismatches
@@ -27,19 +26,17 @@ from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.explain import Case, explain
 from runtime_tests.fidelity import CodeComparison
 from runtime_tests.graph import QuantizerNode, quantizers, read_model
-from runtime_tests.isolation import IsolatedBackend, measure
-from runtime_tests.machine import this_machine, usable_cores
+from runtime_tests.isolation import IsolatedBackend
+from runtime_tests.machine import this_machine
 from runtime_tests.results import (
     BackendFidelity,
     BackendRun,
     Evaluation,
-    Latency,
-    LatencyRow,
     LayerQuality,
-    Size,
     Verification,
     WeightQuality,
 )
+from runtime_tests.speed import speed_and_size
 
 RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
@@ -48,6 +45,8 @@ ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.
 _CODES_ONLY = ("onnxruntime-unfused", "oracle")
 _SAMPLE_ELEMENTS = 1_000_000
 _QUALITY_SHARE = 4
+# Below this number one image weighs a point or more.
+_MANY = 100
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
 
@@ -61,21 +60,39 @@ class Bench:
     lost: dict[str, BackendRun]
 
 
+class Laps:
+    """Wall time of one part of the work after another, seconds."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The part that ends now."""
+        now = time.perf_counter()
+        self.taken[name], self._since = round(now - self._since, 2), now
+
+
 def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> Verification:
     """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data."""
     settings = config.verify
     images = evaluation_set(model, settings.evaluation)
-    notes: list[str] = []
+    notes = [] if images is None else _few(len(images))
     with _bench(workspace, config, model) as bench:
         for run in bench.lost.values():
             if run.status == "failed":
                 progress.say(f"  {run.detail}")
+        seconds = Laps()
         answers = _answers(bench, images, model, config, progress) if images is not None else {}
+        seconds.lap("evaluation")
         sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
         fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
-        quality = _quality(bench, sample, notes)
         constants = _constants(bench, workspace)
-        timed, size = _float_file(workspace, config, model, progress, notes)
+        seconds.lap("fidelity")
+        quality = _quality(bench, sample, notes)
+        seconds.lap("quality")
+        timed, size = speed_and_size(workspace, config, model, "tensorrt" in bench.opened, progress, notes)
+        seconds.lap("latency")
         runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
     labels = None if images is None or images.labels is None else images.labels
     deployed = _deployed(config, bench)
@@ -86,7 +103,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         machine=this_machine(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         artefacts={name: sha256(workspace.path(name)) for name in ARTEFACTS if workspace.path(name).is_file()},
-        versions={**package_versions(), **_further_versions()},
+        versions={**package_versions(), **further_versions()},
         deployed=deployed,
         evaluation=None if images is None else _evaluation(images, names),
         backends=runs,
@@ -104,6 +121,7 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         size=size,
         constants=constants,
         notes=tuple(notes),
+        seconds=seconds.taken,
     )
 
 
@@ -116,7 +134,7 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
     file = workspace.path("model.onnx")
     openers: dict[str, Any] = {
         "reference": lambda: backends.reference_backend(workspace.folder),
-        "oracle": lambda: backends.oracle_backend(workspace.folder),
+        "oracle": lambda: backends.oracle_backend(workspace.folder, config.device),
     }
     for name in RUNTIMES:
         openers[name] = lambda name=name: IsolatedBackend(
@@ -237,84 +255,6 @@ def _constants(bench: Bench, workspace: Workspace) -> tuple[str, ...] | None:
         return None
 
 
-def _float_file(
-    workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress, notes: list[str]
-) -> tuple[Latency | None, Size | None]:
-    """Latency and size of the deployed file against the float network as ONNX."""
-    file = workspace.path("model.onnx")
-    if not file.is_file():
-        notes.append("latency and size were not measured: the build has no model.onnx")
-        return None, None
-    with tempfile.TemporaryDirectory() as folder:
-        float_file = Path(folder) / "float.onnx"
-        try:
-            floats.export_float(model, float_file)
-        except BackendError as error:
-            notes.append(f"latency was not measured: {error}")
-            parameters = sum(tensor.numel() for tensor in model.module.state_dict().values())
-            return None, Size(float_bytes=4 * parameters, deployed_bytes=_deployed_bytes(workspace))
-        size = Size(float_bytes=float_file.stat().st_size, deployed_bytes=_deployed_bytes(workspace))
-        if config.target == "tensorrt":
-            notes.append(
-                "latency was not measured on the target: this machine has no GPU that TensorRT runs on; ONNX Runtime"
-                " computes the TensorRT file in float and only checks its numbers"
-            )
-            return None, size
-        progress.say("  timing float and deployed in turns")
-        try:
-            return _timed(float_file, file, config, model), size
-        except BackendError as error:
-            notes.append(f"latency was not measured: {error}")
-            return None, size
-
-
-def _timed(float_file: Path, file: Path, config: BuildConfig, model: LoadedModel) -> Latency:
-    settings = config.verify
-    sessions = [
-        {"runtime": "onnxruntime", "variant": "float", "path": str(float_file)},
-        {"runtime": "onnxruntime", "variant": "deployed", "path": str(file.resolve())},
-        {"runtime": "onnxruntime", "variant": "deployed again", "path": str(file.resolve())},
-        {"runtime": "openvino", "variant": "float", "path": str(float_file)},
-        {"runtime": "openvino", "variant": "deployed", "path": str(file.resolve())},
-    ]
-    threads = sorted({settings.threads, usable_cores()}, key=lambda count: (count != settings.threads, count))
-    answer = measure(
-        {
-            "op": "time",
-            "sessions": sessions,
-            "shape": list(model.input_size),
-            "batches": list(settings.latency_batches),
-            "threads": threads,
-            "runs": settings.latency_runs,
-            "seconds": 1.0,
-        },
-        "the timing process",
-        max(settings.time_limit, 600.0),
-    )
-    rows = tuple(LatencyRow.model_validate(row) for row in answer["rows"])
-    result = latency.summarise(rows, "onnxruntime")
-    memory = [_peak_memory(result.float_runtime, float_file, model), _peak_memory("onnxruntime", file, model)]
-    return result.model_copy(update={"float_memory_mib": memory[0], "deployed_memory_mib": memory[1]})
-
-
-def _peak_memory(runtime: str, file: Path, model: LoadedModel) -> float | None:
-    """Peak resident memory of a fresh process that loads one file and runs one image, MiB."""
-    backend = None
-    try:
-        backend = IsolatedBackend(runtime, file, 60.0, threads=1)
-        backend.logits(np.zeros((1, *model.input_size), np.float32))
-        return backend.peak_memory_mib()
-    except BackendError:
-        return None
-    finally:
-        if backend is not None:
-            backend.close()
-
-
-def _deployed_bytes(workspace: Workspace) -> int:
-    return workspace.path("model.onnx").stat().st_size
-
-
 def _deployed(config: BuildConfig, bench: Bench) -> str:
     """The backend that stands for the deployed file.
 
@@ -351,6 +291,14 @@ def _lose(bench: Bench, name: str, error: BackendError) -> None:
     )
 
 
+def _few(images: int) -> list[str]:
+    """What must be said of shares that rest on few images."""
+    if images >= _MANY:
+        return []
+    counted = f"{images} image{'s' * (images != 1)}"
+    return [f"accuracy and agreement rest on {counted}: one more or less is {100 / images:.1f} points"]
+
+
 def _agreements(finished: dict[str, Answers]) -> dict[str, float]:
     """Against float for everyone; against the reference for what should equal it."""
     found = {
@@ -376,7 +324,8 @@ def _evaluation(images: EvaluationSet, names: list[str]) -> Evaluation:
     )
 
 
-def _further_versions() -> dict[str, str]:
+def further_versions() -> dict[str, str]:
+    """Versions of the runtimes that `package_versions` does not list, as far as they are installed."""
     found = {}
     for name in ("openvino", "tensorrt", "tensorrt-rtx", "numpy"):
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from runtime_tests import backends, latency
 from runtime_tests.errors import BackendError, BackendMissing
+from runtime_tests.tensorrt_backend import TensorRtBackend
 from runtime_tests.wire import Channel, Closed, Message
 
 
@@ -30,7 +31,8 @@ def serve(channel: Channel) -> None:
             elif fields["op"] == "time":
                 answer = Message({"rows": latency.time_sessions(**_timing_arguments(fields))})
             elif fields["op"] == "peak":
-                answer = Message({"peak_mib": peak_memory_mib()})
+                on_gpu = backend if isinstance(backend, TensorRtBackend) else None
+                answer = Message({"peak_mib": on_gpu.peak_memory_mib() if on_gpu else peak_memory_mib()})
             elif backend is None:
                 answer = Message({"error": "no network loaded"})
             elif fields["op"] == "codes":

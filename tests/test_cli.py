@@ -82,3 +82,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path) -> None:
 def test_doctor_and_models_answer() -> None:
     assert "target tensorrt" in run("doctor").stdout
     assert "fashion_vit" in run("models").stdout
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_failed_gate_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, passed: bool) -> None:
+    """Through typer itself, whose `Exit` comes back from the app as a value that the entry point must hand on."""
+    from genq_export import builder, cli
+    from runtime_tests import stage
+
+    monkeypatch.setattr(cli, "_run_existing", lambda *_: ("report",))
+    monkeypatch.setattr(builder, "last_report", lambda _: {"passed": passed})
+    monkeypatch.setattr(stage, "report_summary", lambda _: "the summary")
+    monkeypatch.setattr(sys, "argv", ["genq-export", "report", "build"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == (0 if passed else 1)

@@ -1,6 +1,8 @@
 """Planted faults: each is caught by a gate and blamed on the right layer, and an honest build passes."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,12 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.workspace import Workspace
 from runtime_tests import verify
+from runtime_tests.backends import oracle_backend
 from runtime_tests.constants import Constants
+from runtime_tests.explain import Case, explain
+from runtime_tests.graph import quantizers
 from runtime_tests.report import Report, assemble
-from runtime_tests.results import VerifyFile
+from runtime_tests.results import BackendFidelity, VerifyFile
 from tests.runtime_tests.conftest import Edit
 
 Judge = Callable[[Workspace], Report]
@@ -23,7 +28,7 @@ Judge = Callable[[Workspace], Report]
 @pytest.fixture
 def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Verify and report, less latency and signal to noise."""
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
 
     def run(workspace: Workspace) -> Report:
@@ -148,16 +153,42 @@ def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -
     assert "another input" in failed(report)["code_match"]
     fidelity = next(item for item in report.run.fidelity if item.backend == "onnxruntime")
     assert fidelity.first_diverging == "input"
-    assert any("0.5" in line for line in fidelity.evidence)
+    slopes = [float(found[1]) for line in fidelity.evidence if (found := re.search(r"input are ([\d.]+) times", line))]
+    assert slopes == pytest.approx([0.5], abs=0.01), fidelity.evidence
 
 
 def test_float_rounding_at_a_border_is_named_as_such(
     build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     values: dict[str, Any] = config.model_dump()
     values["verify"] |= {"backends": ("oracle", "onnxruntime-unfused"), "fidelity_images": 100}
     run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))
     (fidelity,) = run.fidelity
     if fidelity.differing:
         assert fidelity.explanation is not None and "border of two codes" in fidelity.explanation
+
+
+def test_ties_that_fall_the_other_way_are_named_as_such(pristine_build: Path) -> None:
+    """Numbers at ties of the input's grid; the runtime's codes are those of a kernel that multiplies by 1/scale."""
+    path = pristine_build / "model.onnx"
+    content = onnx.load(path)
+    oracle = oracle_backend(pristine_build)
+    part = next(item for item in oracle.module.modules() if getattr(item, "name", None) == "input")
+    scale = np.float32(0.0123)  # one whose reciprocal is not exact at ties
+    part.scale.fill_(float(scale))
+    ties = ((np.arange(-40, 40, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.float32)
+    batch = np.resize(ties, (2, 3, 32, 32)).astype(np.float32)
+    multiplied = np.clip(np.rint(batch * (np.float32(1) / scale)), part.lo, part.hi).astype(np.int32)
+    _, expected = oracle.codes(batch)
+    differing = int((multiplied != expected["input"]).sum())
+    assert 0 < differing < batch.size / 2
+    found = {**expected, "input": multiplied}
+    fidelity = BackendFidelity(
+        backend="tensorrt", against="oracle", images=2, codes=batch.size, differing=differing, largest=1,
+        first_diverging="input", logits_largest=0, quantizers=(),
+    )  # fmt: skip
+    case = Case(fidelity, oracle, (batch, expected, found), content, quantizers(content), None, 60.0)
+    explained = explain(case)
+    assert explained.explanation is not None and "ties are rounded the other way at input" in explained.explanation
+    assert any(f"{differing:,} lie at a tie" in line for line in explained.evidence)

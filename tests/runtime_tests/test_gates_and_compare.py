@@ -1,6 +1,7 @@
 """Gates name the figure or the layer; two builds are compared with chance and noise in mind."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genq_export.config import GatesConfig
-from runtime_tests import compare, gates, text
-from runtime_tests.report import Bits, Report
-from runtime_tests.results import BackendFidelity, Evaluation, LayerQuality, Machine, Score, Size, Verification
+from runtime_tests import compare, gates, html, text
+from runtime_tests.report import Bits, LayerCost, Report, _verdict
+from runtime_tests.results import BackendFidelity, Evaluation, Latency, LayerQuality, Machine, Score, Size, Verification
 
 
 def score(top1: float, n: int = 10000) -> Score:
@@ -60,8 +61,8 @@ def test_accuracy_gate_blames_deployment() -> None:
         agreement={"onnxruntime_vs_reference": 0.8},
     )
     found = sentences(lost)
-    assert "12.90 of them between the reference and onnxruntime" in found["accuracy_loss"]
-    assert found["agreement"] == "onnxruntime and the reference differ on 2000 of 10000 images"
+    assert "12.90 of them between the reference and ONNX Runtime" in found["accuracy_loss"]
+    assert found["agreement"] == "ONNX Runtime and the reference differ on 2,000 of 10,000 images"
 
 
 def test_codes_gate_names_layer_and_reason() -> None:
@@ -69,7 +70,7 @@ def test_codes_gate_names_layer_and_reason() -> None:
         backend="onnxruntime", against="oracle", images=2, codes=1000, differing=10, largest=1,
         first_diverging="layer1.act", logits_largest=0, quantizers=(), explanation="the reason",
     )  # fmt: skip
-    expected = "10 of 1000 codes differ; codes first differ at layer1.act (the reason)"
+    expected = "10 of 1,000 codes differ; codes first differ at layer1.act (the reason)"
     assert sentences(run(fidelity=(fidelity,)))["code_match"] == expected
 
 
@@ -113,6 +114,19 @@ def test_compare_says_what_changed_beyond_chance() -> None:
     assert row.better is None and "within chance" in row.change
 
 
+def test_the_verdict_says_once_where_codes_first_differ() -> None:
+    fidelity = BackendFidelity(
+        backend="onnxruntime", against="oracle", images=2, codes=1000, differing=10, largest=1,
+        first_diverging="layer1.act", logits_largest=0, quantizers=(), explanation="the reason",
+    )  # fmt: skip
+    measured = run(fidelity=(fidelity,), agreement={"onnxruntime_vs_reference": 0.8})
+    judged, _ = gates.check(measured, None, GatesConfig(), (4, 4))
+    assert _verdict(measured, "onnxruntime", None, judged) == (
+        "ONNX Runtime and the reference differ on 2,000 of 10,000 images; codes first differ at layer1.act"
+        " (the reason). 10 of 1,000 codes differ."
+    )
+
+
 def test_compare_notes_what_cannot_be_compared() -> None:
     elsewhere = run(machine=Machine(name="n", cpu="c", cores=2, memory_gib=4, system="s"))
     notes = compare.compare(report(run()), report(elsewhere, model="other")).notes
@@ -137,3 +151,35 @@ def test_signed_numbers_use_a_true_minus() -> None:
     assert text.signed(-1.25, 2) == "\N{MINUS SIGN}1.25"
     assert text.signed(-0.0001, 2) == "0.00"
     assert math.isclose(float(text.signed(2, 1)), 2.0)
+
+
+def test_a_ranking_of_layers_is_drawn_and_tabled(tmp_path: Path) -> None:
+    costs = tuple(LayerCost(name=f"layer{n}", weight_bits=4, activation_bits=None, kl=0.1 / n) for n in range(1, 41))
+    measured = report(run(), sensitivity=costs, config={"seed": 0})
+    page = html.render_html(measured, tmp_path)
+    assert page.index("What each layer costs by itself") > page.index("Which layers are weak?")
+    assert "1. layer1: KL 0.1 nats, 23 % of the sum over all layers" in page
+    assert "The 10 cheapest are left out" in page and '<td class="name">layer40</td>' in page
+    assert "What each layer costs" not in html.render_html(report(run(), config={"seed": 0}), tmp_path)
+
+
+def test_figures_far_from_all_have_two_digits() -> None:
+    judged, _ = gates.check(run(), None, GatesConfig(), (4, 4))
+    gate = judged[0].model_copy(update={"name": "code_match"})
+    shown = [text.gate_value(gate, value) for value in (0.75233595, 0.9999, 0.999999, 0.99999942)]
+    assert shown == ["75.23 %", "99.99 %", "99.9999 %", "99.999942 %"]
+
+
+def test_a_speed_up_within_the_noise_is_none(tmp_path: Path) -> None:
+    slow = Latency(
+        float_ms=1.02, deployed_ms=1.0, speedup=1.02, noise=0.1, significant=False, threads=1, batch=1,
+        float_runtime="onnxruntime", deployed_runtime="onnxruntime", method="m",
+    )  # fmt: skip
+    measured = run(latency=slow)
+    whole = report(measured, latency=slow, config={"seed": 0})
+    figure, context = next((figure, context) for what, figure, context in text.key_rows(whole) if what == "speed-up")
+    assert figure == "none" and "within the noise of 10.0 %" in context
+    page = html.render_html(whole, tmp_path)
+    assert "no difference beyond the noise of 10.0 %" in page and "1.02×" not in page
+    found = sentences(measured, GatesConfig(min_speedup=1.01))
+    assert "speedup" in found

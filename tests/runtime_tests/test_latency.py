@@ -34,17 +34,17 @@ def test_calls_take_turns_and_are_timed_apart() -> None:
         order.append(name)
         clock.spend(cost)
 
-    times = latency.time_in_turns([lambda: call("a", 1), lambda: call("b", 3)], 4, clock)
+    times = latency.time_in_turns([lambda: call("a", 1), lambda: call("b", 3)], 4, latency.wall_clock(clock))
     assert order == ["a", "b", "b", "a", "a", "b", "b", "a"]
     assert times.tolist() == [[1, 3]] * 4
 
 
 def test_warm_up_goes_on_until_stable_or_out_of_time() -> None:
     clock, costs = Clock(), [10.0] * 10 + [5.0] * 10 + [1.0] * 100
-    assert latency.warm_up(lambda: clock.spend(costs.pop(0)), 1000, clock) == 40
+    assert latency.warm_up(lambda: clock.spend(costs.pop(0)), latency.wall_clock(clock), 1000) == 40
     growing = iter(range(1, 100000))
     clock = Clock()
-    assert latency.warm_up(lambda: clock.spend(next(growing)), 0.5, clock) == 40
+    assert latency.warm_up(lambda: clock.spend(next(growing)), latency.wall_clock(clock), 0.5) == 40
 
 
 def test_the_fastest_float_runtime_is_the_baseline() -> None:

@@ -92,13 +92,13 @@ def test_same_build_gives_the_same_measurements(
 ) -> None:
     from runtime_tests import verify
 
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     first = read_verification(finished).runs[-1]
     run_verify(finished, config, model, QUIET)
     (second,) = read_verification(finished).runs
 
     def untimed(run: Any) -> dict[str, Any]:
-        values: dict[str, Any] = run.model_dump(exclude={"latency", "size", "date", "notes"})
+        values: dict[str, Any] = run.model_dump(exclude={"latency", "size", "date", "notes", "seconds"})
         for backend in values["backends"]:
             del backend["seconds"]
         return values
@@ -111,7 +111,7 @@ def test_runs_of_other_machines_stay_and_stale_ones_go(
 ) -> None:
     from runtime_tests import verify
 
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     own = read_verification(finished).runs[-1]
     there = own.model_copy(update={"machine": own.machine.model_copy(update={"name": "other"})})
     stale = there.model_copy(
@@ -151,7 +151,7 @@ def test_three_unlabelled_images_and_missing_pieces(
     """No labels, no oracle, no deployed file: what is left is measured, the rest is named."""
     from runtime_tests import verify
 
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     folder = tmp_path / "three"
     folder.mkdir()
     for number, image in enumerate(sorted(few_images.rglob("*.png"))[:3]):

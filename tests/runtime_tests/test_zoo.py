@@ -23,7 +23,7 @@ def test_codes_are_the_oracles(
     from export.stage import run as run_export
     from genq_export.quantize.stage import run as run_quantize
 
-    monkeypatch.setattr(verify, "_float_file", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     if not zoo.weights_file(name).is_file():
         pytest.skip(f"{name} is not in the package")
     values = BuildConfig.for_model(name, bits=4, preset="quick", target=target).model_dump()
