@@ -13,7 +13,7 @@ def build_readme(
 ) -> str:
     """Markdown for `README.md` in the build folder."""
     channels, height, width = model.input_size
-    bits = f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}"
+    bits = config.quantize.grid_name
     return f"""# {model.name}, {bits} for {config.target}
 
 Quantized without training data by genq-export. `report.html` says what it costs and how it was checked;
@@ -22,7 +22,7 @@ Quantized without training data by genq-export. `report.html` says what it costs
 | | |
 |---|---|
 | network | {model.name}, {model.classes} classes |
-| grid | weights {config.quantize.weight_bits} bits, activations {config.quantize.activation_bits} bits, first and last layer {config.quantize.first_last_bits} bits |
+| grid | {bits}, first and last layer {config.quantize.first_last_bits} bits |
 | storage | weights {facts["weight_storage"]}, activations 8-bit containers |
 | compute | int8 products, int32 sums |
 | file | `model.onnx`, opset {facts["opset"]}, IR version {facts["ir_version"]}, {facts["bytes"]:,} bytes |

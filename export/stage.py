@@ -75,7 +75,7 @@ def _engine(
 def _storage(config: BuildConfig, rule: TargetRule, facts: dict[str, Any]) -> dict[str, str]:
     """Grid, storage and compute: three different widths."""
     return {
-        "grid": f"W{config.quantize.weight_bits}A{config.quantize.activation_bits}",
+        "grid": config.quantize.grid_name,
         "weights": facts["weight_storage"],
         "activations": rule.activation_container,
         "compute": "int8 products, int32 sums",

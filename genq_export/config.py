@@ -125,6 +125,15 @@ class QuantizeConfig(_Frozen):
     qat_weight_lr: float = Field(1e-2, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
     qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
 
+    @property
+    def grid_name(self) -> str:
+        """`W4A4`; with mixed precision what decides it: `mixed-5bits`, `mixed-20.0MB`."""
+        if self.average_bits is not None:
+            return f"mixed-{self.average_bits:g}bits"
+        if self.size_budget is not None:
+            return f"mixed-{self.size_budget.human_readable(decimal=True)}"
+        return f"W{self.weight_bits}A{self.activation_bits}"
+
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if self.average_bits is not None and self.size_budget is not None:
@@ -296,7 +305,7 @@ class BuildConfig(_Frozen):
     def folder_name(self) -> str:
         """`resnet50-w4a4-tensorrt`"""
         name = self.model.name.replace("/", "_").replace(":", "_")
-        return f"{name}-w{self.quantize.weight_bits}a{self.quantize.activation_bits}-{self.target}"
+        return f"{name}-{self.quantize.grid_name.lower()}-{self.target}"
 
 
 def parse_target(name: str) -> Target:

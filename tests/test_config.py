@@ -51,6 +51,8 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
 
 def test_the_folder_name_says_bits_and_target() -> None:
     assert BuildConfig.for_model("resnet50", bits=4, target="tensorrt").folder_name == "resnet50-w4a4-tensorrt"
+    assert BuildConfig.for_model("resnet50", average_bits=4.5).folder_name == "resnet50-mixed-4.5bits-onnxruntime"
+    assert BuildConfig.for_model("resnet50", size_budget="20MB").folder_name == "resnet50-mixed-20.0mb-onnxruntime"
 
 
 def test_any_setting_can_be_given() -> None:

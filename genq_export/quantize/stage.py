@@ -43,7 +43,7 @@ def run(
     """
     if not images:
         raise UserError("the calibration set is empty: nothing to quantize on")
-    progress.say(f"quantize: {len(images)} images, W{config.quantize.weight_bits}A{config.quantize.activation_bits}")
+    progress.say(f"quantize: {len(images)} images, {config.quantize.grid_name}")
     cache = Cache(int(config.quantize.memory_budget), partial / "cache")
     pixels = _load(images, model, cache)
     settings = config.quantize
