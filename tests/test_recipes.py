@@ -1,0 +1,99 @@
+"""The paper recipes: parse, plan with nothing missing but what a GPU host has, and run one step with random weights."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from genq_export.builder import plan, run_stages
+from genq_export.config import BuildConfig
+from genq_export.preflight import MissingError, preflight
+from genq_export.progress import Progress
+
+FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+CONVOLUTIONAL = ("resnet18", "resnet50", "mobilenetv2", "mnasnet")
+TRANSFORMERS = ("vit_base", "deit_base", "swin_base")
+STAGES = ("calibrate", "quantize", "export")
+
+# What may be missing where there is neither hub nor GPU.
+FETCHED_OR_FITTED = re.compile(
+    r"pretrained weights of [\w.]+ \(timm/[\w.]+\) are not in the Hugging Face cache"
+    r"|generator stable-diffusion-v1-5/stable-diffusion-v1-5 is not in the Hugging Face cache"
+    r"|device 'cuda' is not available"
+)
+
+
+def test_every_network_of_the_paper_has_its_recipes() -> None:
+    wanted = [f"{name}-{bits}-{kind}" for name in CONVOLUTIONAL for bits in ("w4a4", "w2a4") for kind in ("ptq", "qat")]
+    wanted += [f"{name}-{bits}-ptq" for name in TRANSFORMERS for bits in ("w4a4", "w2a4")]
+    assert sorted(wanted) == RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_lacks_nothing_but_hub_and_gpu(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imagenet" / "val").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = BuildConfig.read(FOLDER / f"{name}.yaml")
+    assert [row["fresh"] for row in plan(config, tmp_path / "build")["stages"]] == [False] * 5
+    try:
+        preflight(config, tmp_path / "build")
+    except MissingError as missing:
+        unexpected = [problem for problem in missing.problems if not FETCHED_OR_FITTED.match(problem)]
+        assert unexpected == []
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_its_name_and_its_command_say(name: str) -> None:
+    text = (FOLDER / f"{name}.yaml").read_text()
+    config = BuildConfig.read(FOLDER / f"{name}.yaml")
+    network, bits, kind = name.rsplit("-", 2)
+    assert config.model.name.startswith(network)
+    assert bits == f"w{config.quantize.weight_bits}a{config.quantize.activation_bits}"
+    assert (config.quantize.qat_epochs > 0) == (kind == "qat")
+    assert f"#   genq-export build --config recipes/{name}.yaml -o build/{name}\n" in text
+
+
+def one_step(name: str, folder: Path) -> BuildConfig:
+    """The recipe with random weights, images out of the network itself, one step of everything, on the CPU."""
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    torch.manual_seed(0)
+    network = timm.create_model(values["model"]["name"], pretrained=False)
+    save_file(network.state_dict(), folder / "random.safetensors")
+    values["model"]["weights"] = str(folder / "random.safetensors")
+    values["device"] = "cpu"
+    values["verify"] = {}
+    values["calibrate"] |= {"generator": "distill", "images": 4, "steps": 1, "batch_size": 4}
+    values["quantize"] |= {"iterations": 1, "batch_size": 2, "memory_budget": "1GB"}
+    if values["quantize"].get("qat_epochs"):
+        values["quantize"]["qat_epochs"] = 1
+    return BuildConfig.parse(values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenetv2-w4a4-qat",
+        "mnasnet-w2a4-ptq",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in RECIPES
+            if name not in ("mobilenetv2-w4a4-qat", "mnasnet-w2a4-ptq")
+        ),
+    ],
+)
+def test_one_step_with_random_weights(name: str, tmp_path: Path) -> None:
+    config = one_step(name, tmp_path)
+    assert run_stages(config, tmp_path / "build", STAGES, Progress(quiet=True)) == STAGES
+    assert (tmp_path / "build" / "model.onnx").stat().st_size > 0
