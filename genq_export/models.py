@@ -1,5 +1,4 @@
-"""The one door through which a network comes in: embedded zoo, timm name, a package of weights, or
-a checkpoint file.
+"""The one door through which a network comes in: embedded zoo, timm name, package of weights, or a checkpoint file.
 
 What comes out is a float32 network in eval mode with its preprocessing and class names. Importing this module does not
 import torch: `identity` must answer quickly for a build that has nothing to do.
@@ -149,7 +148,7 @@ def _create_module(config: ModelConfig, pretrained: bool) -> "nn.Module":
     if config.name in zoo.ZOO_MODELS:
         return zoo.create_model(config.name)
     if _from_package(config):
-        return lite0.create_model()
+        return lite0.create_model(pretrained)
     import timm
 
     try:

@@ -1,0 +1,108 @@
+"""EfficientNet-Lite0 out of its PyPI package, and a user's network out of a file: both without a hub."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genq_export import lite0
+from genq_export.builder import run_stages
+from genq_export.config import BuildConfig, ModelConfig
+from genq_export.errors import UserError
+from genq_export.models import identity, load_model, problems, with_module
+from genq_export.progress import Progress
+
+PACKAGED = ModelConfig(name=lite0.NAME)
+needs_package = pytest.mark.skipif(lite0.weights_file() is None, reason="the extra lite0 is not installed")
+
+
+def tensors(*names: str) -> dict[str, torch.Tensor]:
+    return {name: torch.full((2,), float(number)) for number, name in enumerate(names)}
+
+
+def test_tensors_are_matched_by_order() -> None:
+    found = lite0.matched_by_order(tensors("_a.weight", "_a.bias"), tensors("b.weight", "b.bias"), Path("w.pth"))
+    assert {name: float(tensor[0]) for name, tensor in found.items()} == {"b.weight": 0, "b.bias": 1}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (tensors("_a.weight"), "1 tensors, the network has 2"),
+        (tensors("_a.bias", "_a.weight"), r"'_a.bias' \(2,\) stands where the network has 'b.weight'"),
+        ({"_a.weight": torch.zeros(3), "_a.bias": torch.zeros(2)}, r"'_a.weight' \(3,\)"),
+    ],
+)
+def test_another_file_is_refused(theirs: dict[str, torch.Tensor], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        lite0.matched_by_order(theirs, tensors("b.weight", "b.bias"), Path("w.pth"))
+
+
+def test_a_missing_package_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    (found,) = problems(PACKAGED)
+    assert "pip install 'genq-export[lite0]'" in found and "\n" not in found
+    with pytest.raises(UserError, match="lite0"):
+        load_model(PACKAGED)
+
+
+def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    model = with_module(PACKAGED, torch.nn.Identity())
+    assert (model.mean, model.std, model.input_size) == ((0.498,) * 3, (0.502,) * 3, (3, 224, 224))
+    assert model.class_names is not None and len(model.class_names) == 1000
+
+
+def test_a_checkpoint_under_this_name_is_for_timms_network(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    network = timm.create_model(lite0.NAME)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    model = load_model(ModelConfig(name=lite0.NAME, weights=tmp_path / "mine.safetensors"))
+    assert torch.equal(model.module.conv_stem.weight, network.conv_stem.weight)  # type: ignore[union-attr]
+    assert model.mean == network.pretrained_cfg["mean"] != (0.498,) * 3
+
+
+@needs_package
+def test_the_float_network_knows_a_photograph() -> None:
+    from matplotlib import cbook
+    from PIL import Image
+
+    model = load_model(PACKAGED)
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        whole = Image.open(file).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+    best = model.module(model.normalize(torch.from_numpy(np.array(whole))[None])).softmax(1)[0].max(0)
+    assert model.class_names is not None
+    assert model.class_names[int(best.indices)] == "military uniform"
+    assert float(best.values) > 0.3
+    assert "579344248a93e230" in identity(PACKAGED)
+
+
+def test_a_users_network_is_built_from_its_file_alone(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from genq_export.torchvision_ops import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "mine.safetensors")
+    config = BuildConfig.for_model(
+        "test_resnet",
+        weights=tmp_path / "mine.safetensors",
+        generator="distill",
+        preset="quick",
+        bits=8,
+        images=4,
+        settings=["calibrate.steps=1", "calibrate.batch_size=4"],
+    )
+    stages = ("calibrate", "quantize", "export")
+    assert run_stages(config, tmp_path / "build", stages, Progress(quiet=True)) == stages
+    assert (tmp_path / "build" / "model.onnx").is_file()

@@ -1,0 +1,121 @@
+"""The release: a wheel and an sdist that hold what they must, install elsewhere and build a network there."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NEEDED = (
+    "genq_export/py.typed",
+    "genq_export/zoo/fashion_resnet.safetensors",
+    "genq_export/zoo/fashion_vit.safetensors",
+    "genq_export/zoo/fashion_mobilenet.safetensors",
+    "genq_export/zoo/fashion_style.safetensors",
+    "genq_export/zoo/test_set.npz",
+    "genq_export/zoo/few_shot_set.npz",
+    "genq_export/zoo/fashion_sd/model_index.json",
+    "genq_export/zoo/fashion_sd/tokenizer/tokenizer.json",
+    "genq_export/zoo/fashion_sd/unet/diffusion_pytorch_model.safetensors",
+    "genq_export/zoo/fashion_sd/vae/diffusion_pytorch_model.safetensors",
+    "runtime_tests/report.schema.json",
+    "runtime_tests/templates/report.html",
+    "runtime_tests/templates/report.css",
+)
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Wheel and sdist, built from a copy of the tracked files by the build backend installed here."""
+    folder = tmp_path_factory.mktemp("release")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / "source" / name)
+    script = (
+        "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1])); print(b.build_sdist(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", script, str(folder)], cwd=folder / "source", check=True, capture_output=True)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def declared() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_it_needs_and_no_tests(archives: tuple[Path, Path]) -> None:
+    wheel, _ = archives
+    assert wheel.name == f"genq_export-{declared()}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
+    assert sorted(set(NEEDED) - set(names)) == []
+    packages = {name.split("/")[0] for name in names if ".dist-info" not in name.split("/")[0]}
+    assert packages == {"genq_export", "calibrate", "export", "runtime_tests"}
+    sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
+    assert sorted(sources - set(names)) == []
+    assert "genq-export = genq_export.cli:main" in entry_points
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_the_sources(archives: tuple[Path, Path]) -> None:
+    _, sdist = archives
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert sorted({*NEEDED, "pyproject.toml", "README.md", "LICENSE"} - names) == []
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_elsewhere_and_builds_a_network(archives: tuple[Path, Path], tmp_path: Path) -> None:
+    """Installed without its dependencies, which come from this environment; ours must come from the wheel."""
+    wheel, _ = archives
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True)
+    environment = os.environ | {"PYTHONPATH": str(target), "HF_HUB_OFFLINE": "1"}
+    smaller = ["--images", "20", "--set", "calibrate.steps=2", "--set", "verify.latency_runs=10"]
+    done = subprocess.run(
+        [str(target / "bin" / "genq-export"), "build", "fashion_resnet", "--preset", "quick", *smaller],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr  # a gate may fail on so few images
+    assert (tmp_path / "build" / "fashion_resnet-w4a4-onnxruntime" / "report.html").is_file()
+    where = [sys.executable, "-c", "import genq_export; print(genq_export.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert found.startswith(str(target))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    assert version("genq-export") == declared()
+    listed = [path for path in (ROOT / "genq_export").rglob("*.py") if f'"{declared()}"' in path.read_text()]
+    assert listed == []
+
+
+def test_completion_is_offered_and_answers() -> None:
+    script = _completion(_GENQ_EXPORT_COMPLETE="source_bash")
+    assert "_GENQ_EXPORT_COMPLETE=complete_bash" in script
+    assert (
+        _completion(_GENQ_EXPORT_COMPLETE="complete_bash", COMP_WORDS="genq-export cal", COMP_CWORD="1")
+        == "calibrate\n"
+    )
+    assert "--weight-bits" in _completion(
+        _GENQ_EXPORT_COMPLETE="complete_bash", COMP_WORDS="genq-export build --we", COMP_CWORD="2"
+    )
+
+
+def _completion(**variables: str) -> str:
+    """What the shell's completion function is answered."""
+    program = "import sys; sys.argv = ['genq-export']; from genq_export.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    return done.stdout
