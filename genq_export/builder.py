@@ -216,7 +216,7 @@ class _Build:
             return fingerprint(common, _code("export", "genq_export/quantize"), config.export.model_dump())
         evaluation = _folder_identity(config.verify.evaluation)
         if stage == "verify":
-            code = _code("runtime_tests", "export", "genq_export/quantize")
+            code = _code("runtime_tests", "export", "genq_export/quantize", "genq_export")
             return fingerprint(common, code, config.verify.model_dump(mode="json"), evaluation, config.device)
         return fingerprint(common, _code("runtime_tests"), config.model_dump(mode="json"))
 
@@ -231,7 +231,7 @@ def _set_folder(source: Path) -> Path:
 
 def _code(*folders: str) -> str:
     """Identity of the sources a stage runs; `genq_export` stands for the modules every stage shares."""
-    shared = ("images.py", "lite0.py", "models.py", "targets.py", "graph_file.py")
+    shared = ("images.py", "image_shards.py", "image_datasets.py", "lite0.py", "models.py", "targets.py", "graph_file.py")
     paths = [
         path
         for folder in folders

@@ -187,7 +187,7 @@ class VerifyConfig(_Frozen):
     latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
     latency_batches: tuple[PositiveInt, ...] = Field((1, 8, 32), min_length=1, description="timed; the main one first")
     threads: int = Field(1, ge=1, description="threads of the timed sessions")
-    batch_size: int = Field(100, ge=1)
+    batch_size: int = Field(32, ge=1)
     backends: tuple[Runtime, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
     fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
     time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request")

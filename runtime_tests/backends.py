@@ -13,6 +13,7 @@ from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
 
 Batch = NDArray[np.float32]
+OPENVINO_AS_WRITTEN = "openvino-as-written"
 Codes = dict[str, NDArray[Any]]
 
 
@@ -125,9 +126,13 @@ class OnnxRuntimeBackend:
 
 
 class OpenVinoBackend:
-    """OpenVINO on the CPU, reading the same ONNX file; float layers at the precision OpenVINO chooses itself."""
+    """OpenVINO on the CPU, reading the same ONNX file; float layers at the precision OpenVINO chooses itself.
 
-    def __init__(self, path: Path, name: str = "openvino", threads: int = 0):
+    transformed: as users run it; otherwise its low-precision transformations are off and the Q/DQ graph is computed in
+    float.
+    """
+
+    def __init__(self, path: Path, name: str = "openvino", threads: int = 0, transformed: bool = True):
         try:
             import openvino
         except ImportError:
@@ -136,7 +141,9 @@ class OpenVinoBackend:
         self.title = f"OpenVINO {openvino.__version__.split('-')[0]}"
         self._path = path
         self._core = openvino.Core()
-        self._settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        self._settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        if not transformed:
+            self._settings["LP_TRANSFORMS_MODE"] = "NO"
         self._model = self._load(read_model(path).SerializeToString())
         self._probe: Any = None
         self._probed: list[str] = []
@@ -191,6 +198,8 @@ def create(kind: str, path: Path, threads: int = 0) -> Backend:
         return OnnxRuntimeBackend(path, name=kind, optimised=False, threads=threads)
     if kind == "openvino":
         return OpenVinoBackend(path, threads=threads)
+    if kind == OPENVINO_AS_WRITTEN:
+        return OpenVinoBackend(path, name=kind, threads=threads, transformed=False)
     if kind == "tensorrt":
         from runtime_tests.tensorrt_backend import TensorRtBackend
 

@@ -102,7 +102,7 @@ class BackendFidelity(Frozen):
     """Code by code: one backend against the oracle (or the reference where the file has no oracle).
 
     logits_largest: largest difference of logits. watching_moved: how far logits move when codes are made outputs of the
-    graph; above zero, the runtime computes differently while it is watched.
+    graph; above zero, the runtime computes differently while it is watched. unwatched: why, where an experiment says.
     """
 
     backend: str
@@ -117,6 +117,7 @@ class BackendFidelity(Frozen):
     watching_moved: float = 0.0
     quantizers: tuple[CodeDifference, ...]
     explanation: str | None = None
+    unwatched: str | None = None
     evidence: tuple[str, ...] = ()
 
     @property
@@ -150,7 +151,8 @@ class WeightQuality(Frozen):
 class LatencyRow(Frozen):
     """One session under one setting: milliseconds a call over `runs` alternating calls.
 
-    cuda_graph: did each call replay a CUDA graph; None where nothing ran on a GPU.
+    parts_ms: medians of the first and of the second half of the calls, and of every other one from the first and from
+    the second. cuda_graph: did each call replay a CUDA graph; None where nothing ran on a GPU.
     """
 
     runtime: str
@@ -162,6 +164,7 @@ class LatencyRow(Frozen):
     p90_ms: float
     p99_ms: float
     images_per_second: float
+    parts_ms: tuple[float, ...] = ()
     cuda_graph: bool | None = None
 
 

@@ -37,6 +37,7 @@ from runtime_tests.results import (
     WeightQuality,
 )
 from runtime_tests.speed import speed_and_size
+from runtime_tests.unwatched import explain_unwatched
 
 RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
@@ -47,6 +48,8 @@ _SAMPLE_ELEMENTS = 1_000_000
 _QUALITY_SHARE = 4
 # Below this number one image weighs a point or more.
 _MANY = 100
+# Logits that move by less when codes are watched move by float rounding.
+_MOVED = 1e-3
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
 
@@ -226,10 +229,16 @@ def _fidelity(
     if model is None or not isinstance(oracle, backends.TorchBackend) or against != "oracle":
         return tuple(results.values())
     unfused = results.get("onnxruntime-unfused")
-    return tuple(
-        explain(Case(result, oracle, first[name], model, nodes, unfused, limit)) if name in RUNTIMES else result
+    explained = {
+        name: explain(Case(result, oracle, first[name], model, nodes, unfused, limit)) if name in RUNTIMES else result
         for name, result in results.items()
-    )
+    }
+    openvino = explained.get("openvino")
+    if openvino is not None and openvino.watching_moved > _MOVED:
+        reason, evidence = explain_unwatched(model, sample[0], oracle.logits(sample[0]), limit)
+        changes = {"unwatched": reason, "evidence": openvino.evidence + evidence}
+        explained["openvino"] = openvino.model_copy(update=changes)
+    return tuple(explained.values())
 
 
 def _quality(

@@ -1,10 +1,6 @@
 """What runs on a GPU, as far as a machine without one can tell: real code over stand-ins for CUDA and TensorRT."""
 
-import json
 import os
-import subprocess
-import sys
-import time
 import types
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,10 @@ import pytest
 import torch
 
 from genq_export.models import LoadedModel
+from genq_export.progress import Progress
 from genq_export.workspace import Workspace
-from runtime_tests import gpu_check, gpu_latency, latency, speed, tensorrt_backend
-from runtime_tests.gpu_check import Row
-from runtime_tests.gpu_generation import Shape, images_per_second
-from runtime_tests.results import LatencyRow, VerifyFile
+from runtime_tests import gpu_latency, latency, speed, tensorrt_backend
+from runtime_tests.results import LatencyRow
 
 
 class Event:
@@ -248,167 +243,10 @@ def test_a_target_on_a_gpu_is_timed_there(
     notes: list[str] = []
     changed = config.model_copy(update={"target": "tensorrt"})
     timed, size = speed.speed_and_size(
-        Workspace.existing(pristine_build), changed, model, True, gpu_check_quiet(), notes
+        Workspace.existing(pristine_build), changed, model, True, Progress(quiet=True), notes
     )
     assert notes == [] and size is not None and timed is not None
     assert [session["variant"] for session in asked[0]["sessions"]] == ["float", "deployed", "deployed again"]
     assert asked[0]["sessions"][0]["path"].endswith("half.onnx")
     assert (timed.speedup, timed.significant, timed.deployed_memory_mib) == (2.0, True, 12.0)
     assert timed.clocks is not None and timed.clocks.endswith("none was set")
-
-
-def gpu_check_quiet() -> Any:
-    from genq_export.progress import Progress
-
-    return Progress(quiet=True)
-
-
-def test_without_a_gpu_the_page_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    page = tmp_path / "gpu.md"
-    page.write_text("as it was")
-    assert gpu_check.main(["--page", str(page)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and said.startswith("error: the checks need an NVIDIA GPU")
-    assert page.read_text() == "as it was"
-
-
-def test_the_oracle_check_compares_every_code(pristine_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = gpu_check.oracle_row(pristine_build, "cpu", 16)
-    assert row.passed and row.figure.startswith("0 of ") and "on 16 images" in row.figure
-    from runtime_tests import backends
-
-    honest = backends.oracle_backend
-
-    def off_by_one(folder: Path, device: str = "cpu") -> Any:
-        backend = honest(folder)
-        if device != "cpu":
-            next(part for part in backend.module.modules() if hasattr(part, "weight_codes")).weight_codes[0] += 1
-        return backend
-
-    monkeypatch.setattr(backends, "oracle_backend", off_by_one)
-    assert gpu_check.oracle_row(pristine_build, "other", 16).passed is False
-
-
-def test_a_check_is_a_process_that_prints_its_rows(pristine_build: Path) -> None:
-    command = [sys.executable, "-m", "runtime_tests.gpu_check", "--only", "oracle", "--device", "cpu", "--images", "16"]
-    code, output, error = gpu_check._run([*command, "--build", str(pristine_build)], time.monotonic() + 100)
-    assert code == 0, error
-    (row,) = json.loads(output)
-    assert row["passed"] and "codes differ on 16 images" in row["figure"]
-
-
-def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], deadline: float) -> tuple[int | None, str, str]:
-        if "genq_export" in command:
-            (Path(command[-1])).mkdir()
-            (Path(command[-1]) / "model.onnx").touch()
-            return 1, "", "a gate failed"
-        name = command[command.index("--only") + 1]
-        if name == "oracle":
-            return -6, "", "Aborted"
-        if name == "engine":
-            return None, "", "stopped at the end of the 480 s of all checks"
-        return 0, json.dumps([{"check": name, "figure": "1", "passed": True}]), ""
-
-    monkeypatch.setattr(gpu_check, "_run", run)
-    rows = gpu_check.run_all(time.monotonic() + 480)
-    assert [(row.check, row.passed) for row in rows[1:]] == [
-        ("oracle", False), ("int8", True), ("engine", False), ("generation", True)
-    ]  # fmt: skip
-    assert rows[1].figure == "Aborted"
-
-
-def test_time_runs_out_for_a_check_and_is_said() -> None:
-    assert gpu_check._run([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
-    code, _, error = gpu_check._run(["never"], time.monotonic() - 1)
-    assert code is None and "not run within the 480 s" in error
-
-
-def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> None:
-    page = tmp_path / "gpu.md"
-    page.write_text(gpu_check.PAGE.read_text())
-    rows = [Row("a|b", "0 of 9", True), Row("c", "no", False), Row("d", "missing", None)]
-    gpu_check.write_page(page, rows, 12.3)
-    text = page.read_text()
-    assert "| a/b | 0 of 9 | ok |" in text and "| c | no | FAILED |" in text and "| d | missing | – |" in text
-    assert gpu_check.COMMAND in text and f"torch {torch.__version__}" in text
-    assert "No figure was measured" not in text and "## What is checked" in text
-    gpu_check.write_page(page, rows[:1], 1)
-    assert page.read_text().count(gpu_check.BEGIN) == 1 and "| c |" not in page.read_text()
-    page.write_text("no marks")
-    with pytest.raises(SystemExit, match="lost the marks"):
-        gpu_check.write_page(page, rows, 1)
-
-
-def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
-    from runtime_tests.results import BackendFidelity, BackendRun, Evaluation
-    from tests.runtime_tests.test_gates_and_compare import run
-
-    workspace = Workspace.open(tmp_path / "build")
-
-    def rows(**changes: Any) -> list[Row]:
-        measured = run(deployed="tensorrt", **changes)
-        workspace.write_json("verify.json", VerifyFile(runs=(measured,)).model_dump(mode="json"))
-        return gpu_check.engine_rows(workspace.folder)
-
-    backend = BackendRun(name="tensorrt", title="TensorRT 11.0", device="a GPU", status="ok")
-    missing = backend.model_copy(update={"status": "missing", "detail": "TensorRT is not installed"})
-    assert rows(backends=(missing,)) == [Row("TensorRT engine", "TensorRT is not installed", None)]
-    broken = backend.model_copy(update={"status": "failed", "detail": "was stopped by SIGABRT"})
-    assert rows(backends=(broken,)) == [Row("TensorRT engine", "was stopped by SIGABRT", False)]
-    fidelity = BackendFidelity(
-        backend="tensorrt", against="oracle", images=256, codes=1000, differing=1, largest=1, first_diverging="x",
-        logits_largest=0, quantizers=(), explanation="why",
-    )  # fmt: skip
-    found = rows(
-        backends=(backend,), fidelity=(fidelity,), agreement={"tensorrt_vs_reference": 0.99},
-        evaluation=Evaluation(name="test", n=10000, labelled=True), notes=("latency was not measured",),
-    )  # fmt: skip
-    assert [row.passed for row in found] == [True, False, False, False]
-    assert found[1].figure == "1 of 1,000 codes differ, by at most 1; first at x: why"
-
-
-def test_generation_is_timed_on_any_device_and_shape() -> None:
-    tiny = Shape(
-        unet={
-            "sample_size": 8, "block_out_channels": (32, 64), "cross_attention_dim": 16, "attention_head_dim": 8,
-            "layers_per_block": 1, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        },
-        vae={
-            "sample_size": 16, "block_out_channels": (32, 32), "latent_channels": 4,
-            "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
-        },
-        text_width=16, text_length=5,
-    )  # fmt: skip
-    assert images_per_second("cpu", torch.float32, tiny, 16, 3, 2) > 0
-
-
-def test_the_timed_architecture_is_stable_diffusions() -> None:
-    """The published sizes: 859.5 million parameters in the U-Net, 83.7 million in the autoencoder."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    with torch.device("meta"):
-        sizes = [
-            sum(part.numel() for part in network.parameters())
-            for network in (UNet2DConditionModel(**Shape().unet), AutoencoderKL(**Shape().vae))
-        ]
-    assert sizes == [859_520_964, 83_653_863]
-
-
-def test_the_int8_check_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime_tests import gpu_int8
-
-    monkeypatch.setattr(gpu_int8, "check", lambda device: [(f"int8 on {device}", "0 of 5 codes differ", True)])
-    assert gpu_check.run_check("int8", None, "cpu", 1) == [Row("int8 on cpu", "0 of 5 codes differ", True)]
-
-
-def test_the_command_says_two_without_a_gpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime_tests.gpu_check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1

@@ -1,5 +1,7 @@
 """Timing in turns, with a clock of our own; noise decides what counts as a difference."""
 
+import types
+
 import pytest
 
 from runtime_tests import latency
@@ -20,10 +22,12 @@ class Clock:
         self.now += int(milliseconds * 1e6)
 
 
-def row(variant: str, median: float, runtime: str = "onnxruntime", batch: int = 1) -> LatencyRow:
+def row(
+    variant: str, median: float, runtime: str = "onnxruntime", batch: int = 1, parts: tuple[float, ...] = ()
+) -> LatencyRow:
     return LatencyRow.model_validate(
         {"runtime": runtime, "variant": variant, "batch": batch, "threads": 1, "runs": 10, "median_ms": median,
-         "p90_ms": median, "p99_ms": median, "images_per_second": 1000 / median}
+         "p90_ms": median, "p99_ms": median, "images_per_second": 1000 / median, "parts_ms": parts}
     )  # fmt: skip
 
 
@@ -59,6 +63,31 @@ def test_the_fastest_float_runtime_is_the_baseline() -> None:
 def test_a_difference_below_the_noise_is_none() -> None:
     rows = (row("float", 1.02), row("deployed", 1.0), row("deployed again", 1.1))
     assert not latency.summarise(rows, "onnxruntime").significant
+
+
+def test_medians_that_agree_by_chance_hide_no_noise() -> None:
+    """A neighbour slows one copy in the first half and the other in the second: the medians of all calls are equal."""
+    rows = (
+        row("float", 1.1),
+        row("deployed", 1.0, parts=(1.0, 1.3, 1.0, 1.0)),
+        row("deployed again", 1.0, parts=(1.25, 1.0, 1.0, 1.0)),
+    )
+    result = latency.summarise(rows, "onnxruntime")
+    assert result.noise == pytest.approx(0.25)
+    assert not result.significant
+    assert latency.summarise((row("float", 1.3), *rows[1:]), "onnxruntime").significant
+
+
+def test_parts_are_halves_and_every_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1.0, 5.0, 2.0, 6.0, 3.0, 7.0, 4.0, 8.0, 5.0, 9.0])
+    session = types.SimpleNamespace(logits=lambda batch: batch, close=lambda: None)
+    monkeypatch.setattr(latency, "create", lambda *_: session)
+    monkeypatch.setattr(latency, "warm_up", lambda *_: 0)
+    monkeypatch.setattr(latency, "wall_clock", lambda: lambda call: next(times))
+    (found,) = latency.time_sessions(
+        [{"runtime": "onnxruntime", "variant": "deployed", "path": "model.onnx"}], [1, 2, 2], [1], [1], 10, 1.0
+    )
+    assert (found["median_ms"], found["parts_ms"]) == (5.0, (3.0, 7.0, 3.0, 7.0))
 
 
 def test_without_both_sides_there_is_no_figure() -> None:

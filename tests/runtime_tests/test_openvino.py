@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from genq_export.config import BuildConfig
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.workspace import Workspace
-from runtime_tests import verify
+from runtime_tests import backends, verify
 from runtime_tests.errors import BackendError
 from runtime_tests.isolation import IsolatedBackend
 from runtime_tests.results import Verification
+from runtime_tests.unwatched import explain_unwatched
+from tests.runtime_tests.test_saturation import one_convolution
 
 pytest.importorskip("openvino")
 
@@ -39,6 +42,49 @@ def test_answers_are_those_of_the_reference(measured: Verification) -> None:
     assert measured.agreement["openvino_vs_reference"] >= 0.98
     assert abs(measured.accuracy["openvino"].top1 - measured.accuracy["reference"].top1) <= 0.02
     assert measured.agreement["onnxruntime_vs_reference"] == 1.0
+
+
+def test_what_watching_hides_is_found_by_experiment(measured: Verification) -> None:
+    """Unwatched, the addition is fused into the convolution in front of it, whose result is then not rounded."""
+    fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
+    assert fidelity.watching_moved > 0.1 and fidelity.unwatched is not None
+    assert "with them off 24 of 24 answers of one batch are the oracle's" in fidelity.unwatched
+    layers = "layer1.0.conv2, layer2.0.conv2, layer3.0.conv2 and layer4.0.conv2"
+    assert f"They add the results of {layers} to the residual" in fidelity.unwatched
+    assert "saturate" not in fidelity.unwatched, "7-bit weights cannot"
+
+
+def test_saturation_is_told_apart_from_fusion(
+    config: BuildConfig, model: LoadedModel, few_images: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    """Of 8-bit weights, too, where this processor cuts off their sums; nothing is said of it where it does not."""
+    from export.stage import run as run_export
+    from genq_export.quantize.stage import run as run_quantize
+
+    values = config.model_dump()
+    values["quantize"]["first_last_bits"] = 8
+    wide, quiet = BuildConfig.parse(values), Progress(quiet=True)
+    workspace = Workspace.open(tmp_path / "build")
+    files = sorted(few_images.rglob("*.png"))
+    workspace.record("quantize", "q", run_quantize(workspace, wide, model, files, tmp_path / "p", quiet), 1.0)
+    workspace.record("export", "e", run_export(workspace, wide, model, quiet), 1.0)
+    oracle = backends.oracle_backend(workspace.folder)
+    content = onnx.load(workspace.path("model.onnx"))
+    reason, evidence = explain_unwatched(content, images, oracle.logits(images), 60.0)
+    assert reason is not None and "without rounding them to codes" in reason, evidence
+    probe = one_convolution(tmp_path / "probe.onnx")
+    full = np.full((1, 2, 3, 3), 255, np.float32)
+    exact = backends.OnnxRuntimeBackend(probe, optimised=False, threads=1).logits(full)
+    saturates = not np.allclose(backends.OpenVinoBackend(probe, threads=1).logits(full), exact)
+    assert ("sums of two products of conv1.0 and fc saturate at 16 bits" in reason) == saturates
+
+
+def test_nothing_is_said_that_no_experiment_confirms(pristine_build: Path, images: np.ndarray) -> None:
+    content = onnx.load(pristine_build / "model.onnx")
+    reason, evidence = explain_unwatched(content, images, np.zeros((len(images), 10), np.float32), 60.0)
+    assert reason is None and evidence[-1].endswith("do not explain what watching changes")
+    reason, evidence = explain_unwatched(onnx.ModelProto(), images, np.zeros((24, 10), np.float32), 60.0)
+    assert reason is None and "the experiments failed" in evidence[0]
 
 
 def test_logits_do_not_depend_on_the_batch(pristine_build: Path, images: np.ndarray) -> None:
