@@ -7,7 +7,12 @@ compared on `--images` of them.
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+# A script's own folder is searched first, and a file there is named as our package `export` is.
+# ruff: noqa: E402
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 from genq_export.builder import read_config
 from genq_export.config import BuildConfig
@@ -53,7 +58,7 @@ def report(run: Verification) -> str:
         found, score = codes.get(item.name), run.accuracy.get(item.name)
         same = run.agreement.get(f"{item.name}_vs_reference")
         cells = [
-            item.name,
+            item.name if item.status == "ok" else f"{item.name} ({item.status}: {item.detail})",
             f"{found.codes:,}" if found else "–",
             f"{found.differing:,}" if found else "–",
             f"{100 * same:.2f} %" if same is not None else "–",

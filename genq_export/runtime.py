@@ -23,7 +23,8 @@ def load(
     """A callable from preprocessed images, float32 [N, C, H, W], to logits, float32 [N, classes].
 
     runtime: None takes the best one here: TensorRT where the build has an engine and this machine a GPU, else ONNX
-    Runtime, which computes a file made for TensorRT as it is written, in float. threads: of a CPU runtime; None: all.
+    Runtime, which computes a file made for TensorRT as it is written, in float. OpenVINO runs as it runs by default:
+    fast, but not always the reference's codes (docs/numerics.md). threads: of a CPU runtime; None: all.
     Raises UserError where the folder holds no finished export, its ONNX file is not the one that was exported, the
     runtime refuses it, or the engine is corrupt, of another model, or built for another GPU or version.
     """

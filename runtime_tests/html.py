@@ -36,6 +36,8 @@ def render_html(report: Report, folder: Path) -> str:
         "bytes": byte_size,
         "thousands": "{:,}".format,
         "chance": chance,
+        # On a phone a figure stays with its unit, and a date in one piece.
+        "unbroken": lambda text: str(text).replace(" ", "\u00a0").replace("-", "\u2011"),
         "true_minus": lambda text: str(text).replace("-", MINUS),
     }
     environment.globals |= {"charts": charts, "gate_value": gate_value, "signed": signed, "tone": _tone}

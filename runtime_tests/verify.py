@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,8 @@ _MANY = 100
 _MOVED = 1e-3
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
+# Reference and oracle: the two that compute codes in torch.
+_TORCH_AT_ONCE = 2
 
 
 @dataclass
@@ -89,11 +92,12 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         answers = _answers(bench, images, model, config, progress) if images is not None else {}
         seconds.lap("evaluation")
         sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
-        fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
-        constants = _constants(bench, workspace)
-        seconds.lap("fidelity")
-        quality = _quality(bench, sample, notes)
-        seconds.lap("quality")
+        with accuracy.torch_threads(accuracy.threads_each(_TORCH_AT_ONCE)):
+            fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
+            constants = _constants(bench, workspace)
+            seconds.lap("fidelity")
+            quality = _quality(bench, sample, notes)
+            seconds.lap("quality")
         timed, size = speed_and_size(workspace, config, model, "tensorrt" in bench.opened, progress, notes)
         seconds.lap("latency")
         runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
@@ -208,19 +212,22 @@ def _fidelity(
     moved: dict[str, float] = {}
     places: dict[str, int] = {}
     progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(compared)} against the {against}'s")
-    for batch in progress.track(sample, len(sample), "compare codes"):
-        expected = bench.opened[against].codes(batch)
-        for name in list(comparisons):
-            try:
-                found = bench.opened[name].codes(batch)
-                place = comparisons[name].add(expected, found)
-                if name not in moved:
-                    moved[name] = float(np.abs(found[0] - bench.opened[name].logits(batch)).max())
-                if name not in first or (place is not None and place < places[name]):
-                    first[name], places[name] = (batch, expected[1], found[1]), len(nodes) if place is None else place
-            except BackendError as error:
-                _lose(bench, name, error)
-                del comparisons[name]
+    with ThreadPoolExecutor(len(bench.opened)) as pool:
+        for batch in progress.track(sample, len(sample), "compare codes"):
+            at_work = {name: pool.submit(bench.opened[name].codes, batch) for name in (against, *comparisons)}
+            expected = at_work[against].result()
+            for name in list(comparisons):
+                try:
+                    found = at_work[name].result()
+                    place = comparisons[name].add(expected, found)
+                    if name not in moved:
+                        moved[name] = float(np.abs(found[0] - bench.opened[name].logits(batch)).max())
+                    if name not in first or (place is not None and place < places[name]):
+                        first[name] = (batch, expected[1], found[1])
+                        places[name] = len(nodes) if place is None else place
+                except BackendError as error:
+                    _lose(bench, name, error)
+                    del comparisons[name]
     results = {
         name: comparison.result().model_copy(update={"watching_moved": moved[name]})
         for name, comparison in comparisons.items()

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genq_export import build
+from genq_export import build, builder
 from genq_export.builder import plan, read_config, run_stages
 from genq_export.cli import main
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.runtime import load
+from genq_export.workspace import Workspace
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
 STAGES = ("calibrate", "quantize", "export")
@@ -60,6 +61,14 @@ def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "nothing to do" in done.stderr
     assert time.perf_counter() - started < 5
+
+
+def test_verify_runs_again_when_a_reader_of_images_changes(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[Path] = set()
+    monkeypatch.setattr(builder, "code_identity", lambda *paths: str(read.update(paths)))
+    builder.stage_fingerprint(Workspace.existing(built), small(), "verify")
+    readers = [path for path in read if path.name in ("images.py", "image_shards.py", "image_datasets.py")]
+    assert len(readers) == 3 and all(path.is_file() for path in readers)
 
 
 def test_other_bits_keep_the_calibration_set(built: Path) -> None:
