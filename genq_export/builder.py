@@ -231,7 +231,8 @@ def _set_folder(source: Path) -> Path:
 
 def _code(*folders: str) -> str:
     """Identity of the sources a stage runs; `genq_export` stands for the modules every stage shares."""
-    shared = ("images.py", "image_shards.py", "image_datasets.py", "lite0.py", "models.py", "targets.py", "graph_file.py")
+    images = ("images.py", "image_shards.py", "image_datasets.py")
+    shared = (*images, "lite0.py", "models.py", "targets.py", "graph_file.py")
     paths = [
         path
         for folder in folders
