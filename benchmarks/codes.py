@@ -3,8 +3,10 @@
     python benchmarks/codes.py build/demo build/other       # builds for ONNX Runtime that exist
     python benchmarks/codes.py --calibration build/demo     # the zoo at W4A4 and W8A8, ranges on that build's images
 
-One table on standard output: codes of every quantizer on 256 test images, and the answers on all test images. The
-reference computes on codes; that the folded model equals it code by code is what tests/export/test_fold.py shows.
+One table on standard output: codes of every quantizer on 256 test images, and the answers on all test images. "At the
+origin" are codes that differ although all codes in front of their quantizer are equal: the reference computes each
+quantizer once more with the runtime's own codes in front of it. That the folded model equals the reference code by code
+is what tests/export/test_fold.py shows.
 """
 
 import argparse
@@ -31,7 +33,9 @@ from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.images import EvaluationSet, evaluation_set, load_images
 from genq_export.models import LoadedModel, load_model
-from genq_export.quantize.fake_quant import record_codes
+from genq_export.quantize.borders import clear_borders
+from genq_export.quantize.fake_quant import ActivationQuantizer, record_codes
+from genq_export.quantize.grid import centered_codes, dequantize
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.reference import load_reference
 from genq_export.runtime_options import session_options
@@ -47,30 +51,35 @@ def main() -> None:
     parser.add_argument("builds", nargs="*", type=Path)
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--networks", nargs="+", default=list(ZOO_MODELS))
-    parser.add_argument("--bits", nargs="+", type=int, default=[4, 8])
+    parser.add_argument("--grids", nargs="+", default=["4", "4-pow2", "8"], help="bits, with -pow2 for such scales")
     options = parser.parse_args()
-    print("| network | codes | differ | share | by at most | first quantizer that differs | same answer |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| network | codes | differ | share | by at most | at the origin | by at most | first quantizer that differs |"
+        " same answer |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for folder in options.builds:
         config = read_config(folder)
         show(f"{config.model.name} ({folder.name})", load_model(config.model), load_reference(folder), folder)
     if options.calibration is not None:
         for name in options.networks:
-            for bits in options.bits:
-                quantize_and_show(name, bits, options.calibration)
+            for grid in options.grids:
+                bits, _, scales = grid.partition("-")
+                quantize_and_show(name, int(bits), scales or "float", options.calibration)
 
 
-def quantize_and_show(name: str, bits: int, calibration: Path) -> None:
+def quantize_and_show(name: str, bits: int, scales: Any, calibration: Path) -> None:
     """Quantize a network by ranges alone, export it, and print its row."""
-    config = BuildConfig.for_model(name, bits=bits, preset="quick")
+    config = BuildConfig.for_model(name, bits=bits, scales=scales, preset="quick")
     model = load_model(config.model)
     rule = rule_for("onnxruntime")
     reference, _ = prepare(model.module, model.input_size, config.quantize, rule)
     images = load_images(kept_images(calibration / "calibration")[:_CODE_IMAGES], model)
     calibrate_ranges(reference, list(images.split(_BATCH)))
+    clear_borders(reference)
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(fold(reference), model.input_size, rule, Path(folder) / "model.onnx", int4_storage=True)
-        show(f"{name} W{bits}A{bits}, ranges only", model, reference, Path(folder))
+        show(f"{name} W{bits}A{bits}{' pow2' if scales == 'pow2' else ''}, ranges only", model, reference, Path(folder))
 
 
 def show(title: str, model: LoadedModel, reference: Any, folder: Path) -> None:
@@ -86,6 +95,8 @@ def show(title: str, model: LoadedModel, reference: Any, folder: Path) -> None:
         f"{found.differing:,}",
         f"{found.differing / found.codes:.1e}",
         str(found.largest),
+        f"{found.own:,} ({found.own / found.codes:.1e})",
+        str(found.largest_own),
         found.first or "none",
         f"{same:,} of {count:,}",
     ]
@@ -94,11 +105,14 @@ def show(title: str, model: LoadedModel, reference: Any, folder: Path) -> None:
 
 @dataclass
 class Difference:
-    """Codes compared, how many differ, by how much at most, and the first quantizer where one does."""
+    """Codes compared, how many differ, by how much at most, the same of those at the origin, and the first quantizer
+    where one does."""
 
     codes: int = 0
     differing: int = 0
     largest: int = 0
+    own: int = 0
+    largest_own: int = 0
     first: str | None = None
 
 
@@ -111,18 +125,50 @@ def compare_codes(model: LoadedModel, images: EvaluationSet, reference: Any, pat
         if number * _BATCH >= _CODE_IMAGES:
             break
         _, expected = record_codes(reference, batch)
-        names = list(expected)
-        session = session or probed_session(path, names)
-        answers = session.run([f"{name}/codes" for name in names], {"input": batch.numpy()})
-        for name, codes in zip(names, answers, strict=True):
-            gap = codes.astype(np.int32) - expected[name].numpy()
-            gap = np.abs(gap - int(np.median(gap)))  # signed grids travel shifted by 128
-            found.codes += gap.size
-            found.differing += int((gap > 0).sum())
+        session = session or probed_session(path, list(expected))
+        runtime = codes_of(session, batch, expected)
+        own = own_gaps(reference, batch, runtime)
+        for name, codes in runtime.items():
+            gap = (codes - expected[name]).abs()
+            found.codes += gap.numel()
+            found.differing += int(gap.count_nonzero())
             found.largest = max(found.largest, int(gap.max()))
+            found.own += int(own[name].count_nonzero())
+            found.largest_own = max(found.largest_own, int(own[name].max()))
             order[name] = order.get(name, False) or bool(gap.any())
     found.first = next((name for name, differs in order.items() if differs), None)
     return found
+
+
+def codes_of(
+    session: onnxruntime.InferenceSession, batch: torch.Tensor, expected: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The runtime's codes by quantizer, int32; signed grids travel shifted by 128, which is taken out."""
+    answers = session.run([f"{name}/codes" for name in expected], {"input": batch.numpy()})
+    shifted = (torch.from_numpy(codes.astype(np.int32)) for codes in answers)
+    return {
+        name: codes - int((codes - expected[name]).median()) for name, codes in zip(expected, shifted, strict=True)
+    }
+
+
+def own_gaps(reference: Any, batch: torch.Tensor, runtime: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """By how much codes differ when every quantizer hands on the runtime's codes in place of its own."""
+    gaps: dict[str, torch.Tensor] = {}
+
+    def replace(part: Any, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        zero_point, codes = int(part.zero_point), runtime[part.name]
+        gaps[part.name] = (centered_codes(output, part.scale).to(torch.int32) + zero_point - codes).abs()
+        return dequantize(codes.float(), part.scale, zero_point)
+
+    parts = [part for part in reference.modules() if isinstance(part, ActivationQuantizer)]
+    handles = [part.register_forward_hook(replace) for part in parts]
+    try:
+        with torch.no_grad():
+            reference(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return gaps
 
 
 def compare_answers(model: LoadedModel, images: EvaluationSet, reference: Any, path: Path) -> tuple[int, int]:

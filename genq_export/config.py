@@ -283,7 +283,9 @@ class BuildConfig(_Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from None
+            # Both targets hold grids of 2 to 8 bits, so the field's own limits are the target's.
+            held = f"; --target {values.get('target', 'onnxruntime')} holds 2 to 8" if field.endswith("_bits") else ""
+            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r}){held}") from None
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -1,5 +1,6 @@
 """Everything a plan needs, looked at before the first slow step: every missing thing in one list, nothing written."""
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -62,10 +63,20 @@ def _calibration_problems(config: BuildConfig, output: Path) -> list[str]:
 
 
 def _target_problems(config: BuildConfig) -> list[str]:
-    """What the target cannot hold, told before anything is quantized."""
-    if config.export.half_remainder and not rule_for(config.target).half_remainder:
-        return [f"export.half_remainder: --target {config.target} computes its remainder in float32 only"]
-    return []
+    """What the target cannot hold, told before anything is quantized. (Bits beyond 2 to 8 no config holds.)"""
+    settings, target = config.export, config.target
+    found = []
+    if settings.half_remainder and not rule_for(target).half_remainder:
+        found.append(f"export.half_remainder: --target {target} computes its remainder in float32 only")
+    if target == "tensorrt" and engine_builder() == "tensorrt_rtx":
+        known = [name for name in dir(importlib.import_module("tensorrt_rtx").ComputeCapability) if name[:2] == "SM"]
+        found += [
+            f"export.compute_capabilities: --target {target}: TensorRT-RTX builds no engine for {name}, only for"
+            f" {', '.join(sorted(known))}"
+            for name in settings.compute_capabilities
+            if name not in known
+        ]
+    return found
 
 
 def device_problems(device: str) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from genq_export.engine_file import check_fits, read_engine_facts
+from genq_export.errors import UserError
 from runtime_tests.backends import Batch, Codes
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
@@ -22,8 +24,9 @@ _LARGEST_BATCH = 64  # that of the engines which the export builds
 class TensorRtBackend:
     """An engine on the current CUDA device.
 
-    Uses `model.engine` beside the ONNX file where it fits this GPU and this version; codes come from a second engine
-    that is built from a copy of the graph with every code tensor as an output.
+    Uses the engine beside the ONNX file where there is one: another would not be what is deployed, so one that was
+    built for another GPU or version is refused with the reason. Codes come from a second engine that is built from a
+    copy of the graph with every code tensor as an output. Raises BackendError (BackendMissing: for another machine).
     """
 
     def __init__(self, path: Path, name: str = "tensorrt") -> None:
@@ -61,9 +64,23 @@ class TensorRtBackend:
         self._context = self._probe_context = self._engine = self._probe = None
 
     def _load_engine(self) -> Any:
+        """The build's own engine, None where there is none; one that does not belong here never reaches TensorRT."""
         plan = self._path.with_suffix(".engine")
-        # An engine for another GPU or version gives None: then one is built here from the same ONNX file.
-        return self._runtime.deserialize_cuda_engine(plan.read_bytes()) if plan.is_file() else None
+        if not plan.is_file():
+            return None
+        major, minor = self._torch.cuda.get_device_capability(0)
+        try:
+            facts = read_engine_facts(plan.parent)
+        except UserError as error:
+            raise BackendError(str(error)) from None
+        try:
+            check_fits(facts, self._trt.__name__, str(self._trt.__version__), f"SM{major}{minor}")
+        except UserError as error:
+            raise BackendMissing(str(error)) from None
+        engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if engine is None:
+            raise BackendError(f"{self.title} does not load {plan.name} on {self.device}")
+        return engine
 
     def _build(self, onnx_bytes: bytes) -> Any:
         trt = self._trt

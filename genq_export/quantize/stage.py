@@ -12,6 +12,7 @@ from genq_export.errors import UserError
 from genq_export.images import load_images
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
+from genq_export.quantize.borders import clear_borders
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.mixed import assign, options_to_measure
 from genq_export.quantize.placement import Placement
@@ -62,6 +63,7 @@ def run(
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
         training = train(gm, pixels.read(0, len(pixels)), settings, config.seed, _epoch_store(partial), progress)
+    clear_borders(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
         "images": len(images),

@@ -1,15 +1,18 @@
 """What the export refuses, in one line that names it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
+import genq_export.preflight
 from export.fold import TENSORS, fold, load_integer_model, save_integer_model
 from export.qdq import export_onnx
-from genq_export.config import BuildConfig, QuantizeConfig
+from genq_export.config import BuildConfig, QuantizeConfig, Target
 from genq_export.errors import UserError
 from genq_export.preflight import preflight
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -37,6 +40,35 @@ def test_a_cut_safetensors_file_is_refused(
 def test_a_grid_that_no_target_holds_is_named_before_anything_runs(bits: int) -> None:
     with pytest.raises(UserError, match=r"quantize\.weight_bits.*got"):
         BuildConfig.for_model("fashion_resnet", bits=bits, target="tensorrt")
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [
+        ("quantize.first_last_bits=9", r"quantize\.first_last_bits"),
+        ("quantize.layers={conv1: {weight_bits: 16}}", r"quantize\.layers\.conv1\.weight_bits"),
+        ("quantize.activation_bits=1", r"quantize\.activation_bits"),
+    ],
+)
+def test_the_target_and_the_setting_of_a_grid_that_it_cannot_hold_are_named(
+    target: Target, setting: str, field: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{field}: .*; --target {target} holds 2 to 8$"):
+        BuildConfig.for_model("fashion_resnet", target=target, settings=[setting])
+
+
+def test_a_gpu_that_no_engine_can_be_built_for_is_named_at_preflight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
+    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt_rtx")
+    config = BuildConfig.for_model(
+        "fashion_resnet", target="tensorrt", settings=["export.compute_capabilities=[SM89, SM90]"]
+    )
+    with pytest.raises(UserError, match=r"export\.compute_capabilities: --target tensorrt: .*SM90, only for SM120, "):
+        preflight(config, tmp_path / "build")
 
 
 def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None:

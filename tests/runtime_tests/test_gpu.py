@@ -1,7 +1,10 @@
 """What runs on a GPU, as far as a machine without one can tell: real code over stand-ins for CUDA and TensorRT."""
 
+import hashlib
+import json
 import os
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.workspace import Workspace
 from runtime_tests import gpu_latency, latency, speed, tensorrt_backend
+from runtime_tests.errors import BackendError
 from runtime_tests.results import LatencyRow
 
 
@@ -103,7 +107,11 @@ class Context:
         return True
 
 
-def fakes(monkeypatch: pytest.MonkeyPatch, capturable: bool = True) -> None:
+def fakes(
+    monkeypatch: pytest.MonkeyPatch,
+    capturable: bool = True,
+    deserialize: Callable[[bytes], Any] = lambda _: Engine(),
+) -> None:
     """TensorRT and CUDA as the backend meets them: tensors stay on the CPU, a captured graph repeats what it saw."""
 
     class Stream:
@@ -131,7 +139,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, capturable: bool = True) -> None:
 
     capture = type("Capture", (Nothing,), {})
     cuda = types.SimpleNamespace(
-        get_device_name=lambda _: "a GPU", mem_get_info=lambda: (1000, 2000), current_stream=Stream, Stream=Stream,
+        get_device_name=lambda _: "a GPU", get_device_capability=lambda _: (9, 0), mem_get_info=lambda: (1000, 2000),
+        current_stream=Stream, Stream=Stream,
         stream=Nothing, graph=capture, CUDAGraph=Graph,
     )  # fmt: skip
     fake_torch = types.SimpleNamespace(
@@ -141,7 +150,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, capturable: bool = True) -> None:
     )  # fmt: skip
     trt = types.SimpleNamespace(
         __name__="tensorrt", __version__="11.0", Logger=type("Logger", (), {"ERROR": 0, "__init__": lambda *_: None}),
-        Runtime=lambda _: types.SimpleNamespace(deserialize_cuda_engine=lambda _: Engine()),
+        Runtime=lambda _: types.SimpleNamespace(deserialize_cuda_engine=deserialize),
         DataType=types.SimpleNamespace(FLOAT="float", INT8="int8", HALF="half"),
         TensorIOMode=types.SimpleNamespace(INPUT="in"),
     )  # fmt: skip
@@ -151,8 +160,52 @@ def fakes(monkeypatch: pytest.MonkeyPatch, capturable: bool = True) -> None:
 
 @pytest.fixture
 def engine_file(tmp_path: Path) -> Path:
-    (tmp_path / "model.engine").write_bytes(b"plan")
+    """`model.onnx` of a folder whose engine fits the stand-ins: TensorRT 11.0 on an SM90."""
+    write_engine(tmp_path)
     return tmp_path / "model.onnx"
+
+
+def write_engine(folder: Path, **changed: Any) -> None:
+    """An ONNX file, the engine built from it, and `engine.json`."""
+    (folder / "model.onnx").write_bytes(b"graph")
+    (folder / "model.engine").write_bytes(b"plan")
+    facts = {
+        "builder": "tensorrt",
+        "version": "11.0",
+        "compute_capabilities": ["SM90"],
+        "batches": {"min": 1, "opt": 8, "max": 64},
+        "onnx_sha256": hashlib.sha256(b"graph").hexdigest(),
+        "engine_sha256": hashlib.sha256(b"plan").hexdigest(),
+    }
+    (folder / "engine.json").write_text(json.dumps(facts | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"compute_capabilities": ["SM86", "SM89"]}, "built for SM86, SM89, and this GPU is SM90"),
+        ({"version": "10.9"}, "built by TensorRT 10.9, this machine has 11.0"),
+        ({"builder": "tensorrt_rtx", "version": "1.7"}, "built by TensorRT-RTX 1.7, and TensorRT 11.0 is installed"),
+        ({"engine_sha256": "0" * 64}, "model.engine is corrupt"),
+    ],
+)
+def test_an_engine_that_does_not_belong_here_never_reaches_tensorrt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, Any], reason: str
+) -> None:
+    seen: list[bytes] = []
+    fakes(monkeypatch, deserialize=seen.append)
+    write_engine(tmp_path, **changed)
+    with pytest.raises(BackendError, match=reason) as caught:
+        tensorrt_backend.TensorRtBackend(tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value) and seen == []
+
+
+def test_an_engine_that_tensorrt_does_not_load_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, engine_file: Path
+) -> None:
+    fakes(monkeypatch, deserialize=lambda _: None)
+    with pytest.raises(BackendError, match=r"TensorRT 11\.0 does not load model\.engine on a GPU"):
+        tensorrt_backend.TensorRtBackend(engine_file)
 
 
 def test_an_engine_takes_any_number_of_images(monkeypatch: pytest.MonkeyPatch, engine_file: Path) -> None:
