@@ -1,34 +1,53 @@
-"""The README.md of a build folder: what it says runs as it stands there."""
+"""A build folder as `quantize` and `export` leave it: its README.md runs as it stands there, its scales are settled."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from export.stage import run
+import pytest
+import torch
+from PIL import Image
+
+from export.stage import run as run_export
 from genq_export import zoo
 from genq_export.config import BuildConfig
-from genq_export.images import EvaluationSet
 from genq_export.models import load_model
 from genq_export.progress import Progress
-from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.reference import save_reference
-from genq_export.targets import rule_for
+from genq_export.quantize.borders import clear_borders
+from genq_export.quantize.reference import load_reference
+from genq_export.quantize.stage import run as run_quantize
 from genq_export.workspace import Workspace
 
 
-def test_five_lines_run_the_file_in_the_build_folder(tmp_path: Path) -> None:
-    """In a python of its own that knows neither this package nor any setting."""
-    config = BuildConfig.for_model("fashion_resnet", bits=4)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fashion_resnet W4A4 for ONNX Runtime, ranges on 64 images."""
+    images = tmp_path_factory.mktemp("images")
+    paths = [images / f"{number:03d}.png" for number in range(64)]
+    for path, pixels in zip(paths, zoo.few_shot_set()[0], strict=False):
+        Image.fromarray(pixels).save(path)
+    config = BuildConfig.for_model("fashion_resnet", bits=4, preset="quick")
     model = load_model(config.model)
-    reference, _ = prepare(model.module, model.input_size, config.quantize, rule_for("onnxruntime"))
-    calibrate_ranges(reference, EvaluationSet("few", *zoo.few_shot_set()).batches(model, 80))
-    workspace = Workspace.open(tmp_path / "build")
-    save_reference(reference, workspace.folder)
-    run(workspace, config, model, Progress(quiet=True))
-    blocks = re.findall(r"```python\n(.*?)```", workspace.path("README.md").read_text(), re.DOTALL)
+    workspace = Workspace.open(tmp_path_factory.mktemp("build") / "resnet")
+    quiet = Progress(quiet=True)
+    run_quantize(workspace, config, model, paths, workspace.folder / "partial", quiet)
+    run_export(workspace, config, model, quiet)
+    return workspace.folder
+
+
+def test_five_lines_run_the_file_in_the_build_folder(folder: Path) -> None:
+    """In a python of its own that knows neither this package nor any setting."""
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 1 and len(blocks[0].splitlines()) == 5
     command = [sys.executable, "-I", "-c", blocks[0]]
-    done = subprocess.run(command, cwd=workspace.folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"\[\d\]\n", done.stdout)
+
+
+def test_the_saved_reference_keeps_clear_of_borders(folder: Path) -> None:
+    reference = load_reference(folder)
+    saved = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
+    assert clear_borders(reference) == 0
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in reference.state_dict().items())
