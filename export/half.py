@@ -16,11 +16,11 @@ _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Relu", "Sqrt", "Neg")
 def compute_remainder_in_half(model: ir.Model) -> int:
     """Rewrite in place; returns how many operators compute in FP16 afterwards."""
     chosen = _remainder(model.graph)
-    casts: dict[tuple[str, ir.DataType], ir.Value] = {}
+    halves: dict[str, ir.Value] = {}
     for node in chosen:
         for position, value in enumerate(node.inputs):
             if value is not None and value.producer() not in chosen and value.dtype in (None, ir.DataType.FLOAT):
-                node.replace_input_with(position, _in_half(model.graph, value, node, casts))
+                node.replace_input_with(position, _in_half(model.graph, value, node, halves))
     for node in chosen:
         for value in node.outputs:
             value.dtype = ir.DataType.FLOAT16
@@ -56,18 +56,15 @@ def _is_constant(value: ir.Value) -> bool:
     return value.const_value is not None or (producer is not None and producer.op_type == "Constant")
 
 
-def _in_half(
-    graph: ir.Graph, value: ir.Value, reader: ir.Node, casts: dict[tuple[str, ir.DataType], ir.Value]
-) -> ir.Value:
+def _in_half(graph: ir.Graph, value: ir.Value, reader: ir.Node, halves: dict[str, ir.Value]) -> ir.Value:
     """`value` in FP16: a constant of its own, or one Cast shared by all readers behind it."""
-    key = (str(value.name), ir.DataType.FLOAT16)
-    if key not in casts:
+    name = str(value.name)
+    if name not in halves:
         if value.const_value is not None:
-            casts[key] = _half_constant(graph, value)
+            halves[name] = _half_constant(graph, value)
         else:
-            producer = value.producer()
-            casts[key] = _cast(graph, value, ir.DataType.FLOAT16, "half", after=producer, before=reader)
-    return casts[key]
+            halves[name] = _cast(graph, value, ir.DataType.FLOAT16, "half", after=value.producer(), before=reader)
+    return halves[name]
 
 
 def _half_constant(graph: ir.Graph, value: ir.Value) -> ir.Value:
