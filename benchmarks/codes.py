@@ -146,9 +146,7 @@ def codes_of(
     """The runtime's codes by quantizer, int32; signed grids travel shifted by 128, which is taken out."""
     answers = session.run([f"{name}/codes" for name in expected], {"input": batch.numpy()})
     shifted = (torch.from_numpy(codes.astype(np.int32)) for codes in answers)
-    return {
-        name: codes - int((codes - expected[name]).median()) for name, codes in zip(expected, shifted, strict=True)
-    }
+    return {name: codes - int((codes - expected[name]).median()) for name, codes in zip(expected, shifted, strict=True)}
 
 
 def own_gaps(reference: Any, batch: torch.Tensor, runtime: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
