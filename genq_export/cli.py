@@ -173,7 +173,10 @@ def export(folder: Folder, quiet: Quiet = False, verbose: Verbose = False) -> No
 def verify(
     folder: Folder,
     evaluation: Evaluation = None,
-    backend: Annotated[list[str] | None, typer.Option(help="Runtime to test, repeatable. [default: all here]")] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Runtime to test beside reference, oracle and the target's, repeatable. [default: all here]"),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Where the integer oracle computes. [default: the build's, if it is here]")
     ] = None,

@@ -188,7 +188,7 @@ class VerifyConfig(_Frozen):
     latency_batches: tuple[PositiveInt, ...] = Field((1, 8, 32), min_length=1, description="timed; the main one first")
     threads: int = Field(1, ge=1, description="threads of the timed sessions")
     batch_size: int = Field(32, ge=1)
-    backends: tuple[Runtime, ...] | None = Field(None, description="runtimes to test; None: all that are installed")
+    backends: tuple[Runtime, ...] | None = Field(None, description="tested beside those of the verdict; None: all")
     fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
     time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request")
     gates: GatesConfig = GatesConfig()

@@ -133,16 +133,16 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
     return _gate(name, title, value, config.min_agreement, True, sentence)
 
 
-def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gate | Ungated:
+def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gate:
     name, title = "code_match", "Codes equal to the oracle's"
     item = deployed_fidelity(run)
+    value = None
     if item is None:
-        return Ungated(name=name, reason=f"codes of {run.deployed} were not compared")
-    value = 0.0 if item.missing else item.match
-    if item.missing:
-        sentence = f"the file has no quantizer {layer_names(item.missing)}"
+        sentence = f"codes of {_title(run)} could not be compared{_failure(run, run.deployed, 'oracle', 'reference')}"
+    elif item.missing:
+        value, sentence = 0.0, f"the file has no quantizer {layer_names(item.missing)}"
     else:
-        sentence = f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
+        value, sentence = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
     required = config.min_code_match
     if required is None:
         stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
@@ -150,11 +150,12 @@ def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gat
     return _gate(name, title, value, required, True, sentence)
 
 
-def _constants(run: Verification) -> Gate | Ungated:
+def _constants(run: Verification) -> Gate:
     """No setting: a file that holds other numbers than the integer model is not this build's file."""
     name, title = "constants", "Constants unlike the integer model's"
     if run.constants is None:
-        return Ungated(name=name, reason="the file or the integer model could not be read")
+        sentence = f"the file or the integer model could not be read{_failure(run, run.deployed, 'oracle')}"
+        return _gate(name, title, None, 0.0, False, sentence)
     more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
     sentence = run.constants[0] + more if run.constants else "all constants are those of the integer model"
     return _gate(name, title, float(len(run.constants)), 0.0, False, sentence)

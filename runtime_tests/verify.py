@@ -41,6 +41,11 @@ from runtime_tests.speed import speed_and_size
 from runtime_tests.unwatched import explain_unwatched
 
 RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
+# What the verdict rests on, whatever else is asked for: no build passes on codes that nobody compared.
+_ALWAYS = {
+    "onnxruntime": {"reference", "oracle", "onnxruntime"},
+    "tensorrt": {"reference", "oracle", "tensorrt", "onnxruntime-unfused"},
+}
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
 # These answer for codes on a sample. Over the whole evaluation set they run only if asked for by name: the unfused
 # session is for diagnosis, and the oracle's float64 arithmetic is slow and gives the reference's answers anyway.
@@ -135,7 +140,8 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
 @contextmanager
 def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Iterator[Bench]:
     """Open what is there and close it again."""
-    wanted = config.verify.backends
+    asked = config.verify.backends
+    wanted = None if asked is None else {*asked, *_ALWAYS[config.target]}
     float_backend = backends.TorchBackend(FLOAT, "float32 network", model.module)
     bench = Bench(float_backend, {}, {})
     file = workspace.path("model.onnx")

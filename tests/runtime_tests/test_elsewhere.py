@@ -66,6 +66,11 @@ def test_results_of_another_machine_come_beside_the_old_ones(away: Path, few_ima
     # The build is as finished as it was: its stage still answers for the same inputs, its config is untouched.
     assert Workspace.existing(away).is_fresh("verify", "made at home")
     assert (away / "config.yaml").read_bytes() == config
+    # Codes are compared although only the runtime was named: no build passes on what nobody measured.
+    assert [(item.backend, item.against, item.differing) for item in second.fidelity] == [
+        ("reference", "oracle", 0),
+        ("onnxruntime", "oracle", 0),
+    ]
     command("report", away, "-q")
     report = read_report(away)
     assert report.run == second and report.elsewhere == (first,)

@@ -11,11 +11,29 @@ from hypothesis import strategies as st
 from genq_export.config import GatesConfig
 from runtime_tests import compare, gates, html, text
 from runtime_tests.report import Bits, LayerCost, Report, _verdict
-from runtime_tests.results import BackendFidelity, Evaluation, Latency, LayerQuality, Machine, Score, Size, Verification
+from runtime_tests.results import (
+    BackendFidelity,
+    BackendRun,
+    Evaluation,
+    Latency,
+    LayerQuality,
+    Machine,
+    Score,
+    Size,
+    Verification,
+)
 
 
 def score(top1: float, n: int = 10000) -> Score:
     return Score(top1=top1, n=n, low=top1, high=top1)
+
+
+def codes(differing: int) -> BackendFidelity:
+    where = {"first_diverging": "layer1.act", "explanation": "the reason"} if differing else {"first_diverging": None}
+    return BackendFidelity(
+        backend="onnxruntime", against="oracle", images=2, codes=1000, differing=differing, largest=1,
+        logits_largest=0, quantizers=(), **where,
+    )  # fmt: skip
 
 
 def run(**changes: Any) -> Verification:
@@ -35,6 +53,7 @@ def run(**changes: Any) -> Verification:
         ),
         "size": Size(float_bytes=1000, deployed_bytes=250),
         "constants": (),
+        "fidelity": (codes(0),),
     }
     return Verification(**{**values, **changes})
 
@@ -66,12 +85,16 @@ def test_accuracy_gate_blames_deployment() -> None:
 
 
 def test_codes_gate_names_layer_and_reason() -> None:
-    fidelity = BackendFidelity(
-        backend="onnxruntime", against="oracle", images=2, codes=1000, differing=10, largest=1,
-        first_diverging="layer1.act", logits_largest=0, quantizers=(), explanation="the reason",
-    )  # fmt: skip
     expected = "10 of 1,000 codes differ; codes first differ at layer1.act (the reason)"
-    assert sentences(run(fidelity=(fidelity,)))["code_match"] == expected
+    assert sentences(run(fidelity=(codes(10),)))["code_match"] == expected
+
+
+def test_what_nobody_compared_does_not_pass() -> None:
+    broken = BackendRun(name="oracle", title="oracle", device="", status="failed", detail="cannot read it")
+    assert sentences(run(fidelity=(), constants=None, backends=(broken,))) == {
+        "code_match": "codes of ONNX Runtime could not be compared: cannot read it",
+        "constants": "the file or the integer model could not be read: cannot read it",
+    }
 
 
 def test_integer_gate_names_layers() -> None:
@@ -115,11 +138,7 @@ def test_compare_says_what_changed_beyond_chance() -> None:
 
 
 def test_the_verdict_says_once_where_codes_first_differ() -> None:
-    fidelity = BackendFidelity(
-        backend="onnxruntime", against="oracle", images=2, codes=1000, differing=10, largest=1,
-        first_diverging="layer1.act", logits_largest=0, quantizers=(), explanation="the reason",
-    )  # fmt: skip
-    measured = run(fidelity=(fidelity,), agreement={"onnxruntime_vs_reference": 0.8})
+    measured = run(fidelity=(codes(10),), agreement={"onnxruntime_vs_reference": 0.8})
     judged, _ = gates.check(measured, None, GatesConfig(), (4, 4))
     assert _verdict(measured, "onnxruntime", None, judged) == (
         "ONNX Runtime and the reference differ on 2,000 of 10,000 images; codes first differ at layer1.act"
