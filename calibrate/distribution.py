@@ -45,11 +45,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class ChannelSums:
-    """Sums of `x - mu` and `(x - mu)^2` over positions around the running mean mu, float64 [images, channels]."""
+    """Sums of x and x^2 over the positions of each image, float64 [images, all channels of all layer calls].
+
+    positions, running_mean, running_std: float64 [channels]. Where the sums are of `x - running mean`, that is x here,
+    and running_mean is zero.
+    """
 
     first: torch.Tensor
     second: torch.Tensor
-    positions: int
+    positions: torch.Tensor
+    running_mean: torch.Tensor
     running_std: torch.Tensor
 
 
@@ -100,39 +105,39 @@ def look_at(x: torch.Tensor, running: Running, scratch: torch.Tensor) -> Seen:
     return Seen(flat.sum(2), torch.linalg.vector_norm(flat, dim=2), flat.shape[2], running)
 
 
-def channel_sums(batches: Sequence[Sequence[Seen]]) -> list[ChannelSums]:
-    """Join the records of several forward passes, layer call by layer call."""
-    joined = []
-    for parts in zip(*batches, strict=True):
-        total = torch.cat([part.total for part in parts]).double()
-        second = torch.cat([part.norm for part in parts]).double().square_()
-        positions, running = parts[0].positions, parts[0].running
-        first = total
-        if running.plain_sums_do:
-            first = total - positions * running.mean
-            second -= (total + first).mul_(running.mean)  # sum (x - mu)^2 = sum x^2 - mu * (sum x + sum (x - mu))
-        joined.append(ChannelSums(first, second, positions, running.std))
-    return joined
+def channel_sums(batches: Sequence[Sequence[Seen]]) -> ChannelSums:
+    """Join the records of several forward passes, and all layer calls side by side."""
+    calls = batches[0]
+    device = calls[0].total.device
+    positions = [torch.full((part.total.shape[1],), float(part.positions), dtype=torch.float64) for part in calls]
+    means = [part.running.mean if part.running.plain_sums_do else part.running.mean * 0 for part in calls]
+    return ChannelSums(
+        torch.cat([torch.cat([part.total for part in seen], 1) for seen in batches]).double(),
+        torch.cat([torch.cat([part.norm for part in seen], 1) for seen in batches]).double().square_(),
+        torch.cat(positions).to(device),
+        torch.cat(means),
+        torch.cat([part.running.std for part in calls]),
+    )
 
 
-def bn_sensitivity(layers: list[ChannelSums]) -> torch.Tensor:
+def bn_sensitivity(sums: ChannelSums) -> torch.Tensor:
     """S(x_i) of every image, float64 [images]. Zero for a single image, which no batch remains without."""
-    images = layers[0].first.shape[0]
+    images = len(sums.first)
     if images < 2:
         return torch.zeros(images, dtype=torch.float64)
-    total = torch.zeros(images, dtype=torch.float64, device=layers[0].first.device)
-    for layer in layers:
-        first, second = layer.first.sum(0), layer.second.sum(0)
-        whole = _distance(first, second, images * layer.positions, layer.running_std)
-        remaining = (images - 1) * layer.positions
-        without = _distance(first - layer.first, second - layer.second, remaining, layer.running_std)
-        total += whole - without
-    return total
+    first, second = sums.first.sum(0), sums.second.sum(0)
+    return _distance(first, second, images, sums) - _distance(
+        first - sums.first, second - sums.second, images - 1, sums
+    )
 
 
-def _distance(first: torch.Tensor, second: torch.Tensor, count: int, running_std: torch.Tensor) -> torch.Tensor:
-    """`||mu - mu_l||^2 + ||sigma - sigma_l||^2` from sums around mu_l, [..., C] -> [...]."""
-    offset = first / count
-    square = offset.square()
-    std = (second / count).sub_(square).clamp_min_(0).sqrt_()
-    return square.sum(-1) + std.sub_(running_std).square_().sum(-1)
+def _distance(first: torch.Tensor, second: torch.Tensor, images: int, of: ChannelSums) -> torch.Tensor:
+    """`||mu - mu_l||^2 + ||sigma - sigma_l||^2` summed over layers, from the sums over `images`, [..., C] -> [...].
+
+    Multiplied out, with `mu^2 + sigma^2` the mean of x^2, it takes half the passes over the data.
+    """
+    count = images * of.positions
+    mean, power = first / count, second / count
+    std = torch.addcmul(power, mean, mean, value=-1).clamp_min_(0).sqrt_()
+    constant = (of.running_mean.square() + of.running_std.square()).sum()
+    return power.sum(-1) - 2 * (mean @ of.running_mean + std @ of.running_std) + constant
