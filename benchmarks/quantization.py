@@ -5,8 +5,9 @@
     python benchmarks/quantization.py --out bench --columns "W4A4 PTQ" --real    # the same on real training images
 
 A seed decides the images drawn and every draw of the reconstruction. The test images only judge: no setting is chosen
-by them. Every result is a line of `results.jsonl`; a second call measures only what is missing, and prints the table.
-QAT goes on from the PTQ solution of the same row. `--real` needs Fashion-MNIST's idx files (`--data`).
+by them. W8A8 is range search alone (`--preset quick`); QAT goes on from the PTQ solution of the same row. Every result
+is a line of `results.jsonl`; a second call measures only what is missing, and prints the table. `--real` needs
+Fashion-MNIST's idx files (`--data`).
 """
 
 import argparse
@@ -80,14 +81,14 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Result]:
     """Yield every result that is not in `done`."""
-    known = {(r.model, r.column, r.images_of, r.seed, r.images, r.iterations) for r in done}
+    known = {(r.model, r.column, r.images_of, r.seed) for r in _alike(done, options)}
     for seed in options.seeds:
         for name in options.models:
             model = load_model(_config(name, "W8A8", options, seed).model)
             float_top1 = accuracy(model.module, model)
             images_of = REAL if options.real else SYNTHETIC
             for column in options.columns:
-                if (name, column, images_of, seed, options.images, options.iterations) in known:
+                if (name, column, images_of, seed) in known:
                     continue
                 images, _ = calibration_set(images_of, name, options, seed)
                 if not images:
@@ -102,16 +103,26 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 top1 = accuracy(load_reference(workspace.folder), model)
                 if column.endswith("QAT"):
                     shutil.rmtree(partial)
-                epochs = config.quantize.qat_epochs
+                settings = config.quantize
                 yield Result(
-                    *(name, column, images_of, seed, options.images, options.iterations, epochs),
+                    *(name, column, images_of, seed, options.images, settings.iterations, settings.qat_epochs),
                     *(top1, float_top1, seconds),
                 )
 
 
+def _alike(results: Sequence[Result], options: argparse.Namespace) -> list[Result]:
+    """Those measured with these options."""
+    wanted = {(options.images, _iterations(column, options), column) for column in COLUMNS}
+    return [r for r in results if (r.images, r.iterations, r.column) in wanted]
+
+
+def _iterations(column: str, options: argparse.Namespace) -> int:
+    return 0 if column == "W8A8" else int(options.iterations)
+
+
 def table(results: Sequence[Result], options: argparse.Namespace) -> str:
     """Markdown: points lost, mean ± half the spread over seeds, and what was asked."""
-    mine = [r for r in results if (r.images, r.iterations) == (options.images, options.iterations)]
+    mine = _alike(results, options)
     lines = []
     for images_of in (SYNTHETIC, REAL):
         chosen = [r for r in mine if r.images_of == images_of]
@@ -147,7 +158,7 @@ def _config(name: str, column: str, options: argparse.Namespace, seed: int) -> B
         "quantize": {
             "weight_bits": int(column[1]),
             "activation_bits": int(column[3]),
-            "iterations": options.iterations,
+            "iterations": _iterations(column, options),
             "qat_epochs": options.epochs if column.endswith("QAT") else 0,
         },
     }
