@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from calibration import accuracy, calibration_set
 
 from genq_export import zoo
@@ -162,6 +163,9 @@ def _config(name: str, column: str, options: argparse.Namespace, seed: int) -> B
             "qat_epochs": options.epochs if column.endswith("QAT") else 0,
         },
     }
+    for setting in options.set:
+        field, _, value = setting.partition("=")
+        values["quantize"][field] = yaml.safe_load(value)
     return BuildConfig.parse(values)
 
 
@@ -174,6 +178,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=1024, help="kept images of every set")
     parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of QAT")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of quantize; use another --out")
     parser.add_argument("--real", action="store_true", help="real training images instead of synthetic ones")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
     options = parser.parse_args()

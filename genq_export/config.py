@@ -104,6 +104,7 @@ class QuantizeConfig(_Frozen):
     )
     size_budget: ByteSize | None = Field(None, description="mixed precision: bytes that all weights may take, `20MB`")
     even_layer_norms: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
+    bias_correction: bool = Field(True, description="where nothing is reconstructed: channels keep their means")
     range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
     percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")

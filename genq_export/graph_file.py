@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from genq_export.errors import UserError, reason_of
 from genq_export.workspace import write_atomic
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 _PYTHON_OPERATORS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
     "mul": operator.mul,
@@ -61,7 +61,8 @@ def read_graph(tensors: Path, structure: Path, build_module: Callable[[dict[str,
     if not isinstance(document, dict):
         raise UserError(f"{structure} does not describe a quantized network")
     if document.get("version") != GRAPH_VERSION:
-        raise UserError(f"{structure} has version {document.get('version')}, this genq-export reads {GRAPH_VERSION}")
+        version = document.get("version")
+        raise UserError(f"{structure} has version {version}, this genq-export reads {GRAPH_VERSION}: quantize again")
     root = nn.Module()
     try:
         for path, spec in document["modules"].items():

@@ -91,10 +91,12 @@ class QuantizedLayer(nn.Module):
     """A convolution or linear layer with per-channel weights on a grid.
 
     Takes the input (on its grid) and the input's scale. Buffers: weight float32 [C, ...] (BatchNorm folded),
-    codes int8 [C, ...], weight_scale float32 [C], bias float32 [C] (zeros where the layer has none).
+    codes int8 [C, ...], weight_scale float32 [C], bias float32 [C] (zeros where the layer has none), which bias
+    correction moves, and float_bias, which belongs to the float weight.
     """
 
     weight: Tensor
+    float_bias: Tensor
     codes: Tensor
     weight_scale: Tensor
     bias: Tensor
@@ -113,21 +115,21 @@ class QuantizedLayer(nn.Module):
         self.register_buffer("weight", weight.detach().clone().contiguous())
         self.register_buffer("codes", torch.zeros(weight.shape, dtype=torch.int8))
         self.register_buffer("weight_scale", torch.ones(weight.shape[0]))
-        self.register_buffer("bias", torch.zeros(weight.shape[0]) if bias is None else bias.detach().clone())
+        self.register_buffer("float_bias", torch.zeros(weight.shape[0]) if bias is None else bias.detach().clone())
+        self.register_buffer("bias", self.float_bias.clone())
 
     def forward(self, x: Tensor, input_scale: Tensor) -> Tensor:
         """x float32 [B, ...], input_scale float32 scalar -> float32 [B, C, ...] (linear: [..., C])."""
         if not self.enabled:
-            return self.apply_weight(x, self.weight)
+            return self._apply_in_float(x, self.weight, self.float_bias)
         if self.learner is not None:
-            return self.apply_weight(x, self.learner())
+            return self._apply_in_float(x, self.learner(), self.bias)
         return self._on_codes(grid.centered_codes(x, input_scale), input_scale)
 
-    def apply_weight(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The layer in float arithmetic with another weight in its place."""
+    def _apply_in_float(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if self.op == "conv2d":
-            return F.conv2d(x, weight, self.bias, **self.geometry)
-        return F.linear(x, weight, self.bias)
+            return F.conv2d(x, weight, bias, **self.geometry)
+        return F.linear(x, weight, bias)
 
     def round_weight(self) -> None:
         """Codes of the float weight by plain rounding, with the current weight scale."""

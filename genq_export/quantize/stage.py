@@ -12,6 +12,7 @@ from genq_export.errors import UserError
 from genq_export.images import load_images
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
+from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.borders import clear_borders
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.mixed import assign, options_to_measure
@@ -58,8 +59,12 @@ def run(
         gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
     sensitivity = ranked(measure(gm, pixels.read(0, sample))) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
-    if settings.iterations > 0 and not (settings.qat_method == "lsq" and settings.qat_epochs > 0):
-        errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
+    if settings.qat_method == "cascade" or settings.qat_epochs == 0:
+        if settings.iterations > 0:
+            errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
+        elif settings.bias_correction:
+            first = pixels.read(0, min(len(pixels), CORRECTION_IMAGES))
+            correct_biases(gm, first, first)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
         training = train(gm, pixels.read(0, len(pixels)), settings, config.seed, _epoch_store(partial), progress)
