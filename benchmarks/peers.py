@@ -1,0 +1,311 @@
+"""genq-export beside the tools that people use today: ONNX Runtime, NNCF, brevitas and MCT, on the same networks.
+
+    python -m venv peers-env && peers-env/bin/pip install -r benchmarks/peer_tools/requirements.txt
+    python benchmarks/peers.py --out bench --peers-python peers-env/bin/python
+    python benchmarks/peers.py --out bench --peers-python peers-env/bin/python --models fashion_resnet --tools NNCF
+
+The tools have an environment of their own with pinned versions; each runs in a process of its own
+(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn or distilled, no real data) and,
+in another row, real ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of which
+others judge. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what is
+missing, and prints the tables.
+
+Build seconds are of processor time. Files run in ONNX Runtime, with the option that makes 8-bit sums exact on this CPU;
+results that exist only in torch are judged there. Latency: one thread, batch 1, in turns with the float file, medians.
+"""
+
+# ruff: noqa: E402 - the siblings are imported before their folder leaves the search path
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peer_networks import REAL, SYNTHETIC, Floats, Network, prepare_network
+from peer_tables import Result, tables
+
+# `export.py` beside this file is named as our package `export` is.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
+
+import onnxruntime
+
+from export import stage as export_stage
+from export.audit import audit_onnxruntime
+from genq_export import lite0, zoo
+from genq_export.config import BuildConfig
+from genq_export.errors import UserError
+from genq_export.progress import Progress
+from genq_export.quantize import stage as quantize_stage
+from genq_export.runtime_options import session_options
+from genq_export.workspace import Workspace
+from genq_export.zoo.idx import DEFAULT_FOLDER
+from runtime_tests.latency import time_in_turns, wall_clock, warm_up
+
+OURS, NO_IMAGES = "genq-export", "its own"
+SURE = 0.3  # the float network's top probability from which an answer counts as sure
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A tool with settings. script: in `peer_tools/`, None for genq-export; sources: the images it is given."""
+
+    tool: str
+    settings: dict[str, Any]
+    bits: tuple[str, ...]
+    sources: tuple[str, ...]
+    script: str | None
+
+
+def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
+    """Everything that is measured on a network."""
+    both, integer, low = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
+    learned = {"iterations": options.iterations}
+    static = [("MinMax", False), ("Entropy", False), ("MinMax", True)]
+    return [
+        Contender(OURS, learned, low, (SYNTHETIC,), None),
+        *(
+            Contender("ONNX Runtime", {"method": method, "reduce_range": narrow}, integer, both, "onnxruntime_static")
+            for method, narrow in static
+        ),
+        Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
+        Contender("brevitas", {"iterations": options.peer_iterations}, low, both, "brevitas_ptq"),
+        Contender("MCT", {"epochs": options.mct_epochs, "images": options.mct_images}, low, (NO_IMAGES,), "mct_gptq"),
+    ]
+
+
+def main() -> None:
+    """Measure what is missing and print the tables."""
+    options = _arguments()
+    kept = options.out / "peers.jsonl"
+    done = [Result(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    for result in measure(options, done):
+        done.append(result)
+        with open(kept, "a") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+        print(result.summary(), flush=True)
+    print(f"\nCPU instructions: {instructions()}; ONNX Runtime {onnxruntime.__version__}\n")
+    print(tables(done))
+
+
+def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Result]:
+    """Yield every result that is not in `done`."""
+    known = {result.key for result in done}
+    for name in options.models:
+        wanted = []
+        for contender in contenders(name, options):
+            if contender.tool not in options.tools:
+                continue
+            for bits in (bits for bits in contender.bits if bits in options.bits):
+                settings = json.dumps(contender.settings, sort_keys=True)
+                for source in contender.sources:
+                    if (name, contender.tool, settings, source, bits) not in known:
+                        wanted.append((contender, settings, source, bits))
+        if not wanted:
+            continue
+        network = prepare_network(name, options)
+        for contender, settings, source, bits in wanted:
+            if source != NO_IMAGES and source not in network.images:
+                continue  # no real training images on this machine
+            folder = options.out / "work" / f"{name}-{contender.tool}-{source}-{bits}".replace(" ", "_")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            what = {
+                "network": name, "tool": contender.tool, "settings": settings, "source": source, "bits": bits,
+                "images": len(network.images[source]) if source in network.images else 0,
+            }  # fmt: skip
+            try:
+                made = build_ours(network, contender, bits, folder) if contender.script is None else None
+                made = made or build_peer(network, contender, source, bits, folder, options)
+                yield Result(**what, **made, **judge(network, folder, options))
+            except (UserError, PeerError) as error:
+                yield Result(**what, error=str(error))
+
+
+class PeerError(Exception):
+    """A tool did not get to a result; the message is its own last line."""
+
+
+def build_ours(network: Network, contender: Contender, bits: str, folder: Path) -> dict[str, Any]:
+    """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone, which is what users get fast."""
+    iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
+    config = BuildConfig.for_model(
+        network.name,
+        weight_bits=int(bits[1]),
+        activation_bits=int(bits[3]),
+        settings=[f"quantize.iterations={iterations}"],
+    )
+    workspace = Workspace.open(folder / "build")
+    started = time.process_time()
+    quantize_stage.run(
+        workspace, config, network.model, network.images[SYNTHETIC], folder / "partial", Progress(quiet=True)
+    )
+    export_stage.run(workspace, config, network.model, Progress(quiet=True))
+    seconds = time.process_time() - started
+    shutil.copyfile(workspace.path("model.onnx"), folder / "model.onnx")
+    words = "ranges only" if iterations == 0 else f"block reconstruction, {iterations} steps a block"
+    return {"seconds": seconds, "words": words}
+
+
+def build_peer(
+    network: Network, contender: Contender, source: str, bits: str, folder: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Run a tool's script in the peers' environment. Raises PeerError where it fails or takes too long."""
+    job = {
+        "network": network.name,
+        "float_file": str(network.float_file.resolve()),
+        "calibration_file": str(network.arrays.get(source, network.judging).resolve()) if source != NO_IMAGES else "",
+        "judging_file": str(network.judging.resolve()),
+        "weight_bits": int(bits[1]),
+        "activation_bits": int(bits[3]),
+        "settings": contender.settings,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    script = HERE / "peer_tools" / f"{contender.script}.py"
+    search = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": search}
+    command = [str(options.peers_python), str(script), str(folder.resolve())]
+    with open(folder / "log.txt", "w") as log:
+        try:
+            subprocess.run(
+                command, env=environment, stdout=log, stderr=log, check=True, timeout=60 * options.minutes
+            )  # fmt: skip
+        except subprocess.CalledProcessError:
+            raise PeerError(_last_line(folder / "log.txt")) from None
+        except subprocess.TimeoutExpired:
+            raise PeerError(f"not done after {options.minutes} minutes") from None
+    facts = json.loads((folder / "facts.json").read_text())
+    return {"seconds": facts["seconds"], "words": facts["settings"]}
+
+
+def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that is measured on a result: `model.onnx` where there is one, else `logits.npy`."""
+    file = folder / "model.onnx"
+    found: dict[str, Any] = {"judged": "in torch"}
+    if file.is_file():
+        session, found["judged"] = load(file)
+        found |= timed(network, session, options.runs)
+        found["bytes"], found["float_bytes"] = file.stat().st_size, network.float_file.stat().st_size
+        found["integer_layers"], found["layers"] = integer_layers(file)
+        # What a fake-quantized torch network and its file answer may differ: the file is what is deployed.
+        logits = run(session, np.load(network.judging, mmap_mode="r"))
+    else:
+        logits = np.load(folder / "logits.npy")
+    return found | scores(logits, network)
+
+
+def scores(logits: Floats, network: Network) -> dict[str, Any]:
+    """Agreement with the float network, KL(float ‖ quantized) in nats, and top-1 where there are labels."""
+    same = logits.argmax(1) == network.answers.argmax(1)
+    expected = log_softmax(network.answers)
+    sure = np.exp(expected).max(1) >= SURE
+    divergence = (np.exp(expected) * (expected - log_softmax(logits))).sum(1)
+    found = {
+        "judging": len(same),
+        "sure": int(sure.sum()),
+        "agreement": float(same.mean()),
+        "sure_agreement": float(same[sure].mean()),
+        "kl": float(divergence.mean()),
+    }
+    if network.labels is not None:
+        found["top1"] = float((logits.argmax(1) == network.labels).mean())
+        found["float_top1"] = float((network.answers.argmax(1) == network.labels).mean())
+    return found
+
+
+def log_softmax(logits: Floats) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """In float64, [N, classes]."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def load(file: Path) -> tuple[Any, str]:
+    """A session of one thread: with exact 8-bit sums, or without where the runtime refuses the file otherwise."""
+    providers = ["CPUExecutionProvider"]
+    try:
+        return onnxruntime.InferenceSession(str(file), session_options(1), providers=providers), "exact sums"
+    except Exception:  # onnxruntime's exceptions have no public base class
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=providers), "sums may saturate"
+    except Exception as error:
+        raise PeerError(f"ONNX Runtime refuses the file: {str(error).splitlines()[0]}") from None
+
+
+def run(session: Any, images: Floats) -> Floats:
+    """Logits [N, classes]; one by one where the file has a fixed batch of 1."""
+    size = 1 if session.get_inputs()[0].shape[0] == 1 else 50
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: np.array(images[i : i + size])})[0] for i in range(0, len(images), size)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def timed(network: Network, session: Any, runs: int) -> dict[str, float]:
+    """Median milliseconds of a call on one image, deployed and float in turns, and the ratio."""
+    image = np.load(network.judging, mmap_mode="r")[:1].copy()
+    sessions = [load(network.float_file)[0], session]
+    calls = [lambda session=one: session.run(None, {session.get_inputs()[0].name: image}) for one in sessions]
+    measure_ms = wall_clock()
+    for call in calls:
+        warm_up(call, measure_ms)
+    float_ms, deployed_ms = (float(value) for value in np.median(time_in_turns(calls, runs, measure_ms), axis=0))
+    return {"float_ms": float_ms, "ms": deployed_ms}
+
+
+def integer_layers(file: Path) -> tuple[int | None, int | None]:
+    """How many layers ONNX Runtime computes in integers, and of how many; None where it cannot be told."""
+    try:
+        audit = audit_onnxruntime(file)
+    except UserError:
+        return None, None
+    return sum(layer.integer for layer in audit), len(audit)
+
+
+def instructions() -> str:
+    """The vector instructions that integer kernels use, as the operating system reports them."""
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+    return " ".join(name for name in known if name in flags) or "unknown"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "the process ended without a word"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for images, work and results")
+    parser.add_argument("--peers-python", type=Path, required=True, help="python of the peers' environment")
+    parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, lite0.NAME])
+    tools = (OURS, "ONNX Runtime", "NNCF", "brevitas", "MCT")
+    parser.add_argument("--tools", nargs="+", default=list(tools), choices=tools)
+    parser.add_argument("--bits", nargs="+", default=["W8A8", "W4A8", "W4A4"], choices=["W8A8", "W4A8", "W4A4"])
+    parser.add_argument("--images", type=int, default=1024, help="calibration images of the zoo, of each kind")
+    parser.add_argument("--iterations", type=int, default=1000, help="our reconstruction steps a block, below 8 bits")
+    parser.add_argument("--peer-iterations", type=int, default=1000, help="brevitas' learned-rounding steps a layer")
+    parser.add_argument("--mct-epochs", type=int, default=20, help="MCT's GPTQ epochs")
+    parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
+    parser.add_argument("--lite0-images", type=int, default=128, help="images distilled from EfficientNet-Lite0")
+    parser.add_argument("--lite0-steps", type=int, default=500, help="steps to distil them")
+    parser.add_argument("--photographs", type=Path, default=Path("photographs"), help="folder of unpacked packages")
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
+    parser.add_argument("--runs", type=int, default=200, help="timed calls of each session")
+    parser.add_argument("--minutes", type=float, default=60, help="time limit of one peer's run")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.distill_steps = options.lite0_steps  # of calibration.py, for sets that are not made here
+    return options
+
+
+if __name__ == "__main__":
+    main()
