@@ -23,6 +23,7 @@ from genq_export.workspace import Workspace
 from runtime_tests.floats import export_float
 
 SYNTHETIC, REAL = "synthetic", "real"
+CALIBRATION_CROPS, JUDGING_CROPS = 3, 5  # of a photograph
 Floats = NDArray[np.float32]
 
 
@@ -93,15 +94,16 @@ def _lite0(
     workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{options.lite0_images}-{steps}")
     calibrate_stage.run(workspace, config, model, Progress())
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
-    files = {part: _cropped(photographs, folder / part) for part, photographs in parts.items()}
+    each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}
+    files = {part: _cropped(photographs, folder / part, each[part]) for part, photographs in parts.items()}
     return {SYNTHETIC: kept_images(workspace.path("calibration")), REAL: files[REAL]}, files["judging"], None
 
 
-def _cropped(photographs: list[Path], folder: Path) -> list[Path]:
+def _cropped(photographs: list[Path], folder: Path, each: int) -> list[Path]:
     facts = folder / "photographs.json"
     if not facts.is_file():
         folder.mkdir(exist_ok=True)
-        for number, crop in enumerate(crops(photographs)):
+        for number, crop in enumerate(crops(photographs, each)):
             crop.save(folder / f"{number:04d}.png")
         facts.write_text(json.dumps([path.name for path in photographs]))
     return sorted(folder.glob("*.png"))

@@ -121,19 +121,21 @@ def split(photographs: list[Path]) -> tuple[list[Path], list[Path]]:
     return calibration, [photograph for photograph in photographs if photograph not in calibration]
 
 
-def crops(photographs: list[Path]) -> Iterator[Image.Image]:
-    """Five square RGB crops of each photograph: the middle, and four corners of 0.7 of the shorter side."""
+def crops(photographs: list[Path], each: int) -> Iterator[Image.Image]:
+    """Square RGB crops of each photograph, at most five: the middle, then corners of 0.7 of the shorter side."""
     for path in photographs:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         width, height = image.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        yield image.crop((left, top, left + side, top + side))
         corner = round(0.7 * side)
-        for x in (left, left + side - corner):
-            for y in (top, top + side - corner):
-                yield image.crop((x, y, x + corner, y + corner))
+        right, bottom = left + side - corner, top + side - corner
+        boxes = [(left, top, side), *((x, y, corner) for x, y in ((left, top), (right, bottom), (right, top)))]
+        boxes.append((left, bottom, corner))
+        for x, y, length in boxes[:each]:
+            yield image.crop((x, y, x + length, y + length))
+
 
 
 def _unpack(package: Package, folder: Path) -> None:

@@ -5,10 +5,10 @@
     python benchmarks/peers.py --out bench --peers-python peers-env/bin/python --models fashion_resnet --tools NNCF
 
 The tools have an environment of their own with pinned versions; each runs in a process of its own
-(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn or distilled, no real data) and,
-in another row, real ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of which
-others judge. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what is
-missing, and prints the tables.
+(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn or distilled, no real data)
+and, in another row, real ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of
+which others judge. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what
+is missing, and prints the tables.
 
 Build seconds are of processor time. Files run in ONNX Runtime, with the option that makes 8-bit sums exact on this CPU;
 results that exist only in torch are judged there. Latency: one thread, batch 1, in turns with the float file, medians.
@@ -69,12 +69,12 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network."""
     both, integer, low = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
     learned = {"iterations": options.iterations}
-    static = [("MinMax", False), ("Entropy", False), ("MinMax", True)]
+    static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
     return [
         Contender(OURS, learned, low, (SYNTHETIC,), None),
         *(
-            Contender("ONNX Runtime", {"method": method, "reduce_range": narrow}, integer, both, "onnxruntime_static")
-            for method, narrow in static
+            Contender("ONNX Runtime", {"method": way, "reduce_range": narrow}, integer, sources, "onnxruntime_static")
+            for (way, narrow), sources in static.items()
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
         Contender("brevitas", {"iterations": options.peer_iterations}, low, both, "brevitas_ptq"),
@@ -135,7 +135,7 @@ class PeerError(Exception):
 
 
 def build_ours(network: Network, contender: Contender, bits: str, folder: Path) -> dict[str, Any]:
-    """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone, which is what users get fast."""
+    """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
     config = BuildConfig.for_model(
         network.name,
@@ -175,9 +175,7 @@ def build_peer(
     command = [str(options.peers_python), str(script), str(folder.resolve())]
     with open(folder / "log.txt", "w") as log:
         try:
-            subprocess.run(
-                command, env=environment, stdout=log, stderr=log, check=True, timeout=60 * options.minutes
-            )  # fmt: skip
+            subprocess.run(command, env=environment, stdout=log, stderr=log, check=True, timeout=60 * options.minutes)
         except subprocess.CalledProcessError:
             raise PeerError(_last_line(folder / "log.txt")) from None
         except subprocess.TimeoutExpired:

@@ -44,11 +44,18 @@ class Job:
         return self.folder / "model.onnx"
 
     def module(self) -> nn.Module:
-        """The float network, as genq-export loads it."""
+        """The float network as genq-export loads it, of plain layers.
+
+        timm's BN with an activation inside becomes BN and activation, and its convolution that pads by the size of its
+        input (TensorFlow's SAME) becomes padding and convolution: the tools neither fold the one nor trace the other.
+        """
         from genq_export.config import ModelConfig
         from genq_export.models import load_model
 
-        return load_model(ModelConfig(name=self.network)).module
+        loaded = load_model(ModelConfig(name=self.network))
+        if self.settings.get("as_it_is"):
+            return loaded.module
+        return of_plain_layers(loaded.module, torch.zeros(1, *loaded.input_size))
 
     def write_logits(self, network: Callable[[torch.Tensor], Any]) -> None:
         """Run the judging images through a torch network and keep what it answers."""
@@ -56,6 +63,46 @@ class Job:
         with torch.no_grad():
             answers = [np.asarray(network(torch.from_numpy(batch))) for batch in batches(images, 50)]
         np.save(self.folder / "logits.npy", np.concatenate(answers).astype(np.float32))
+
+
+def of_plain_layers(module: nn.Module, image: torch.Tensor) -> nn.Module:
+    """A network that computes the same on images of this size. Raises ValueError where it does not."""
+    from timm.layers import BatchNormAct2d, Conv2dSame
+
+    expected = module(image)
+    sizes: dict[nn.Module, tuple[int, int]] = {}
+    same = [layer for layer in module.modules() if isinstance(layer, Conv2dSame)]
+    hooks = [layer.register_forward_hook(lambda layer, x, _: sizes.update({layer: x[0].shape[-2:]})) for layer in same]
+    module(image)
+    for hook in hooks:
+        hook.remove()
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, BatchNormAct2d):
+            norm = nn.BatchNorm2d(layer.num_features, eps=layer.eps)
+            norm.load_state_dict(layer.state_dict())
+            module.set_submodule(name, nn.Sequential(norm, layer.act).eval())
+        elif isinstance(layer, Conv2dSame):
+            module.set_submodule(name, nn.Sequential(_padding(layer, sizes[layer]), _plain(layer)).eval())
+    if not torch.allclose(module(image), expected, atol=1e-4):
+        raise ValueError("the network of plain layers does not answer as the network does")
+    return module.requires_grad_(True)
+
+
+def _padding(layer: nn.Conv2d, size: tuple[int, int]) -> nn.ZeroPad2d:
+    pads = []
+    for length, kernel, stride in reversed(list(zip(size, layer.kernel_size, layer.stride, strict=True))):
+        total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
+        pads += [total // 2, total - total // 2]
+    return nn.ZeroPad2d(tuple(pads))
+
+
+def _plain(layer: nn.Conv2d) -> nn.Conv2d:
+    made = nn.Conv2d(
+        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, groups=layer.groups,
+        bias=layer.bias is not None,
+    )  # fmt: skip
+    made.load_state_dict(layer.state_dict())
+    return made
 
 
 def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
