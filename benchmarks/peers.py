@@ -69,6 +69,7 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network."""
     both, integer, low = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
     learned = {"iterations": options.iterations}
+    generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
     return [
         Contender(OURS, learned, low, (SYNTHETIC,), None),
@@ -78,7 +79,7 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
         Contender("brevitas", {"iterations": options.peer_iterations}, low, both, "brevitas_ptq"),
-        Contender("MCT", {"epochs": options.mct_epochs, "images": options.mct_images}, low, (NO_IMAGES,), "mct_gptq"),
+        Contender("MCT", generation, low, (NO_IMAGES,), "mct_gptq"),
     ]
 
 
@@ -293,6 +294,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer-iterations", type=int, default=1000, help="brevitas' learned-rounding steps a layer")
     parser.add_argument("--mct-epochs", type=int, default=20, help="MCT's GPTQ epochs")
     parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
+    parser.add_argument("--mct-steps", type=int, default=500, help="steps to generate them")
     parser.add_argument("--lite0-images", type=int, default=128, help="images distilled from EfficientNet-Lite0")
     parser.add_argument("--lite0-steps", type=int, default=500, help="steps to distil them")
     parser.add_argument("--photographs", type=Path, default=Path("photographs"), help="folder of unpacked packages")

@@ -4,13 +4,19 @@ Bits are those of its target platform (IMX500): weights of 8 or 4 bits, activati
 The first and the last layer keep 8 bits. What it exports computes in float, so the network is judged in torch.
 """
 
+# ruff: noqa: E402 - MCT imports torchvision, which a torch without CUDA needs help with first
+from genq_export.torchvision_ops import ensure_torchvision
+
+ensure_torchvision()
+
 import model_compression_toolkit as mct
 import torch
 from job import Job, run
-from model_compression_toolkit.core.common.network_editors import NodeNameFilter
+from model_compression_toolkit.core.common.network_editors import NodeNameFilter, NodeTypeFilter
 from torch import fx, nn
 
 BATCH = 32
+EDGE_BITS = 8  # of the first and the last layer
 
 
 def quantize(job: Job):
@@ -27,7 +33,7 @@ def quantize(job: Job):
     quantized, _ = mct.gptq.pytorch_gradient_post_training_quantization(
         module, representative, core_config=config, gptq_config=mct.gptq.get_pytorch_gptq_config(n_epochs=epochs)
     )
-    words = f"{job.settings['images']} generated images, 500 steps; GPTQ, {epochs} epochs"
+    words = f"{job.settings['images']} generated images, {job.settings['steps']} steps; GPTQ, {epochs} epochs"
     return words, lambda: job.write_logits(lambda batch: quantized(batch).detach())
 
 
@@ -35,7 +41,7 @@ def generated(module: nn.Module, job: Job):
     """Images in the network's own preprocessing: MCT knows no other than torchvision's, so none of its own is used."""
     size = 32 if job.network.startswith("fashion") else 224
     config = mct.data_generation.get_pytorch_data_generation_config(
-        n_iter=500, data_gen_batch_size=BATCH, extra_pixels=size // 7, image_clipping=False,
+        n_iter=job.settings["steps"], data_gen_batch_size=BATCH, extra_pixels=size // 7, image_clipping=False,
         image_normalization_type=mct.data_generation.ImageNormalizationType.NO_NORMALIZATION,
     )  # fmt: skip
     images = mct.data_generation.pytorch_data_generation_experimental(
@@ -47,10 +53,13 @@ def generated(module: nn.Module, job: Job):
 def inner_weights(module: nn.Module, bits: int):
     """MCT's bit-width configuration: `bits` for every layer but the first and the last."""
     config = mct.core.BitWidthConfig()
+    if bits == EDGE_BITS:
+        return config
+    config.set_manual_weights_bit_width([NodeTypeFilter(nn.Conv2d), NodeTypeFilter(nn.Linear)], bits, "weight")
     layers = [node.name for node in fx.symbolic_trace(module).graph.nodes if _has_weights(module, node)]
-    if bits < 8:
-        for name in layers[1:-1]:
-            config.set_manual_weights_bit_width(NodeNameFilter(name), bits, "weight")
+    for name in (layers[0], layers[-1]):
+        folded = f"{name}_bn"  # what MCT calls a convolution that has taken up its BN
+        config.set_manual_weights_bit_width(NodeNameFilter(name) | NodeNameFilter(folded), EDGE_BITS, "weight")
     return config
 
 
