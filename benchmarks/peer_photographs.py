@@ -14,6 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
+LARGEST = 512  # pixels a side of a crop: twice what a network of 224 pixels looks at
+
 
 @dataclass(frozen=True)
 class Package:
@@ -122,7 +124,10 @@ def split(photographs: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def crops(photographs: list[Path], each: int) -> Iterator[Image.Image]:
-    """Square RGB crops of each photograph, at most five: the middle, then corners of 0.7 of the shorter side."""
+    """Square RGB crops of each photograph, at most five: the middle, then corners of 0.7 of the shorter side.
+
+    Crops are at most 512 pixels wide.
+    """
     for path in photographs:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
@@ -134,7 +139,9 @@ def crops(photographs: list[Path], each: int) -> Iterator[Image.Image]:
         boxes = [(left, top, side), *((x, y, corner) for x, y in ((left, top), (right, bottom), (right, top)))]
         boxes.append((left, bottom, corner))
         for x, y, length in boxes[:each]:
-            yield image.crop((x, y, x + length, y + length))
+            crop = image.crop((x, y, x + length, y + length))
+            crop.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC)
+            yield crop
 
 
 

@@ -71,7 +71,10 @@ def _answers(network: str, results: Sequence[Result]) -> list[str]:
     first = results[0]
     labelled = first.top1 is not None
     if labelled:
-        lines = [f"**{network}**, top-1 on {first.judging:,} test images, float {100 * (first.float_top1 or 0):.2f} %:"]
+        lines = [
+            f"**{network}**, top-1 on {first.judging:,} test images (float {100 * (first.float_top1 or 0):.2f} %) /"
+            " agreement with the float network / KL in nats:"
+        ]
     else:
         lines = [
             f"**{network}**, agreement with the float network on {first.judging} crops of photographs / on the"
@@ -91,7 +94,7 @@ def _answers(network: str, results: Sequence[Result]) -> list[str]:
 def _answer(result: Result) -> str:
     mark = {"in torch": " ᵗ", "sums may saturate": " ˢ"}.get(result.judged or "", "")
     if result.top1 is not None:
-        return f"{100 * result.top1:.2f}{mark}"
+        return f"{100 * result.top1:.2f} / {100 * (result.agreement or 0):.2f} / {result.kl:.4f}{mark}"
     return f"{100 * (result.agreement or 0):.1f} / {100 * (result.sure_agreement or 0):.1f} / {result.kl:.3f}{mark}"
 
 
