@@ -57,8 +57,9 @@ class Result:
 def tables(results: Sequence[Result]) -> str:
     """For each network what it answers, and what it costs; then what did not work."""
     lines = []
-    for network in dict.fromkeys(result.network for result in results):
-        mine = [result for result in results if result.network == network]
+    ordered = sorted(results, key=lambda r: (r.tool != "genq-export", r.tool, r.settings, r.source, BITS.index(r.bits)))
+    for network in sorted({result.network for result in results}):
+        mine = [result for result in ordered if result.network == network]
         good = [result for result in mine if result.error is None]
         if good:
             lines += [*_answers(network, good), "", *_costs(good), ""]

@@ -1,7 +1,7 @@
 """ONNX Runtime's `quantize_static`, QDQ, as its documentation advises for x86: uint8 activations, int8 weights.
 
-Its Entropy method is not measured beside MinMax: with its 128 bins for 128 codes it finds the same ranges, and made the
-same file. Percentile is: 99.999, its default, with ranges that need not be symmetric.
+Its Entropy method is not measured beside MinMax: with its 128 bins for 128 codes it has nothing to choose, and its file
+gave the same answers. Percentile is: 99.999, its default, with ranges that need not be symmetric.
 """
 
 from job import Job, run
