@@ -30,7 +30,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from export.audit import audit_onnxruntime, read_onnx
 from export.fold import fold
-from export.plan_text import audit_plan, plan_kernels
+from export.plan_text import audit_plan, quantizing_kernels
 from export.qdq import export_onnx
 from export.tensorrt import build_engine
 from genq_export.config import BuildConfig
@@ -164,21 +164,21 @@ def rtx_row(module: Any, name: str, images: torch.Tensor, folder: Path) -> list[
     engine = build_engine(path, SIZE, "tensorrt_rtx")
     built = time.perf_counter() - started
     layers = audit_plan(engine.plan)
-    fused = sum(kernel.count("CastAdd") for kernel in plan_kernels(engine.plan) if "RounCast" in kernel)
     integer = f"{sum(row.integer for row in layers)} of {len(layers)} in the plan"
     sums = residual_sums(path)
     if sums:
-        integer += f", {fused} of {sums} residual sums inside quantizing kernels"
+        fused = sums & {node for kernel in quantizing_kernels(engine.plan) for node in kernel}
+        integer += f", {len(fused)} of {len(sums)} residual sums inside quantizing kernels"
     label = f"engine W4A4, built in {built:.1f} s"
     megabytes = f"{len(engine.plan) / 1e6:.1f}"
     return [name, "TensorRT-RTX", label, f"{export_seconds:.1f}", megabytes, integer, "–", "–", "–"]
 
 
-def residual_sums(path: Path) -> int:
-    """Additions of two quantized tensors in a file."""
+def residual_sums(path: Path) -> set[str]:
+    """Names of the additions of two quantized tensors in a file."""
     nodes = read_onnx(path).graph.node
     quantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    return sum(node.op_type == "Add" and set(node.input) <= quantized for node in nodes)
+    return {node.name for node in nodes if node.op_type == "Add" and set(node.input) <= quantized}
 
 
 def onnxruntime_call(path: Path) -> Call:
