@@ -15,7 +15,7 @@ from genq_export.progress import Progress
 from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.borders import clear_borders
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.mixed import assign, options_to_measure
+from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
@@ -53,6 +53,7 @@ def run(
     sample = min(len(pixels), _SENSITIVITY_IMAGES)
     assigned: dict[str, LayerOverride] = {}
     if settings.average_bits is not None or settings.size_budget is not None:
+        check_budget(gm, settings, rule_for(config.target))
         costs = measure(gm, pixels.read(0, sample), options_to_measure(gm, settings))
         assigned = assign(gm, costs, settings, rule_for(config.target))
         settings = settings.model_copy(update={"layers": {**assigned, **settings.layers}})
