@@ -211,7 +211,8 @@ class _Build:
         inputs = self._workspace.output_hashes(before)
         common = (stage, identity, inputs, rule_for(config.target).model_dump(), config.seed)
         if stage == "quantize":
-            return fingerprint(common, _code("genq_export/quantize", "genq_export"), config.quantize.model_dump())
+            deciding = config.quantize.model_dump(exclude={"memory_budget"})  # which changes no bit of the result
+            return fingerprint(common, _code("genq_export/quantize", "genq_export"), deciding)
         if stage == "export":
             return fingerprint(common, _code("export", "genq_export/quantize"), config.export.model_dump())
         evaluation = _folder_identity(config.verify.evaluation)

@@ -54,6 +54,11 @@ def test_a_second_identical_build_does_nothing(built: Path) -> None:
     assert [row["fresh"] for row in plan(small(), built)["stages"]] == [True, True, True, False, False]
 
 
+def test_another_memory_budget_is_no_reason_to_quantize_again(built: Path) -> None:
+    assert run_stages(small(quantize__memory_budget=10**6), built, STAGES, QUIET) == ()
+    assert not plan(small(quantize__iterations=5), built)["stages"][1]["fresh"]
+
+
 def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
     code = "import sys; from genq_export.cli import main; main()"
     started = time.perf_counter()
