@@ -68,7 +68,7 @@ def run(
             correct_biases(gm, first, first)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
-        training = train(gm, pixels.read(0, len(pixels)), settings, config.seed, _epoch_store(partial), progress)
+        training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress)
     clear_borders(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
