@@ -1,5 +1,7 @@
 """The quantize stage: a float network and a calibration set become the fake-quant reference."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import EpochStore, train
+from genq_export.quantize.qat import ALONE, EpochStore, train
+from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.reference import save_reference
 from genq_export.quantize.rows import Cache, Rows
 from genq_export.quantize.sensitivity import measure, ranked
@@ -29,6 +32,7 @@ from genq_export.workspace import StageResult, Workspace, write_atomic
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
 _SENSITIVITY_IMAGES = 64
+Together = Callable[[QuantizeConfig], AbstractContextManager[TrainingRanks]]
 
 
 def run(
@@ -38,9 +42,12 @@ def run(
     images: list[Path],
     partial: Path,
     progress: Progress,
+    together: Together = lambda _: nullcontext(ALONE),
 ) -> StageResult:
     """Quantize `model` on the images given; finished blocks are kept in `partial` until the stage is done.
 
+    together: what QAT happens inside. Other processes are to call `help_train` then, with the settings that it is given
+    and the ranks that it gives.
     Raises UserError where the network does not trace or gives numbers that are not finite.
     """
     if not images:
@@ -68,7 +75,9 @@ def run(
             correct_biases(gm, first, first)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
-        training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress)
+        with together(settings) as ranks:
+            ranks.start_alike(gm.state_dict().values())
+            training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress, ranks)
     clear_borders(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
@@ -83,6 +92,24 @@ def run(
         "qat": training,
     }
     return StageResult(outputs, summary)
+
+
+def help_train(
+    config: BuildConfig,
+    settings: QuantizeConfig,
+    model: LoadedModel,
+    images: list[Path],
+    partial: Path,
+    ranks: TrainingRanks,
+) -> None:
+    """The part of QAT that falls to a process beside the main one; nothing is written.
+
+    settings: the build's, with the bits of each layer where they were assigned.
+    """
+    pixels = _load(images, model, Cache(int(settings.memory_budget), partial / "cache"))
+    gm, _, _ = _prepared(model, settings, rule_for(config.target), pixels)
+    ranks.start_alike(gm.state_dict().values())
+    train(gm, pixels, settings, config.seed, _epoch_store(partial), Progress(quiet=True), ranks)
 
 
 def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
