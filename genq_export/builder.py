@@ -257,7 +257,8 @@ class _Build:
         common = (stage, identity, inputs, rule_for(config.target).model_dump(), config.seed)
         if stage == "quantize":
             deciding = config.quantize.model_dump(exclude={"memory_budget"})  # which changes no bit of the result
-            return fingerprint(common, _code("genq_export/quantize", "genq_export"), deciding)
+            code = _code("genq_export/quantize", "genq_export")
+            return fingerprint(common, code, deciding, config.device)
         if stage == "export":
             return fingerprint(common, _code("export", "genq_export/quantize"), config.export.model_dump())
         evaluation = _folder_identity(config.verify.evaluation)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from genq_export.config import QuantizeConfig
 from genq_export.progress import Progress
 from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of, set_quantization
 from genq_export.quantize.learners import round_ste, scale_learners
 from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.rows import Rows, RowsInMemory
@@ -89,9 +89,9 @@ def train(
 ) -> dict[str, list[float]]:
     """Train a PTQ solution (`qat_method` lsq: a rounded network) in place for `config.qat_epochs`.
 
-    images: float32 [N, C, H, W], read a batch at a time; an eighth is held out to choose the epoch. ranks: processes
-    that all call this with the same arguments; the main one saves. Returns the held-out KL by epoch, the solution it
-    began with first.
+    Computes where the graph is. images: float32 [N, C, H, W] on the CPU, read a batch at a time; an eighth is held out
+    to choose the epoch. ranks: processes that all call this with the same arguments; the main one saves. Returns the
+    held-out KL by epoch, the solution it began with first.
     """
     images = RowsInMemory(images) if isinstance(images, Tensor) else images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
@@ -115,7 +115,7 @@ def train(
         for chosen in shuffled.split(config.batch_size):
             if len(chosen) == config.batch_size or len(training) < config.batch_size:
                 mine = ranks.share(chosen)
-                learner.step(_taken(images, mine), teacher[mine], steps, len(mine) / len(chosen), ranks)
+                learner.step(_taken(images, mine, device_of(gm)), teacher[mine], steps, len(mine) / len(chosen), ranks)
         learner.commit_average()
         history.append(_divergence(gm, images, judged, teacher[held_out]))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
@@ -214,7 +214,8 @@ class _Learner:
         for name, parameter in self._parameters.items():
             parameter.data.copy_(state[f"parameter.{name}"])
             self._average[name].copy_(state[f"average.{name}"])
-            moments = {key: state[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {key: state[f"adam.{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+            moments["step"] = state[f"adam.step.{name}"]  # which Adam keeps on the CPU
             self._optimizer.state[parameter] = {key: value.clone() for key, value in moments.items()}
         self._steps = int(state["steps"])
         return int(state["epoch"])
@@ -238,10 +239,10 @@ def _weight_unit(layer: QuantizedLayer) -> float:
     return float(layer.weight_scale.mean())
 
 
-def _taken(images: Rows, chosen: Tensor) -> Tensor:
+def _taken(images: Rows, chosen: Tensor, device: torch.device) -> Tensor:
     """The images chosen (int64 [B]), float32 [B, C, H, W]."""
     values, places = images.pick(chosen)
-    return values[places]
+    return values[places].to(device)
 
 
 def _logits(gm: fx.GraphModule, images: Rows, batches: Sequence[Tensor], quantized: bool) -> Tensor:
@@ -249,7 +250,7 @@ def _logits(gm: fx.GraphModule, images: Rows, batches: Sequence[Tensor], quantiz
     set_quantization(gm, quantized)
     try:
         with torch.no_grad():
-            return torch.cat([gm(_taken(images, chosen)) for chosen in batches])
+            return torch.cat([gm(_taken(images, chosen, device_of(gm))) for chosen in batches])
     finally:
         set_quantization(gm, True)
 
