@@ -31,6 +31,7 @@ def quantized_on(device: str, folder: Path) -> dict[str, float]:
     return {name: error["after"] for name, error in done.summary["blocks"].items()}
 
 
+@pytest.mark.slow
 def test_a_graph_that_was_moved_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """`cpu:0` is a device like any other to the stage, and the CPU all the same."""
     assert quantized_on("cpu:0", tmp_path / "moved") == quantized_on("cpu", tmp_path / "here")
