@@ -5,7 +5,7 @@ are dealt out in turn, so no process needs to know what another did; what is dra
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,27 +49,50 @@ class Ranks:
         return shared[0]
 
     @contextmanager
-    def helped(self) -> Iterator[Callable[[], None]]:
-        """In the main process: the others stand by. What it yields calls them to draw; not called, they go home.
-
-        They are told once, whatever happens inside, an error too: none is left waiting.
-        """
-        called = False
-
-        def call() -> None:
-            nonlocal called
-            called = True
-            self.agree(True)
-
+    def helped(self) -> Iterator["Helpers"]:
+        """In the main process: the others stand by inside. They go home at the end, after an error too."""
+        helpers = Helpers(self)
         try:
-            yield call
+            yield helpers
         finally:
-            if not called:
-                self.agree(False)
+            helpers.release()
 
-    def called_to_draw(self) -> bool:
-        """In the other processes: wait for the main one, and return whether it needs help."""
-        return self.agree(False)
+    def tasks(self) -> Iterator[object]:
+        """In the other processes: what the main one wants help with, until it wants none."""
+        while (task := self._next_task()) is not None:
+            yield task
+
+    def _next_task(self) -> object:
+        try:
+            return self.agree(None)
+        except RuntimeError:  # the connection is closed: the main process has ended, and said why
+            raise SystemExit(1) from None
+
+
+class Helpers:
+    """The other processes as the main one sees them: standing by, at work on a task, or gone home."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._standing_by = True
+
+    @contextmanager
+    def at(self, task: object) -> Iterator[None]:
+        """Inside, all processes work on `task`.
+
+        Where that fails here, the others are not told, since they may be waiting for something else: this process ends,
+        and the launcher ends them.
+        """
+        self._ranks.agree(task)
+        self._standing_by = False
+        yield
+        self._standing_by = True
+
+    def release(self) -> None:
+        """Nothing is left to help with."""
+        if self._standing_by:
+            self._ranks.agree(None)
+        self._standing_by = False
 
 
 def join_ranks(device: str) -> Ranks:

@@ -17,7 +17,7 @@ def audit_plan(plan: bytes) -> list[LayerAudit]:
     A plan is readable text in an undocumented format (seen in 1.7.1): best effort, empty where nothing is recognised.
     """
     text = plan.decode("latin-1")
-    types = dict(re.findall(rf'tensor=\{{{_INNER}name="([^"]+)"{_INNER}type=(\w+)', text))
+    types = _types(text)
     calls = re.findall(
         r'(corrltn|fully_connected|matmul)=\{ name="([^"]*)" output=\{[^}]*\} input=\{([^}]*)\}', text
     )
@@ -26,6 +26,11 @@ def audit_plan(plan: bytes) -> list[LayerAudit]:
         pair = [types.get(tensor, "?") for tensor in re.findall(r'"([^"]+)"', inputs)[:2]]
         rows.append(LayerAudit(name, kind, pair == ["int8", "int8"], " x ".join(pair)))
     return [*rows, *_fused_attention(text, types)]
+
+
+def _types(text: str) -> dict[str, str]:
+    """Type of every tensor by name."""
+    return dict(re.findall(rf'tensor=\{{{_INNER}name="([^"]+)"{_INNER}type=(\w+)', text))
 
 
 def _fused_attention(text: str, types: dict[str, str]) -> Iterator[LayerAudit]:
@@ -38,13 +43,19 @@ def _fused_attention(text: str, types: dict[str, str]) -> Iterator[LayerAudit]:
             yield LayerAudit(product, "fused attention", set(kinds) == {"int8"}, " x ".join(kinds))
 
 
-def plan_kernels(plan: bytes) -> list[str]:
-    """Names of the fused pointwise kernels of a TensorRT-RTX plan, in order, such as `MulAddReluMulMinMaxRounCast`.
+def quantizing_kernels(plan: bytes) -> list[list[str]]:
+    """Names of the ONNX nodes that each fused pointwise kernel of a TensorRT-RTX plan computes, where it gives int8.
 
-    A name lists what the kernel computes, so that it shows where a residual addition or a shift went. Convolutions and
-    products are not among them (`audit_plan`).
+    They show where a residual addition or a shift went. Convolutions and products are not among them (`audit_plan`).
     """
-    return re.findall(r"function=\{ name=__myl_(\w+) fqn", plan.decode("latin-1"))
+    text = plan.decode("latin-1")
+    types = _types(text)
+    calls = re.findall(r'function=\{ name=__myl_[^\n]* output_args=\{([^}]*)\}[^\n]* layers="([^"]*)"', text)
+    return [
+        re.findall(r"ONNX Layer: ([^\]]*)\]", layers)
+        for outputs, layers in calls
+        if {types.get(name) for name in re.findall(r'"([^"]+)"', outputs)} == {"int8"}
+    ]
 
 
 def audit_inspector(trt: Any, logger: Any, plan: bytes) -> list[LayerAudit]:

@@ -7,13 +7,14 @@ manifest and its files are unharmed. Nothing here imports torch until a stage mu
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export import models
-from genq_export.config import BuildConfig
+from genq_export.config import BuildConfig, QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.packages import check_packages
 from genq_export.preflight import notes, preflight
@@ -22,7 +23,9 @@ from genq_export.targets import rule_for
 from genq_export.workspace import StageResult, Workspace, code_identity, fingerprint, sha256
 
 if TYPE_CHECKING:
+    from calibrate.ranks import Helpers, Ranks
     from genq_export.models import LoadedModel
+    from genq_export.quantize.ranks import TrainingRanks
     from runtime_tests.report import Report
 
 STAGES = ("calibrate", "quantize", "export", "verify", "report")
@@ -55,18 +58,22 @@ def run_stages(
     """Run those of `stages` that are not fresh, in order; returns the ones that ran.
 
     force: run them even if they are fresh. Raises UserError as `build` does. Of several processes (`calibrate.ranks`)
-    one does all this; the others draw their share of the calibration set, if there is one to draw, and end here.
+    one does all this; the others draw their share of the calibration set and take their share in QAT, where there is
+    either to do, and end here.
     """
     from calibrate.ranks import join_ranks
 
     check_packages()
     ranks = join_ranks(config.device)
     if not ranks.is_main:
-        if ranks.called_to_draw():
-            _draw_share(config, folder)
+        for task in ranks.tasks():
+            if isinstance(task, QuantizeConfig):
+                _train_share(config, task, folder, ranks)
+            else:
+                _draw_share(config, folder)
         raise SystemExit(0)
-    with ranks.helped() as call_helpers:
-        job = _Build(Workspace(folder), config, progress, call_helpers)
+    with ranks.helped() as helpers:
+        job = _Build(Workspace(folder), config, progress, ranks, helpers)
         if not force and folder.is_dir() and job.all_fresh(stages):
             return ()
         preflight(config, folder, stages)
@@ -84,6 +91,27 @@ def _draw_share(config: BuildConfig, folder: Path) -> None:
     run_calibrate(Workspace(folder), config, models.load_model(config.model), Progress(quiet=True))
 
 
+def _train_share(config: BuildConfig, settings: QuantizeConfig, folder: Path, ranks: "Ranks") -> None:
+    from calibrate.dataset import kept_images
+    from genq_export.quantize.stage import help_train
+
+    workspace = Workspace(folder)
+    partial = _partial_folder(workspace, stage_fingerprint(workspace, config, "quantize"))
+    images = kept_images(workspace.path("calibration"))
+    help_train(config, settings, models.load_model(config.model), images, partial, _training_ranks(ranks))
+
+
+def _partial_folder(workspace: Workspace, identity: str) -> Path:
+    """Where the quantize stage keeps what it has done so far."""
+    return workspace.path(_PARTIAL, identity[:16])
+
+
+def _training_ranks(ranks: "Ranks") -> "TrainingRanks":
+    from genq_export.quantize.ranks import TrainingRanks
+
+    return TrainingRanks(ranks.rank, ranks.world)
+
+
 def read_config(folder: Path) -> BuildConfig:
     """The resolved config of a build folder; raises UserError where it is not one."""
     return BuildConfig.read(Workspace.existing(folder).path(_CONFIG_FILE))
@@ -91,22 +119,30 @@ def read_config(folder: Path) -> BuildConfig:
 
 def stage_fingerprint(workspace: Workspace, config: BuildConfig, stage: str) -> str:
     """Identity of what a stage would be made from; raises UserError where that cannot be read."""
-    return _Build(workspace, config, Progress(quiet=True), lambda: None)._fingerprint(stage)
+    return _planned(workspace, config)._fingerprint(stage)
+
+
+def _planned(workspace: Workspace, config: BuildConfig) -> "_Build":
+    """A build to ask about, not to run."""
+    from calibrate.ranks import Helpers, Ranks
+
+    return _Build(workspace, config, Progress(quiet=True), Ranks(), Helpers(Ranks()))
 
 
 class _Build:
     """One run over one folder; loads the network once, and only if a stage needs it.
 
-    call_helpers: called when the calibration set is about to be drawn.
+    ranks, helpers: this process's number and the other processes, which help to draw and to train.
     """
 
     def __init__(
-        self, workspace: Workspace, config: BuildConfig, progress: Progress, call_helpers: Callable[[], None]
+        self, workspace: Workspace, config: BuildConfig, progress: Progress, ranks: "Ranks", helpers: "Helpers"
     ) -> None:
         self._workspace = workspace
         self._config = config
         self._progress = progress
-        self._call_helpers = call_helpers
+        self._ranks = ranks
+        self._helpers = helpers
 
     def all_fresh(self, stages: tuple[str, ...]) -> bool:
         """Is there nothing to do? False, too, where the folder or the input cannot be read: a full run will say why."""
@@ -117,6 +153,8 @@ class _Build:
 
     def bring_up_to_date(self, stage: str, force: bool) -> bool:
         """Run the stage unless it is fresh; returns whether it ran."""
+        if stage != "calibrate" and not (stage == "quantize" and self._config.quantize.qat_epochs > 0):
+            self._helpers.release()
         identity = self._fingerprint(stage)
         if not force and self._workspace.is_fresh(stage, identity):
             self._progress.say(f"{stage}: up to date")
@@ -155,8 +193,8 @@ class _Build:
         taken_over = self._take_over_neighbour(identity)
         if taken_over is not None:
             return taken_over
-        self._call_helpers()
-        return run_calibrate(self._workspace, self._config, self._model, self._progress)
+        with self._helpers.at("calibrate"):
+            return run_calibrate(self._workspace, self._config, self._model, self._progress)
 
     def _take_over_neighbour(self, identity: str) -> StageResult | None:
         """Copy the same set from a build beside this one: other bits and targets are built from the same images."""
@@ -190,11 +228,18 @@ class _Build:
         from calibrate.dataset import kept_images
         from genq_export.quantize.stage import run as run_quantize
 
-        partial = self._workspace.path(_PARTIAL, identity[:16])
+        partial = _partial_folder(self._workspace, identity)
         images = kept_images(self._workspace.path("calibration"))
-        result = run_quantize(self._workspace, self._config, self._model, images, partial, self._progress)
+        result = run_quantize(
+            self._workspace, self._config, self._model, images, partial, self._progress, self._train_together
+        )
         shutil.rmtree(self._workspace.path(_PARTIAL), ignore_errors=True)
         return result
+
+    @contextmanager
+    def _train_together(self, settings: QuantizeConfig) -> Iterator["TrainingRanks"]:
+        with self._helpers.at(settings):
+            yield _training_ranks(self._ranks)
 
     def _fingerprint(self, stage: str) -> str:
         config = self._config
@@ -211,7 +256,9 @@ class _Build:
         inputs = self._workspace.output_hashes(before)
         common = (stage, identity, inputs, rule_for(config.target).model_dump(), config.seed)
         if stage == "quantize":
-            return fingerprint(common, _code("genq_export/quantize", "genq_export"), config.quantize.model_dump())
+            deciding = config.quantize.model_dump(exclude={"memory_budget"})  # which changes no bit of the result
+            code = _code("genq_export/quantize", "genq_export")
+            return fingerprint(common, code, deciding, config.device)
         if stage == "export":
             return fingerprint(common, _code("export", "genq_export/quantize"), config.export.model_dump())
         evaluation = _folder_identity(config.verify.evaluation)
@@ -262,7 +309,7 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
         "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
         "report": "report.html, report.json, layers.csv",
     }
-    job = _Build(Workspace(folder), config, Progress(quiet=True), lambda: None)
+    job = _planned(Workspace(folder), config)
     fresh: dict[str, bool] = {}
     for stage in STAGES:
         fresh[stage] = all(fresh.values()) and folder.is_dir() and job.all_fresh((stage,))

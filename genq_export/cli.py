@@ -60,6 +60,7 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More lines.")]
 
 @app.command()
 def build(
+    context: typer.Context,
     model: Model = None,
     output: Output = None,
     config: ConfigFile = None,
@@ -95,7 +96,7 @@ def build(
     from genq_export.builder import STAGES, default_folder, run_stages
 
     resolved = _resolve(
-        model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
+        context, model, config, bits=bits, weight_bits=weight_bits, activation_bits=activation_bits, target=target,
         preset=preset, images=images, qat_epochs=qat_epochs, scales=scales,
         first_last_bits=first_last_bits, keep_float=keep_float or (), sensitivity=sensitivity,
         average_bits=average_bits, size_budget=size_budget, memory_budget=memory_budget,
@@ -113,6 +114,7 @@ def build(
 
 @app.command()
 def calibrate(
+    context: typer.Context,
     model: Model = None,
     output: Output = None,
     config: ConfigFile = None,
@@ -134,7 +136,7 @@ def calibrate(
     from genq_export.builder import default_folder
 
     resolved = _resolve(
-        model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, real=real,
+        context, model, config, bits=bits, target=target, preset=preset, images=images, generator=generator, real=real,
         weights=weights, classes=classes, seed=seed, device=device, settings=settings or (),
     )  # fmt: skip
     _run_stage("calibrate", resolved, output or default_folder(resolved), Progress(quiet, verbose))
@@ -270,14 +272,26 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _resolve(model: str | None, config: Path | None, **options: Any) -> BuildConfig:
+def _resolve(context: typer.Context, model: str | None, config: Path | None, **options: Any) -> BuildConfig:
     if config is not None:
         if model is not None:
             raise UserError("give a MODEL or --config, not both")
+        given = _settings_given(context)
+        if given:
+            ignored = ", ".join(given)
+            raise UserError(f"--config holds every setting, {ignored} would be ignored: change {config} instead")
         return BuildConfig.read(config)
     if model is None:
         raise UserError("no MODEL given; `genq-export models` lists what can be built")
     return BuildConfig.for_model(model, **options)
+
+
+def _settings_given(context: typer.Context) -> list[str]:
+    """The options on the command line that decide a setting of the build."""
+    others = ("output", "config", "dry_run", "as_json", "quiet", "verbose")
+    settings = {str(part.name): part.opts[0] for part in context.command.params if part.name not in others}
+    sources = {name: context.get_parameter_source(name) for name in settings}
+    return [settings[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def _quantize_config(

@@ -155,7 +155,7 @@ class ExportConfig(_Frozen):
     compute_capabilities: tuple[str, ...] = Field(
         ("SM86", "SM89", "SM120"), min_length=1, description="GPUs that TensorRT-RTX builds for, ahead of time"
     )
-    version_compatible: bool = Field(False, description="the engine also runs on later versions of TensorRT")
+    version_compatible: bool = Field(False, description="the engine also runs on later versions (TensorRT)")
     hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")
 
     @model_validator(mode="after")

@@ -50,9 +50,8 @@ def check_fits(facts: dict[str, Any], module_name: str, version: str, capability
     if facts["builder"] != module_name:
         raise UserError(f"{origin}, and {here} {version} is installed here")
     if facts["version"] != version and not facts.get("version_compatible"):
-        raise UserError(
-            f"{origin}, this machine has {version}: build it again, or with export.version_compatible=true"
-        )
+        remedy = ", or with export.version_compatible=true" if module_name == "tensorrt" else ""
+        raise UserError(f"{origin}, this machine has {version}: build it again{remedy}")
     built_for = list(facts["compute_capabilities"])
     newer = facts.get("hardware_compatible") and module_name == "tensorrt" and int(capability[2:]) >= 80
     if capability not in built_for and not newer:

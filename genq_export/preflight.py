@@ -69,6 +69,17 @@ def _target_problems(config: BuildConfig) -> list[str]:
     if settings.half_remainder and not rule_for(target).half_remainder:
         found.append(f"export.half_remainder: --target {target} computes its remainder in float32 only")
     if target == "tensorrt" and engine_builder() == "tensorrt_rtx":
+        # TensorRT-RTX 1.7 warns and ignores the one, and cannot build with the other.
+        if settings.hardware_compatible:
+            found.append(
+                "export.hardware_compatible: TensorRT-RTX has no such engines: leave it out and name every GPU in"
+                " export.compute_capabilities, or install tensorrt instead of tensorrt-rtx"
+            )
+        if settings.version_compatible:
+            found.append(
+                "export.version_compatible: an engine of TensorRT-RTX runs on the version that built it alone: leave it"
+                " out and build again after an update, or install tensorrt instead of tensorrt-rtx"
+            )
         known = [name for name in dir(importlib.import_module("tensorrt_rtx").ComputeCapability) if name[:2] == "SM"]
         found += [
             f"export.compute_capabilities: --target {target}: TensorRT-RTX builds no engine for {name}, only for"

@@ -24,6 +24,12 @@ class Bits(Frozen):
     weights: int
     activations: int
     first_last: int
+    grid: str = Field("", description="`W4A4`, or what mixed precision was given; empty in earlier reports")
+
+    @property
+    def name(self) -> str:
+        """How people call these grids."""
+        return self.grid or f"W{self.weights}A{self.activations}"
 
 
 class LayerFacts(Frozen):
@@ -136,6 +142,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         weights=config.quantize.weight_bits,
         activations=config.quantize.activation_bits,
         first_last=config.quantize.first_last_bits,
+        grid=config.quantize.grid_name,
     )
     passed_gates, skipped = gates.check(run, audit, config.verify.gates, (bits.weights, bits.activations))
     passed = all(gate.passed for gate in passed_gates)
@@ -175,8 +182,16 @@ def command(config: BuildConfig) -> str:
     parts.append(f"--target {config.target}")
     if config.preset != "default":
         parts.append(f"--preset {config.preset}")
-    parts.append(f"--images {config.calibrate.images} --seed {config.seed}")
+    usual = BuildConfig.for_model(config.model.name, preset=config.preset)
+    if config.calibrate.images != usual.calibrate.images:
+        parts.append(f"--images {config.calibrate.images}")
+    parts.append(f"--seed {config.seed}")
+    made_before = config.calibrate.made_before
     for option, value in (
+        ("--qat-epochs", quantize.qat_epochs or None),
+        ("--average-bits", quantize.average_bits),
+        ("--size-budget", quantize.size_budget and int(quantize.size_budget)),
+        ("--calibration", made_before and made_before.name),
         ("--generator", config.calibrate.generator),
         ("--weights", config.model.weights and config.model.weights.name),
         ("--classes", config.model.classes and config.model.classes.name),

@@ -63,7 +63,7 @@ def plural(count: int, noun: str) -> str:
 def title(report: Report) -> str:
     """`fashion_resnet, W4A4, ONNX Runtime`"""
     target = TARGET_TITLES.get(report.target, report.target)
-    return f"{report.model}, W{report.bits.weights}A{report.bits.activations}, {target}"
+    return f"{report.model}, {report.bits.name}, {target}"
 
 
 def gate_value(gate: Gate, value: float | None) -> str:

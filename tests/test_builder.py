@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from genq_export import build, builder
 from genq_export.builder import plan, read_config, run_stages
@@ -52,6 +55,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_second_identical_build_does_nothing(built: Path) -> None:
     assert run_stages(small(), built, STAGES, QUIET) == ()
     assert [row["fresh"] for row in plan(small(), built)["stages"]] == [True, True, True, False, False]
+
+
+def test_another_memory_budget_is_no_reason_to_quantize_again(built: Path) -> None:
+    assert run_stages(small(quantize__memory_budget=10**6), built, STAGES, QUIET) == ()
+    assert not plan(small(quantize__iterations=5), built)["stages"][1]["fresh"]
 
 
 def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
@@ -205,6 +213,63 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     process.wait()
     run_stages(small(), folder, STAGES, QUIET)
     assert contents(folder) == contents(built)
+
+
+def start_rank(rank: int, world: int, port: int, *arguments: str) -> subprocess.Popen[str]:
+    """One process of `accelerate launch -m genq_export …`, by the environment that it sets."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in numbers.items()}
+    command = [sys.executable, "-m", "genq_export", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def quantize_together(folder: Path, world: int) -> list[tuple[int, str]]:
+    """`genq-export quantize FOLDER` in `world` processes; exit code and output of each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = [start_rank(rank, world, port, "quantize", str(folder)) for rank in range(world)]
+    outputs = [child.communicate(timeout=300)[0] for child in children]
+    return [(child.returncode, output) for child, output in zip(children, outputs, strict=True)]
+
+
+def with_training(built: Path, folder: Path, **changes: object) -> Path:
+    """A copy of the build whose next quantize stage has an epoch of QAT."""
+    shutil.copytree(built, folder)
+    (folder / "config.yaml").write_text(small(quantize__qat_epochs=1, quantize__iterations=1, **changes).to_yaml())
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_share_qat_and_end_as_one_does(built: Path, tmp_path: Path) -> None:
+    folders = {world: with_training(built, tmp_path / str(world)) for world in (1, 2)}
+    for world, folder in folders.items():
+        results = quantize_together(folder, world)
+        assert [code for code, _ in results] == [0] * world, results
+        assert [output.count("quantize: done") for _, output in results] == [1, 0][:world]
+    alone, together = (load_file(folder / "reference.safetensors") for folder in folders.values())
+    assert alone.keys() == together.keys()
+    scales = [name for name in alone if name.endswith("scale")]
+    assert all(torch.allclose(alone[name], together[name], rtol=1e-4) for name in scales)
+    codes = [alone[name] != together[name] for name in alone if name.endswith("codes")]
+    assert sum(int(part.sum()) for part in codes) <= sum(part.numel() for part in codes) / 1e4
+    histories = [Workspace(folder).summary("quantize")["qat"]["held_out_kl"] for folder in folders.values()]
+    assert len(histories[1]) == 2 and histories[0] == pytest.approx(histories[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"), [({}, [2, 0]), pytest.param({"quantize__batch_size": 1}, [2, 2], marks=pytest.mark.slow)]
+)
+def test_where_the_main_process_fails_the_others_end_as_well(
+    built: Path, tmp_path: Path, changes: dict[str, object], codes: list[int]
+) -> None:
+    """In front of QAT, where they stand by and go home, and in it, where all fail."""
+    folder = with_training(built, tmp_path / "build", **changes)
+    if not changes:
+        next(folder.glob("calibration/images/*.png")).write_bytes(b"not an image")
+    results = quantize_together(folder, 2)
+    assert [code for code, _ in results] == codes, results
+    assert "error: " in results[0][1] and "Traceback" not in results[0][1] + results[1][1]
 
 
 def test_a_missing_generator_and_weights_come_in_one_list(tmp_path: Path) -> None:

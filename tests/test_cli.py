@@ -30,6 +30,8 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subproc
         (["build", "fashion_resnet", "--weights", "no.pth"], "no.pth"),
         (["build", "fashion_resnet", "--generator", "nowhere"], "nowhere"),
         (["build", "fashion_resnet", "--config", "c.yaml"], "not both"),
+        (["build", "--config", "c.yaml", "-o", "x", "--bits", "4", "--eval", "y"], "--bits, --eval would be ignored"),
+        (["calibrate", "--config", "c.yaml", "--set", "seed=1", "-q"], "--set would be ignored: change c.yaml"),
         (["build"], "no MODEL given"),
         (["export", "nowhere"], "nowhere is not a genq-export build folder"),
         (["audit", "nowhere.onnx"], "nowhere.onnx"),

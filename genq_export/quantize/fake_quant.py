@@ -194,6 +194,11 @@ def build_module(spec: dict[str, Any]) -> nn.Module:
     )
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a prepared graph, or a block of one, computes."""
+    return next(module.buffers()).device
+
+
 def set_quantization(module: nn.Module, enabled: bool) -> None:
     """Turn every quantizer and quantized layer on, or off (then the graph computes in float32)."""
     for part in module.modules():

@@ -47,6 +47,20 @@ def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
     return lambda layer, _quantizer: options if layer.name in free else []
 
 
+def check_budget(gm: fx.GraphModule, config: QuantizeConfig, rule: TargetRule) -> None:
+    """Raise UserError where no bits fit the size budget of `config`: known before anything is measured."""
+    if config.size_budget is None:
+        return  # 2 bits everywhere fit any average the config allows
+    free = _free_layers(gm, config)
+    narrowest = sum(min(_stored(layer, bits, rule) for bits in WIDTHS) for layer in free)
+    least = _size_of_others(gm, free, rule) + narrowest
+    if least > int(config.size_budget):
+        raise UserError(
+            f"quantize.size_budget: {int(config.size_budget)} bytes do not hold this network on {rule.name}:"
+            f" with {WIDTHS[0]}-bit weights it takes {round(least)}"
+        )
+
+
 def assign(
     gm: fx.GraphModule, costs: Sequence[Cost], config: QuantizeConfig, rule: TargetRule
 ) -> dict[str, LayerOverride]:
@@ -54,19 +68,13 @@ def assign(
 
     gm: a prepared graph; costs: what `options_to_measure` asks for. Raises UserError where no assignment fits.
     """
+    check_budget(gm, config, rule)
     free = _free_layers(gm, config)
     table = {(cost.name, cost.weight_bits, cost.activation_bits): cost.kl for cost in costs}
     if config.size_budget is not None:
-        everything = [layer for layer, _ in input_quantizers(gm)]
-        fixed = sum(_stored(layer, layer.grid.bits, rule) for layer in everything if layer not in free)
         weights = [_weight(layer, table, {bits: _stored(layer, bits, rule) for bits in WIDTHS}) for layer in free]
-        widths = _solve(weights, int(config.size_budget) - fixed)
-        if widths is None:
-            least = fixed + sum(min(choice.sizes.values()) for choice in weights)
-            raise UserError(
-                f"quantize.size_budget: {int(config.size_budget)} bytes do not hold this network on {rule.name}:"
-                f" with {WIDTHS[0]}-bit weights it takes {round(least)}"
-            )
+        widths = _solve(weights, int(config.size_budget) - _size_of_others(gm, free, rule))
+        assert widths is not None  # the narrowest fit, as was checked
         return {name: LayerOverride(weight_bits=bits) for name, bits in widths.items()}
     assert config.average_bits is not None
     weights = [_weight(layer, table, {bits: bits * layer.weight.numel() for bits in WIDTHS}) for layer in free]
@@ -86,6 +94,12 @@ def _free_layers(gm: fx.GraphModule, config: QuantizeConfig) -> list[QuantizedLa
     if not free:
         raise UserError("a bit budget has nothing to assign: every layer is the first, the last, or has bits by name")
     return free
+
+
+def _size_of_others(gm: fx.GraphModule, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:
+    """Bytes of the layers whose bits are fixed."""
+    layers = [layer for layer, _ in input_quantizers(gm)]
+    return sum(_stored(layer, layer.grid.bits, rule) for layer in layers if layer not in free)
 
 
 def _stored(layer: QuantizedLayer, bits: int, rule: TargetRule) -> float:

@@ -93,7 +93,7 @@ def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: 
             raise UserError(f"activation '{part.name}' of the float network is not finite on calibration images")
         step = _step(flat.numel())
         kept = flat[::step] if percentile is not None else torch.cat((flat[::step], extremes))
-        samples.setdefault(part.name, []).append(kept.clone())
+        samples.setdefault(part.name, []).append(kept.cpu().clone())
 
     handles = [part.register_forward_pre_hook(keep) for part in quantizers]
     set_quantization(gm, False)

@@ -17,7 +17,7 @@ from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
-from genq_export.quantize.fake_quant import set_quantization
+from genq_export.quantize.fake_quant import device_of, set_quantization
 from genq_export.quantize.fused import mix, squared_error
 from genq_export.quantize.learners import RoundingLearner, scale_learners
 from genq_export.quantize.rows import Cache, Rows, RowsInMemory
@@ -51,6 +51,7 @@ def reconstruct(
 ) -> dict[str, dict[str, float]]:
     """Learn rounding and scales of every block of a prepared and range-calibrated graph.
 
+    Computes where the graph is; images, inputs and targets stay on the CPU, and random numbers are drawn there.
     images: float32 [N, C, H, W]. cache: where inputs and targets of blocks are kept; None: in memory. It changes no
     bit of the result. Returns by block the mean squared error before and after.
     Each block draws from its own generator, seeded by `seed` and its number, so a resumed run equals an uninterrupted.
@@ -104,10 +105,12 @@ def _learn(
         layer.learner = rounding
     for quantizer, scale in zip(block.quantizers(), scales, strict=True):
         quantizer.learner = scale
+    device = device_of(block.module)
     for step in range(config.iterations):
         chosen = torch.randint(len(target), (config.batch_size,), generator=generator)
-        found = block.module(_mixed(quantized_input, float_input, chosen, config.drop_probability, generator))
-        loss = squared_error(found, *target.pick(chosen)) * (found.shape[1] / found.numel())
+        mixed = _mixed(quantized_input, float_input, chosen, config.drop_probability, generator)
+        found = block.module(mixed.to(device))
+        loss = squared_error(found, *_moved(target.pick(chosen), device)) * (found.shape[1] / found.numel())
         beta = beta_at(step / config.iterations)
         if beta is not None:
             loss = loss + config.rounding_weight * sum(part.regulariser(beta) for part in roundings)
@@ -151,12 +154,19 @@ def _mixed(first: Rows, second: Rows, chosen: Tensor, drop: float, generator: to
     return mix(a, b, a_rows, drop, generator)
 
 
+def _moved(picked: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `Rows.pick` gave, on a device: of a large tensor only the rows chosen travel."""
+    values, rows = picked
+    return picked if device.type == "cpu" else (values[rows].to(device), torch.arange(len(rows)))
+
+
 def _answer(block: Block, x: Tensor, quantized: bool) -> Tensor:
+    """What the block gives, on the CPU."""
     set_quantization(block.module, quantized)
     try:
         with torch.no_grad():
-            answer: Tensor = block.module(x)
-            return answer
+            answer: Tensor = block.module(x.to(device_of(block.module)))
+            return answer.cpu()
     finally:
         set_quantization(block.module, True)
 

@@ -13,8 +13,9 @@ For comparison there is plain LSQ, from a network that was only rounded, with la
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,9 +24,10 @@ from torch.nn import functional as F
 from genq_export.config import QuantizeConfig
 from genq_export.progress import Progress
 from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of, set_quantization
 from genq_export.quantize.learners import round_ste, scale_learners
 from genq_export.quantize.ranks import TrainingRanks
+from genq_export.quantize.rows import Rows, RowsInMemory
 
 HELD_OUT_SHARE = 0.125
 EMA_DECAY = 0.99
@@ -43,61 +45,31 @@ class EpochStore:
     save: Callable[[dict[str, Tensor]], None]
 
 
-class CorrectionLearner(nn.Module):
-    """The weight of one layer: frozen codes plus a learned correction `u` [C, ...] in units of the weight."""
+class CodeLearner(nn.Module):
+    """The weight of one layer as codes in motion: clip(start + round(w / s)), with `learned` w [C, ...] and s [C].
+
+    Cascade: `start` are the codes that block reconstruction found and w a correction u from 0. LSQ (arXiv 1902.08153):
+    `start` is 0 and w the float weight.
+    """
 
     start: Tensor
 
-    def __init__(self, layer: QuantizedLayer) -> None:
+    def __init__(self, layer: QuantizedLayer, method: Literal["cascade", "lsq"]) -> None:
         super().__init__()
+        lsq = method == "lsq"
         self.lo, self.hi = layer.grid.lo, layer.grid.hi
-        self.register_buffer("start", layer.codes.float())
-        self.u = nn.Parameter(torch.zeros_like(layer.weight))
+        self.register_buffer("start", torch.zeros_like(layer.weight_scale[0]) if lsq else layer.codes.float())
+        self.learned = nn.Parameter(layer.weight.clone() if lsq else torch.zeros_like(layer.weight))
         self.log_scale = nn.Parameter(layer.weight_scale.log())
 
-    @property
-    def learned(self) -> nn.Parameter:
-        """What learns beside the scale."""
-        return self.u
-
     def codes(self) -> Tensor:
-        """clip(q_ptq + round(u / s)), float32 [C, ...], straight-through."""
-        scale = grid.per_channel(self.log_scale.exp(), self.u)
-        return torch.clamp(self.start + round_ste(self.u / scale), self.lo, self.hi)
+        """float32 [C, ...], straight-through."""
+        scale = grid.per_channel(self.log_scale.exp(), self.learned)
+        return torch.clamp(self.start + round_ste(self.learned / scale), self.lo, self.hi)
 
     def forward(self) -> Tensor:
-        """The corrected weight, float32 [C, ...]."""
-        return self.codes() * grid.per_channel(self.log_scale.exp(), self.u)
-
-    @torch.no_grad()
-    def commit(self, layer: QuantizedLayer) -> None:
-        """Write codes and scale into the layer."""
-        layer.codes.copy_(self.codes().to(torch.int8))
-        layer.weight_scale.copy_(self.log_scale.exp())
-
-
-class LatentLearner(nn.Module):
-    """The weight of one layer as in LSQ (arXiv 1902.08153): a float weight [C, ...] that is rounded in every step."""
-
-    def __init__(self, layer: QuantizedLayer) -> None:
-        super().__init__()
-        self.lo, self.hi = layer.grid.lo, layer.grid.hi
-        self.latent = nn.Parameter(layer.weight.clone())
-        self.log_scale = nn.Parameter(layer.weight_scale.log())
-
-    @property
-    def learned(self) -> nn.Parameter:
-        """What learns beside the scale."""
-        return self.latent
-
-    def codes(self) -> Tensor:
-        """clip(round(w / s)), float32 [C, ...], straight-through."""
-        scale = grid.per_channel(self.log_scale.exp(), self.latent)
-        return torch.clamp(round_ste(self.latent / scale), self.lo, self.hi)
-
-    def forward(self) -> Tensor:
-        """The rounded weight, float32 [C, ...]."""
-        return self.codes() * grid.per_channel(self.log_scale.exp(), self.latent)
+        """The weight on its grid, float32 [C, ...]."""
+        return self.codes() * grid.per_channel(self.log_scale.exp(), self.learned)
 
     @torch.no_grad()
     def commit(self, layer: QuantizedLayer) -> None:
@@ -108,7 +80,7 @@ class LatentLearner(nn.Module):
 
 def train(
     gm: fx.GraphModule,
-    images: Tensor,
+    images: Tensor | Rows,
     config: QuantizeConfig,
     seed: int,
     store: EpochStore,
@@ -117,16 +89,19 @@ def train(
 ) -> dict[str, list[float]]:
     """Train a PTQ solution (`qat_method` lsq: a rounded network) in place for `config.qat_epochs`.
 
-    images: float32 [N, C, H, W]; an eighth is held out to choose the epoch. ranks: processes that all call this with
-    the same arguments; the main one saves. Returns the held-out KL by epoch, the solution it began with first.
+    Computes where the graph is. images: float32 [N, C, H, W] on the CPU, read a batch at a time; an eighth is held out
+    to choose the epoch. ranks: processes that all call this with the same arguments; the main one saves. Returns the
+    held-out KL by epoch, the solution it began with first.
     """
+    images = RowsInMemory(images) if isinstance(images, Tensor) else images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held = max(1, int(len(images) * HELD_OUT_SHARE))
     held_out, training = order[:held], order[held:] if len(images) > held else order
-    teacher = _logits(gm, images, config.batch_size, quantized=False)
+    teacher = _logits(gm, images, torch.arange(len(images)).split(config.batch_size), quantized=False)
+    judged = held_out.split(config.batch_size)
     learner = _Learner(gm, config)
     steps = max(1, len(training) // config.batch_size) * config.qat_epochs
-    history = [_divergence(gm, images[held_out], teacher[held_out], config.batch_size)]
+    history = [_divergence(gm, images, judged, teacher[held_out])]
     best = learner.committed_state()
     state = store.load()
     first = 0
@@ -140,9 +115,9 @@ def train(
         for chosen in shuffled.split(config.batch_size):
             if len(chosen) == config.batch_size or len(training) < config.batch_size:
                 mine = ranks.share(chosen)
-                learner.step(images[mine], teacher[mine], steps, len(mine) / len(chosen), ranks)
+                learner.step(_taken(images, mine, device_of(gm)), teacher[mine], steps, len(mine) / len(chosen), ranks)
         learner.commit_average()
-        history.append(_divergence(gm, images[held_out], teacher[held_out], config.batch_size))
+        history.append(_divergence(gm, images, judged, teacher[held_out]))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
         if history[-1] <= min(history):
             best = learner.committed_state()
@@ -161,8 +136,7 @@ class _Learner:
         self._gm = gm
         self._layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
         self._quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
-        kind = LatentLearner if config.qat_method == "lsq" else CorrectionLearner
-        self._corrections = nn.ModuleList([kind(part) for part in self._layers])
+        self._corrections = nn.ModuleList([CodeLearner(part, config.qat_method) for part in self._layers])
         self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
         self._scales = nn.ModuleList(scale_learners(self._quantizers, 0.0, generator))
@@ -240,7 +214,8 @@ class _Learner:
         for name, parameter in self._parameters.items():
             parameter.data.copy_(state[f"parameter.{name}"])
             self._average[name].copy_(state[f"average.{name}"])
-            moments = {key: state[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {key: state[f"adam.{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+            moments["step"] = state[f"adam.step.{name}"]  # which Adam keeps on the CPU
             self._optimizer.state[parameter] = {key: value.clone() for key, value in moments.items()}
         self._steps = int(state["steps"])
         return int(state["epoch"])
@@ -264,14 +239,21 @@ def _weight_unit(layer: QuantizedLayer) -> float:
     return float(layer.weight_scale.mean())
 
 
-def _logits(gm: fx.GraphModule, images: Tensor, batch_size: int, quantized: bool) -> Tensor:
+def _taken(images: Rows, chosen: Tensor, device: torch.device) -> Tensor:
+    """The images chosen (int64 [B]), float32 [B, C, H, W]."""
+    values, places = images.pick(chosen)
+    return values[places].to(device)
+
+
+def _logits(gm: fx.GraphModule, images: Rows, batches: Sequence[Tensor], quantized: bool) -> Tensor:
+    """What the graph says of the images that each batch (int64 [B]) chooses."""
     set_quantization(gm, quantized)
     try:
         with torch.no_grad():
-            return torch.cat([gm(part) for part in images.split(batch_size)])
+            return torch.cat([gm(_taken(images, chosen, device_of(gm))) for chosen in batches])
     finally:
         set_quantization(gm, True)
 
 
-def _divergence(gm: fx.GraphModule, images: Tensor, teacher: Tensor, batch_size: int) -> float:
-    return float(kl_divergence(_logits(gm, images, batch_size, quantized=True), teacher))
+def _divergence(gm: fx.GraphModule, images: Rows, batches: Sequence[Tensor], teacher: Tensor) -> float:
+    return float(kl_divergence(_logits(gm, images, batches, quantized=True), teacher))

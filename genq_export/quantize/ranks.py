@@ -30,6 +30,15 @@ class TrainingRanks:
             raise UserError(f"{self.world} processes cannot share a batch of {len(batch)}: raise quantize.batch_size")
         return batch[self.rank :: self.world]
 
+    def start_alike(self, tensors: Iterable[Tensor]) -> None:
+        """Make every tensor what it is in the main process, in place."""
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            shared = tensor.contiguous()
+            torch.distributed.broadcast(shared, 0)
+            tensor.copy_(shared)
+
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by the sum over all processes."""
         if self.world == 1:

@@ -119,7 +119,7 @@ def _rounded(weight: Tensor, bits: int) -> Tensor:
 
 
 def _on_grid(x: Tensor, quantizer: ActivationQuantizer, bits: int) -> Tensor:
-    sample = x.flatten()[:: max(1, x.numel() // _SAMPLE) | 1]
+    sample = x.flatten()[:: max(1, x.numel() // _SAMPLE) | 1].cpu()
     if quantizer.asymmetric:
         scale, zero_point = grid.search_asymmetric(sample, bits, pow2=quantizer.pow2)
         return grid.fake_quantize(x, scale, 0, 2**bits - 1, zero_point)

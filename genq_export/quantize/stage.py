@@ -1,5 +1,8 @@
 """The quantize stage: a float network and a calibration set become the fake-quant reference."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +17,23 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.mixed import assign, options_to_measure
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of
+from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import EpochStore, train
+from genq_export.quantize.qat import ALONE, EpochStore, train
+from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.reference import save_reference
 from genq_export.quantize.rows import Cache, Rows
 from genq_export.quantize.sensitivity import measure, ranked
-from genq_export.targets import TargetRule, rule_for
+from genq_export.targets import rule_for
 from genq_export.workspace import StageResult, Workspace, write_atomic
 
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
 _SENSITIVITY_IMAGES = 64
+Together = Callable[[QuantizeConfig], AbstractContextManager[TrainingRanks]]
 
 
 def run(
@@ -38,9 +43,12 @@ def run(
     images: list[Path],
     partial: Path,
     progress: Progress,
+    together: Together = lambda _: nullcontext(ALONE),
 ) -> StageResult:
     """Quantize `model` on the images given; finished blocks are kept in `partial` until the stage is done.
 
+    together: what QAT happens inside. Other processes are to call `help_train` then, with the settings that it is given
+    and the ranks that it gives.
     Raises UserError where the network does not trace or gives numbers that are not finite.
     """
     if not images:
@@ -49,15 +57,16 @@ def run(
     cache = Cache(int(config.quantize.memory_budget), partial / "cache")
     pixels = _load(images, model, cache)
     settings = config.quantize
-    gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
-    sample = min(len(pixels), _SENSITIVITY_IMAGES)
+    gm, placement, dead = _prepared(model, settings, config, pixels)
+    sample = pixels.read(0, min(len(pixels), _SENSITIVITY_IMAGES)).to(device_of(gm))
     assigned: dict[str, LayerOverride] = {}
     if settings.average_bits is not None or settings.size_budget is not None:
-        costs = measure(gm, pixels.read(0, sample), options_to_measure(gm, settings))
+        check_budget(gm, settings, rule_for(config.target))
+        costs = measure(gm, sample, options_to_measure(gm, settings))
         assigned = assign(gm, costs, settings, rule_for(config.target))
         settings = settings.model_copy(update={"layers": {**assigned, **settings.layers}})
-        gm, placement, dead = _prepared(model, settings, rule_for(config.target), pixels)
-    sensitivity = ranked(measure(gm, pixels.read(0, sample))) if settings.sensitivity or assigned else []
+        gm, placement, dead = _prepared(model, settings, config, pixels)
+    sensitivity = ranked(measure(gm, sample)) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
     if settings.qat_method == "cascade" or settings.qat_epochs == 0:
         if settings.iterations > 0:
@@ -67,7 +76,10 @@ def run(
             correct_biases(gm, first, first)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
-        training = train(gm, pixels.read(0, len(pixels)), settings, config.seed, _epoch_store(partial), progress)
+        with together(settings) as ranks:
+            ranks.start_alike(gm.state_dict().values())
+            training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress, ranks)
+    gm.cpu()
     clear_borders(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
@@ -84,6 +96,24 @@ def run(
     return StageResult(outputs, summary)
 
 
+def help_train(
+    config: BuildConfig,
+    settings: QuantizeConfig,
+    model: LoadedModel,
+    images: list[Path],
+    partial: Path,
+    ranks: TrainingRanks,
+) -> None:
+    """The part of QAT that falls to a process beside the main one; nothing is written.
+
+    settings: the build's, with the bits of each layer where they were assigned.
+    """
+    pixels = _load(images, model, Cache(int(settings.memory_budget), partial / "cache"))
+    gm, _, _ = _prepared(model, settings, config, pixels)
+    ranks.start_alike(gm.state_dict().values())
+    train(gm, pixels, settings, config.seed, _epoch_store(partial), Progress(quiet=True), ranks)
+
+
 def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
     """All images in the network's own preprocessing."""
     pixels = cache.rows((len(images), *model.input_size))
@@ -93,11 +123,14 @@ def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
 
 
 def _prepared(
-    model: LoadedModel, settings: QuantizeConfig, rule: TargetRule, pixels: Rows
+    model: LoadedModel, settings: QuantizeConfig, config: BuildConfig, pixels: Rows
 ) -> tuple[fx.GraphModule, Placement, list[str]]:
-    """The network with quantizers in place and ranges searched, where they sit, and the dead tensors."""
+    """The network on the build's device, quantizers in place and ranges searched; where they sit; the dead tensors."""
     batches = pixels.read(0, min(len(pixels), _RANGE_IMAGES)).split(_RANGE_BATCH)
-    gm, placement = prepare(model.module, model.input_size, settings, rule, batches)
+    gm, placement = prepare(model.module, model.input_size, settings, rule_for(config.target), batches)
+    if config.device != "cpu":
+        gm = deepcopy(gm).to(config.device)  # it may share tensors with the float network, which stays
+        batches = tuple(batch.to(config.device) for batch in batches)
     percentile = settings.percentile if settings.range == "percentile" else None
     return gm, placement, calibrate_ranges(gm, batches, percentile)
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.audit import LayerAudit, audit_onnxruntime, read_onnx
 from export.audit_file import audit_file
-from export.plan_text import audit_plan, plan_kernels, rows_of_inspector
+from export.plan_text import audit_plan, quantizing_kernels, rows_of_inspector
 from export.tensorrt import build_engine
 from export.tensorrt_rules import audit_tensorrt
 from genq_export.config import ExportConfig
@@ -262,7 +262,8 @@ def test_a_file_is_audited_for_either_target_and_an_engine_by_its_plan(exported:
     path = tmp_path / "model.engine"
     path.write_bytes(engine.plan)
     assert [row.row() for row in audit_file(path, "tensorrt")] == engine.facts["layers"]
-    assert plan_kernels(engine.plan), "fused pointwise kernels have names"
+    (residual,) = [node.name for node in onnx.load(made.path).graph.node if node.op_type == "Add"]
+    assert sum(residual in kernel for kernel in quantizing_kernels(engine.plan)) == 1
 
 
 def test_the_inspector_of_tensorrt_is_read() -> None:

@@ -71,6 +71,20 @@ def test_a_gpu_that_no_engine_can_be_built_for_is_named_at_preflight(
         preflight(config, tmp_path / "build")
 
 
+@pytest.mark.parametrize("field", ["hardware_compatible", "version_compatible"])
+def test_a_compatibility_that_tensorrt_rtx_lacks_is_refused_at_preflight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
+    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt_rtx")
+    config = BuildConfig.for_model("fashion_resnet", target="tensorrt", settings=[f"export.{field}=true"])
+    with pytest.raises(UserError, match=rf"^export\.{field}: .*: leave it out and .*install tensorrt"):
+        preflight(config, tmp_path / "build")
+    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt")
+    preflight(config, tmp_path / "build")
+
+
 def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None:
     config = BuildConfig.for_model("fashion_vit", settings=["export.half_remainder=true"])
     with pytest.raises(UserError, match=r"export\.half_remainder: --target onnxruntime"):

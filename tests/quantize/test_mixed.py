@@ -1,14 +1,18 @@
 """What a layer's quantization costs, and bits by layer under a budget."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, fx
 
 from genq_export.config import BuildConfig, LayerOverride, ModelConfig, QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.models import load_model
+from genq_export.progress import Progress
+from genq_export.quantize import stage
 from genq_export.quantize.fake_quant import set_quantization
 from genq_export.quantize.mixed import WIDTHS, Choice, _solve, assign, options_to_measure
 from genq_export.quantize.placement import Placement
@@ -16,6 +20,7 @@ from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.qat import kl_divergence
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
 from genq_export.targets import rule_for
+from genq_export.workspace import Workspace
 from genq_export.zoo import test_set as zoo_test_set
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
@@ -112,6 +117,19 @@ def test_a_size_budget_counts_bytes_as_the_target_stores_them(
     assert all(bits.activation_bits is None for bits in found.values())
     with pytest.raises(UserError, match=rf"size_budget.*it takes {bytes_needed}"):
         assign(gm, costs, settings(4, size_budget=bytes_needed - 1), rule_for(target))  # type: ignore[arg-type]
+
+
+def test_a_size_budget_that_cannot_be_met_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(zoo_test_set()[0][0]).save(tmp_path / "image.png")
+    config = BuildConfig.for_model("fashion_resnet", size_budget="9kB")
+    model = load_model(config.model)
+    monkeypatch.setattr(stage, "measure", lambda *_: pytest.fail("measured first"))
+    with pytest.raises(UserError, match=r"size_budget: 9000 bytes do not hold this network on onnxruntime"):
+        stage.run(
+            Workspace(tmp_path), config, model, [tmp_path / "image.png"], tmp_path / "partial", Progress(quiet=True)
+        )
 
 
 def test_budgets_are_read_with_their_unit_and_exclude_each_other() -> None:

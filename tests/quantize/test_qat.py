@@ -1,6 +1,7 @@
 """QAT: never worse than the PTQ solution on held-out images, resumable to the bit, codes stay on the grid."""
 
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from genq_export.progress import Progress
 from genq_export.quantize.fake_quant import QuantizedLayer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.qat import EpochStore, kl_divergence, train
+from genq_export.quantize.rows import RowsOnDisk
 from genq_export.targets import ONNXRUNTIME
 
 QUIET = Progress(quiet=True)
@@ -87,6 +89,20 @@ def test_a_killed_run_ends_with_the_same_bytes(
     train(resumed, images[:40], settings, 0, EpochStore(lambda: saved, lambda tensors: None), QUIET)
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
+def test_images_read_from_disk_train_to_the_same_bytes(
+    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor, tmp_path: Path
+) -> None:
+    in_memory, on_disk = deepcopy(ranged), deepcopy(ranged)
+    few = images[:40].contiguous()  # as rows of a file are: another layout in memory takes other kernels
+    once = settings.model_copy(update={"qat_epochs": 1})
+    rows = RowsOnDisk(tuple(few.shape), tmp_path)
+    rows.write(0, few)
+    assert train(in_memory, few, once, 0, NOTHING, QUIET) == train(on_disk, rows, once, 0, NOTHING, QUIET)
+    assert all(
+        torch.equal(a, b) for a, b in zip(in_memory.state_dict().values(), on_disk.state_dict().values(), strict=True)
     )
 
 

@@ -16,7 +16,7 @@ from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.fake_quant import QuantizedLayer
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.qat import EpochStore, LatentLearner, train
+from genq_export.quantize.qat import CodeLearner, EpochStore, train
 from genq_export.quantize.ranks import TrainingRanks
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
@@ -33,9 +33,9 @@ def layer_of(gm: fx.GraphModule, name: str) -> QuantizedLayer:
 
 def test_lsq_begins_at_the_rounded_network_and_its_gradients_are_lsq_s(prepared: Prepared) -> None:
     layer = layer_of(prepared("residual")[0], "dilated")
-    learner = LatentLearner(layer)
+    learner = CodeLearner(layer, "lsq")
     assert torch.equal(learner.codes().to(torch.int8), layer.codes)
-    (latent, log_scale) = torch.autograd.grad(learner().sum(), (learner.latent, learner.log_scale))
+    (latent, log_scale) = torch.autograd.grad(learner().sum(), (learner.learned, learner.log_scale))
     scale = layer.weight_scale.view(-1, 1, 1, 1)
     ratio = layer.weight / scale
     inside = (ratio.round() >= layer.grid.lo) & (ratio.round() <= layer.grid.hi)

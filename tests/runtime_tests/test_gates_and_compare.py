@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genq_export.config import GatesConfig
+from genq_export.config import BuildConfig, GatesConfig
 from runtime_tests import compare, gates, html, text
-from runtime_tests.report import Bits, LayerCost, Report, _verdict
+from runtime_tests.report import Bits, LayerCost, Report, _verdict, command
 from runtime_tests.results import (
     BackendFidelity,
     BackendRun,
@@ -95,6 +95,22 @@ def test_what_nobody_compared_does_not_pass() -> None:
         "code_match": "codes of ONNX Runtime could not be compared: cannot read it",
         "constants": "the file or the integer model could not be read: cannot read it",
     }
+
+
+def test_the_title_names_the_grids_as_the_folder_does() -> None:
+    mixed = BuildConfig.for_model("net", average_bits=5).quantize
+    bits = Bits(weights=4, activations=4, first_last=8, grid=mixed.grid_name)
+    assert text.title(report(run(), bits=bits)) == "net, mixed-5bits, ONNX Runtime"
+    assert text.title(report(run())) == "net, W4A4, ONNX Runtime", "a report that was written without"
+
+
+def test_the_command_that_repeats_a_build_says_what_differs_from_its_preset() -> None:
+    quick = BuildConfig.for_model("net", preset="quick", made_before=Path("build/first"))
+    expected = "genq-export build net --bits 4 --target onnxruntime --preset quick --seed 0 --calibration first"
+    assert command(quick) == expected
+    assert "--preset quick --images 40 --seed 0" in command(BuildConfig.for_model("net", preset="quick", images=40))
+    more = BuildConfig.for_model("net", size_budget="20MB", qat_epochs=3)
+    assert command(more).endswith("--seed 0 --qat-epochs 3 --size-budget 20000000")
 
 
 def test_integer_gate_names_layers() -> None:
