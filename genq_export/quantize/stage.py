@@ -72,7 +72,7 @@ def run(
         if settings.iterations > 0:
             errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
         elif settings.bias_correction:
-            first = pixels.read(0, min(len(pixels), CORRECTION_IMAGES))
+            first = pixels.read(0, min(len(pixels), CORRECTION_IMAGES)).to(device_of(gm))
             correct_biases(gm, first, first)
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
