@@ -27,7 +27,7 @@ from calibrate import stage as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
 from genq_export.config import BuildConfig
-from genq_export.images import evaluation_set
+from genq_export.images import evaluation_set, load_images
 from genq_export.models import LoadedModel, load_model
 from genq_export.progress import Progress
 from genq_export.quantize import stage as quantize_stage
@@ -81,6 +81,8 @@ def main() -> None:
         loss = 100 * (result.float_top1 - result.top1)
         print(f"{result.model} {result.bits} seed {result.seed} {result.ingredient} ({result.set_of}): -{loss:.2f}")
     print(tables(done, options))
+    if options.variety:
+        print(variety(options))
 
 
 def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Result]:
@@ -238,6 +240,40 @@ def tables(results: Sequence[Result], options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+@torch.inference_mode()
+def variety(options: argparse.Namespace) -> str:
+    """Markdown: how much the images of a class differ, and how many the float network is unsure of (first seed).
+
+    Within-class variance: of the features in front of the classifier, by the class that the network sees, summed over
+    features and averaged over images; as a share of that of real training images.
+    """
+    lines = [
+        "Within-class variance of features against real images / share of images with a top probability below 0.9:",
+        "",
+        "| calibration set | " + " | ".join(options.models) + " |",
+        "|---" * (len(options.models) + 1) + "|",
+    ]
+    seed = options.seeds[0]
+    spread: dict[tuple[str, str], tuple[float, float]] = {}
+    for name in options.models:
+        model = load_model(_config(name, options, seed, {}).model)
+        for ingredient in (*INGREDIENTS, *BOUNDS):
+            images = load_images(calibration_set(ingredient, name, options, seed)[0], model)
+            features = model.module.forward_head(model.module.forward_features(images), pre_logits=True)
+            top, seen = model.module(images).softmax(1).max(1)
+            within = [
+                features[seen == label].var(0, unbiased=False).sum() * (seen == label).sum() for label in seen.unique()
+            ]
+            spread[ingredient, name] = float(sum(within)) / len(images), float((top < 0.9).double().mean())
+    for ingredient in (*INGREDIENTS, *BOUNDS):
+        cells = []
+        for name in options.models:
+            within_class, unsure = spread[ingredient, name]
+            cells.append(f"{within_class / spread['real training images', name][0]:.2f} / {unsure:.0%}")
+        lines.append(f"| {ingredient} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _table(
     head: str, columns: list[tuple[str, str]], names: Sequence[str], results: list[Result], by_set: bool = False
 ) -> list[str]:
@@ -279,6 +315,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--distill-steps", type=int, default=200)
     parser.add_argument("--transfer", action="store_true", help="also use the set of each network for the others")
+    parser.add_argument("--variety", action="store_true", help="also say how varied the images of each set are")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
