@@ -8,7 +8,7 @@ against the same runtime's own default float. `quantize_static` is ONNX Runtime'
 network; where ONNX Runtime refuses it with the options of our sessions, plain ones load it and its row says so.
 """
 
-# ruff: noqa: E402 - the search path is put right before our packages are imported
+# ruff: noqa: E402 - the sibling is imported before its folder leaves the search path
 
 import argparse
 import statistics
@@ -20,11 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sessions import exact_session, instructions, plain_session
+
 # A script's own folder is searched first, and this file is named as our package `export` is.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 import numpy as np
-import onnxruntime
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -37,7 +38,6 @@ from genq_export.config import BuildConfig
 from genq_export.errors import reason_of
 from genq_export.preflight import engine_builder
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.runtime_options import session_options
 from genq_export.targets import rule_for
 from genq_export.torchvision_ops import ensure_torchvision
 
@@ -114,13 +114,6 @@ def integer_layers(path: Path) -> str:
     return f"{sum(row.integer for row in audit)} of {len(audit)}"
 
 
-def instructions() -> str:
-    """The vector instructions that integer and bfloat16 kernels use, as the kernel reports them."""
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
-    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
-    return " ".join(name for name in known if name in flags) or "unknown"
-
-
 def export_float(module: torch.nn.Module, path: Path) -> None:
     """The float network as ONNX with a free batch size."""
     batch = torch.export.Dim("batch", min=1, max=65536)
@@ -183,16 +176,13 @@ def residual_sums(path: Path) -> set[str]:
 
 def onnxruntime_call(path: Path) -> Call:
     """A session with one thread, as `genq_export.load` sets it up."""
-    session = onnxruntime.InferenceSession(str(path), session_options(1), providers=["CPUExecutionProvider"])
+    session = exact_session(path)
     return lambda image: session.run(None, {"input": image})
 
 
 def plain_onnxruntime_call(path: Path) -> Call:
-    """A session with one thread and no other option: 8-bit products may saturate where the CPU has no VNNI."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    """As the above without the exact kernels."""
+    session = plain_session(path)
     return lambda image: session.run(None, {"input": image})
 
 

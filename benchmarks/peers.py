@@ -24,13 +24,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import result_lines
 from peer_networks import REAL, SYNTHETIC, Floats, Network, prepare_network
 from peer_tables import Result, tables
+from sessions import exact_session, instructions, plain_session
 
 # `export.py` beside this file is named as our package `export` is.
 HERE = Path(__file__).resolve().parent
@@ -45,10 +47,10 @@ from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize import stage as quantize_stage
-from genq_export.runtime_options import session_options
 from genq_export.workspace import Workspace
 from genq_export.zoo.idx import DEFAULT_FOLDER
 from runtime_tests.latency import time_in_turns, wall_clock, warm_up
+from runtime_tests.metrics import kl_divergence, log_softmax
 
 OURS, NO_IMAGES = "genq-export", "its own"
 SURE = 0.3  # the float network's top probability from which an answer counts as sure
@@ -86,12 +88,10 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
 def main() -> None:
     """Measure what is missing and print the tables."""
     options = _arguments()
-    kept = options.out / "peers.jsonl"
-    done = [Result(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    for result in measure(options, done):
+    path = options.out / "peers.jsonl"
+    done = result_lines.read(path, Result)
+    for result in result_lines.kept(path, measure(options, done)):
         done.append(result)
-        with open(kept, "a") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
         print(result.summary(), flush=True)
     print(f"\nCPU instructions: {instructions()}; ONNX Runtime {onnxruntime.__version__}\n")
     print(tables(done))
@@ -204,15 +204,13 @@ def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[s
 def scores(logits: Floats, network: Network) -> dict[str, Any]:
     """Agreement with the float network, KL(float ‖ quantized) in nats, and top-1 where there are labels."""
     same = logits.argmax(1) == network.answers.argmax(1)
-    expected = log_softmax(network.answers)
-    sure = np.exp(expected).max(1) >= SURE
-    divergence = (np.exp(expected) * (expected - log_softmax(logits))).sum(1)
+    sure = np.exp(log_softmax(network.answers)).max(1) >= SURE
     found = {
         "judging": len(same),
         "sure": int(sure.sum()),
         "agreement": float(same.mean()),
         "sure_agreement": float(same[sure].mean()),
-        "kl": float(divergence.mean()),
+        "kl": float(kl_divergence(network.answers, logits).mean()),
     }
     if network.labels is not None:
         found["top1"] = float((logits.argmax(1) == network.labels).mean())
@@ -220,22 +218,14 @@ def scores(logits: Floats, network: Network) -> dict[str, Any]:
     return found
 
 
-def log_softmax(logits: Floats) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """In float64, [N, classes]."""
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-
-
 def load(file: Path) -> tuple[Any, str]:
     """A session of one thread: with exact 8-bit sums, or without where the runtime refuses the file otherwise."""
-    providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(str(file), session_options(1), providers=providers), "exact sums"
+        return exact_session(file), "exact sums"
     except Exception:  # onnxruntime's exceptions have no public base class
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        pass
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=providers), "sums may saturate"
+        return plain_session(file), "sums may saturate"
     except Exception as error:
         raise PeerError(f"ONNX Runtime refuses the file: {str(error).splitlines()[0]}") from None
 
@@ -267,13 +257,6 @@ def integer_layers(file: Path) -> tuple[int | None, int | None]:
     except UserError:
         return None, None
     return sum(layer.integer for layer in audit), len(audit)
-
-
-def instructions() -> str:
-    """The vector instructions that integer kernels use, as the operating system reports them."""
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
-    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    return " ".join(name for name in known if name in flags) or "unknown"
 
 
 def _last_line(log: Path) -> str:

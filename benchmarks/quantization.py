@@ -11,17 +11,14 @@ Fashion-MNIST's idx files (`--data`).
 """
 
 import argparse
-import json
 import shutil
-import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-from calibration import accuracy, calibration_set
+import result_lines
+from calibration import accuracy, calibration_set, mean_and_spread
 
 from genq_export import zoo
 from genq_export.config import BuildConfig
@@ -66,12 +63,10 @@ class Result:
 def main() -> None:
     """Measure what is missing and print the table."""
     options = _arguments()
-    results = options.out / "results.jsonl"
-    done = [Result(**json.loads(line)) for line in results.read_text().splitlines()] if results.is_file() else []
-    for result in measure(options, done):
+    path = options.out / "results.jsonl"
+    done = result_lines.read(path, Result)
+    for result in result_lines.kept(path, measure(options, done)):
         done.append(result)
-        with open(results, "a") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
         print(
             f"{result.model} {result.column} {result.images_of} seed {result.seed}: {result.loss:+.2f} points lost,"
             f" {result.seconds:.0f} s of computing",
@@ -145,28 +140,19 @@ def table(results: Sequence[Result], options: argparse.Namespace) -> str:
 
 
 def _cell(losses: list[float], limit: float) -> str:
-    if not losses:
-        return ""
-    spread = (max(losses) - min(losses)) / 2
-    return f"{statistics.fmean(losses):.2f} ± {spread:.2f} of {len(losses)} (≤ {limit:g})"
+    return f"{mean_and_spread(losses)} of {len(losses)} (≤ {limit:g})" if losses else ""
 
 
 def _config(name: str, column: str, options: argparse.Namespace, seed: int) -> BuildConfig:
-    values: dict[str, Any] = {
-        "model": {"name": name},
-        "seed": seed,
-        "calibrate": {"images": options.images},
-        "quantize": {
-            "weight_bits": int(column[1]),
-            "activation_bits": int(column[3]),
-            "iterations": _iterations(column, options),
-            "qat_epochs": options.epochs if column.endswith("QAT") else 0,
-        },
-    }
-    for setting in options.set:
-        field, _, value = setting.partition("=")
-        values["quantize"][field] = yaml.safe_load(value)
-    return BuildConfig.parse(values)
+    return BuildConfig.for_model(
+        name,
+        weight_bits=int(column[1]),
+        activation_bits=int(column[3]),
+        images=options.images,
+        qat_epochs=options.epochs if column.endswith("QAT") else 0,
+        seed=seed,
+        settings=[f"quantize.{setting}" for setting in (f"iterations={_iterations(column, options)}", *options.set)],
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -110,7 +110,7 @@ def channel_sums(batches: Sequence[Sequence[Seen]]) -> ChannelSums:
     calls = batches[0]
     device = calls[0].total.device
     positions = [torch.full((part.total.shape[1],), float(part.positions), dtype=torch.float64) for part in calls]
-    means = [part.running.mean if part.running.plain_sums_do else part.running.mean * 0 for part in calls]
+    means = [r.mean if r.plain_sums_do else torch.zeros_like(r.mean) for r in (part.running for part in calls)]
     return ChannelSums(
         torch.cat([torch.cat([part.total for part in seen], 1) for seen in batches]).double(),
         torch.cat([torch.cat([part.norm for part in seen], 1) for seen in batches]).double().square_(),

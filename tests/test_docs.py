@@ -147,11 +147,7 @@ def test_every_block_states_a_mode_that_exists() -> None:
 @pytest.mark.parametrize("block", named([block for block in BLOCKS if block.mode == "run"]))
 def test_a_block_runs(block: Block, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(built)
-    if block.language == "python":
-        exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})
-        return
-    for words in block.commands():
-        assert words[0] == "genq-export", f"{words[0]} cannot be run by the test: mark the block"
+    for words in commands_or_run(block):
         # A gate may fail on so little data: that is exit code 1.
         allowed = (0, 1) if words[1] in ("build", "report") else (0,)
         assert genq_export(smaller(words[1:], built / "judge"), monkeypatch) in allowed
@@ -188,11 +184,7 @@ def test_a_block_can_be_parsed(block: Block) -> None:
 @pytest.mark.parametrize("block", named([block for block in BLOCKS if block.mode == "slow"]))
 def test_a_slow_block_runs(block: Block, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(built)
-    if block.language == "python":
-        exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})
-        return
-    for words in block.commands():
-        assert words[0] == "genq-export"
+    for words in commands_or_run(block):
         assert genq_export(words[1:], monkeypatch) in (0, 1)
 
 
@@ -210,6 +202,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_pictures_are_small() -> None:
     assert [path.name for path in (ROOT / "docs").rglob("*.[ps][nv]g") if path.stat().st_size > 300_000] == []
+
+
+def commands_or_run(block: Block) -> list[list[str]]:
+    """The genq-export commands of a shell block; a Python block is run here and has none."""
+    if block.language == "python":
+        exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})
+        return []
+    for words in block.commands():
+        assert words[0] == "genq-export", f"{words[0]} cannot be run by the test: mark the block"
+    return block.commands()
 
 
 def anchors(page: Path) -> list[str]:

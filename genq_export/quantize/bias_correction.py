@@ -11,8 +11,6 @@ file, where the bias is added anyway. It is for networks that are rounded and no
 undoes what the layers of a block have learned together, at W2A4 four times the loss (docs/numerics.md).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, fx
 
@@ -21,54 +19,36 @@ from genq_export.quantize.fake_quant import QuantizedLayer, set_quantization
 CORRECTION_IMAGES = 64  # means over images and positions need no more
 
 
-def correct_biases(gm: fx.GraphModule, float_input: Tensor, quantized_input: Tensor) -> None:
-    """Correct the bias of every quantized layer of a graph (a network, or one block of it), in place.
+def correct_biases(gm: fx.GraphModule, images: Tensor) -> None:
+    """Correct the bias of every quantized layer of a prepared and range-calibrated graph, in place.
 
-    float_input, quantized_input: float32 [B, ...], what the graph reads in the float and in the quantized network.
+    images: float32 [B, C, H, W].
     """
+    layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
+    means: dict[QuantizedLayer, Tensor] = {}
+
+    def keep(layer: QuantizedLayer, _inputs: object, output: Tensor) -> None:
+        means[layer] = _channel_means(layer, output)
+
+    def correct(layer: QuantizedLayer, inputs: tuple[Tensor, Tensor]) -> None:
+        layer.bias.zero_()  # not subtracted afterwards: it may have been rounded to the accumulator grid
+        layer.bias.copy_(means[layer] - _channel_means(layer, layer.forward(*inputs)))
+
     with torch.no_grad():
         set_quantization(gm, False)
+        handles = [layer.register_forward_hook(keep) for layer in layers]
         try:
-            means = _FloatMeans(gm)
-            means.run(float_input)
+            gm(images)
         finally:
             set_quantization(gm, True)
-        _Correct(gm, means.of).run(quantized_input)
-
-
-class _FloatMeans(fx.Interpreter):
-    """Runs the graph and keeps the mean of each output channel of its layers [C]."""
-
-    def __init__(self, gm: fx.GraphModule) -> None:
-        super().__init__(gm)
-        self.of: dict[fx.Node, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        layer = _layer(self.module, n)
-        if layer is not None:
-            self.of[n] = _channel_means(layer, result)
-        return result
-
-
-class _Correct(fx.Interpreter):
-    """Runs the graph and corrects each layer before the next one sees its output."""
-
-    def __init__(self, gm: fx.GraphModule, means: dict[fx.Node, Tensor]) -> None:
-        super().__init__(gm)
-        self._means = means
-
-    def run_node(self, n: fx.Node) -> Any:
-        layer = _layer(self.module, n)
-        if layer is not None:
-            layer.bias.zero_()  # not subtracted afterwards: it may have been rounded to the accumulator grid
-            layer.bias.copy_(self._means[n] - _channel_means(layer, super().run_node(n)))
-        return super().run_node(n)
-
-
-def _layer(gm: torch.nn.Module, node: fx.Node) -> QuantizedLayer | None:
-    part = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return part if isinstance(part, QuantizedLayer) else None
+            for handle in handles:
+                handle.remove()
+        handles = [layer.register_forward_pre_hook(correct) for layer in layers]
+        try:
+            gm(images)
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def _channel_means(layer: QuantizedLayer, output: Tensor) -> Tensor:

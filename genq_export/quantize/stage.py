@@ -72,8 +72,7 @@ def run(
         if settings.iterations > 0:
             errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
         elif settings.bias_correction:
-            first = pixels.read(0, min(len(pixels), CORRECTION_IMAGES)).to(device_of(gm))
-            correct_biases(gm, first, first)
+            correct_biases(gm, pixels.read(0, min(len(pixels), CORRECTION_IMAGES)).to(device_of(gm)))
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
         with together(settings) as ranks:

@@ -1,0 +1,29 @@
+"""ONNX Runtime sessions as the benchmarks time them, and what of the CPU decides their speed."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from genq_export.runtime_options import session_options
+
+PROVIDERS = ["CPUExecutionProvider"]
+
+
+def exact_session(path: Path) -> Any:
+    """One thread, with the option that makes 8-bit sums exact. ONNX Runtime refuses some files of its own with it."""
+    return onnxruntime.InferenceSession(str(path), session_options(1), providers=PROVIDERS)
+
+
+def plain_session(path: Path) -> Any:
+    """One thread and no other option: 8-bit products may saturate where the CPU has no VNNI."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
+
+
+def instructions() -> str:
+    """The vector instructions that integer and bfloat16 kernels use, as the operating system reports them."""
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+    return " ".join(name for name in known if name in flags) or "unknown"
