@@ -25,11 +25,15 @@ def transformer() -> LoadedModel:
 
 
 def tensor_bytes() -> int:
-    """Memory of every tensor that is alive, each storage counted once."""
+    """Memory of every tensor that is alive, each storage counted once.
+
+    Not of tensors without memory, which tracing leaves behind: they all have the address 0, and the last one found
+    would stand for them all.
+    """
     storages = {
         part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
         for part in gc.get_objects()
-        if isinstance(part, torch.Tensor)
+        if isinstance(part, torch.Tensor) and part.untyped_storage().data_ptr() != 0
     }
     return sum(storages.values())
 
