@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from genq_export.quantize import exact, grid
 from genq_export.quantize.grid import Grid
 
+INPUT_NAME = "input"  # of the quantizer of what the network is given
+
 
 class ActivationLearner(Protocol):
     """Differentiable stand-in for a quantizer while its scale is learned."""

@@ -11,7 +11,13 @@ from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.quantize import grid
 from genq_export.quantize.capture import attribute, capture, module_path, op_name
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul, set_quantization
+from genq_export.quantize.fake_quant import (
+    INPUT_NAME,
+    ActivationQuantizer,
+    QuantizedLayer,
+    QuantizedMatMul,
+    set_quantization,
+)
 from genq_export.quantize.layer_bits import bits_by_name
 from genq_export.quantize.placement import (
     Placement,
@@ -171,7 +177,7 @@ class _Names:
 
     def of_tensor(self, node: fx.Node) -> str:
         if node.op == "placeholder":
-            return "input"
+            return INPUT_NAME
         path = module_path(node)
         if path and path not in self._containers:
             return path
@@ -206,9 +212,7 @@ def _quantizer(gm: fx.GraphModule, call: fx.Node) -> ActivationQuantizer:
     return part
 
 
-def _insert_quantizer(
-    gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names
-) -> fx.Node:
+def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names) -> fx.Node:
     """Put a quantizer behind `root` for all its readers; returns the call. sign: (signed, asymmetric)."""
     name = names.take("quantizer", names.of_tensor(root))
     signed, asymmetric = sign

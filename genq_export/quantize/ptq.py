@@ -19,7 +19,7 @@ from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import device_of, set_quantization
 from genq_export.quantize.fused import mix, squared_error
-from genq_export.quantize.learners import RoundingLearner, scale_learners
+from genq_export.quantize.learners import RoundingLearner, scale_learners, with_learned_scale
 from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 
 WARM_UP = 0.2
@@ -89,7 +89,8 @@ def _learn(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     roundings = [RoundingLearner(layer) for layer in block.layers()]
-    scales = scale_learners(block.quantizers(), config.drop_probability, generator)
+    quantizers = with_learned_scale(block.quantizers())
+    scales = scale_learners(quantizers, config.drop_probability, generator)
     if not roundings:
         return
     optimizer = torch.optim.Adam(
@@ -103,7 +104,7 @@ def _learn(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, _cosine(config), _cosine(config)])
     for layer, rounding in zip(block.layers(), roundings, strict=True):
         layer.learner = rounding
-    for quantizer, scale in zip(block.quantizers(), scales, strict=True):
+    for quantizer, scale in zip(quantizers, scales, strict=True):
         quantizer.learner = scale
     device = device_of(block.module)
     for step in range(config.iterations):
@@ -121,7 +122,7 @@ def _learn(
     for layer, rounding in zip(block.layers(), roundings, strict=True):
         layer.learner = None
         rounding.commit(layer)
-    for quantizer, scale in zip(block.quantizers(), scales, strict=True):
+    for quantizer, scale in zip(quantizers, scales, strict=True):
         quantizer.learner = None
         scale.commit(quantizer)
 

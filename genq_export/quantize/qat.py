@@ -25,7 +25,7 @@ from genq_export.config import QuantizeConfig
 from genq_export.progress import Progress
 from genq_export.quantize import grid
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of, set_quantization
-from genq_export.quantize.learners import round_ste, scale_learners
+from genq_export.quantize.learners import round_ste, scale_learners, with_learned_scale
 from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.rows import Rows, RowsInMemory
 
@@ -135,7 +135,8 @@ class _Learner:
     def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
         self._gm = gm
         self._layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
-        self._quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+        quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+        self._quantizers = with_learned_scale(quantizers)
         self._corrections = nn.ModuleList([CodeLearner(part, config.qat_method) for part in self._layers])
         self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it

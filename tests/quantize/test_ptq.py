@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
+from genq_export.quantize.fake_quant import INPUT_NAME, ActivationQuantizer
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.ptq import BETA_END, BETA_START, WARM_UP, BlockStore, beta_at, reconstruct
 
@@ -38,11 +39,23 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+def scales(gm: fx.GraphModule) -> dict[str, float]:
+    return {part.name: float(part.scale) for part in gm.modules() if isinstance(part, ActivationQuantizer)}
+
+
 def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, settings: Settings, images: Tensor) -> None:
     gm, _ = prepared("residual", "onnxruntime", 2)
     config = settings(2, iterations=60)
     errors = reconstruct(gm, images, config, 0, store_in({}), Progress(quiet=True))
     assert sum(row["after"] for row in errors.values()) < 0.9 * sum(row["before"] for row in errors.values())
+
+
+def test_only_the_scale_of_the_input_is_not_learned(prepared: Prepared, settings: Settings, images: Tensor) -> None:
+    gm, _ = prepared("residual")
+    before = scales(gm)
+    run(gm, images, settings(iterations=3, activation_lr=0.1))
+    after = scales(gm)
+    assert [name for name in before if after[name] == before[name]] == [INPUT_NAME]
 
 
 def test_a_seed_decides_the_result(prepared: Prepared, settings: Settings, images: Tensor) -> None:
