@@ -123,7 +123,10 @@ class QuantizeConfig(_Frozen):
         "cascade", description="cascade: from the PTQ solution (GenQ); lsq: from rounded weights, no reconstruction"
     )
     qat_autocast: bool = Field(False, description="QAT steps in bfloat16 where the operator allows it (GPU)")
-    qat_weight_lr: float = Field(1e-2, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
+    qat_frozen_share: float = Field(
+        0.5, ge=0, lt=1, description="cascade: share of the blocks, from the input on, that stay as PTQ made them"
+    )
+    qat_weight_lr: float = Field(3e-3, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
     qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
 
     @property

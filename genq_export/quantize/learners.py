@@ -125,8 +125,8 @@ def with_learned_scale(quantizers: Sequence[ActivationQuantizer]) -> list[Activa
     """All but the one of the network's input, which keeps the scale that its range gave.
 
     Pixels are 256 numbers an equal step apart, and such is the grid. Where both steps are the same, every pixel lies
-    half way between two codes: the loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned scale
-    ended 1e-6 below that place; 1e-5 above it the divergence from the float network is a third higher.
+    half way between two codes: the loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned
+    scale ended 1e-6 below that place; 1e-5 above it the divergence from the float network is a third higher.
     """
     return [part for part in quantizers if part.leader.name != INPUT_NAME]
 

@@ -7,6 +7,11 @@ expression above gives round(v/s) - v/s inside the range). The loss is KL diverg
 paper's loss is unknown), so no label is needed. The epoch with the least KL on held-out calibration images is kept;
 epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
 
+The first blocks stay as PTQ made them (`qat_frozen_share`, [ours]). An even background is one number in every channel,
+and every such number one code: a scale or weight that moves by a hair moves it across a border for all pixels at once,
+which the straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales
+of the stem, by finite differences, and training everything makes answers on real images worse (docs/benchmarks.md).
+
 For comparison there is plain LSQ, from a network that was only rounded, with latent float weights w:
 
     W_q = s * clip(round_STE(w / s), lo, hi)
@@ -24,7 +29,8 @@ from torch.nn import functional as F
 from genq_export.config import QuantizeConfig
 from genq_export.progress import Progress
 from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of, set_quantization
+from genq_export.quantize.blocks import Block, split
+from genq_export.quantize.fake_quant import QuantizedLayer, device_of, set_quantization
 from genq_export.quantize.learners import round_ste, scale_learners, with_learned_scale
 from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.rows import Rows, RowsInMemory
@@ -130,13 +136,13 @@ def train(
 
 
 class _Learner:
-    """Parameters, their average, and the optimiser, over every layer and quantizer of a graph."""
+    """Parameters, their average, and the optimiser, over the layers and quantizers of a graph that are trained."""
 
     def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
         self._gm = gm
-        self._layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
-        quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
-        self._quantizers = with_learned_scale(quantizers)
+        trained = _trained_blocks(gm, config)
+        self._layers = [part for block in trained for part in block.layers()]
+        self._quantizers = with_learned_scale([part for block in trained for part in block.quantizers()])
         self._corrections = nn.ModuleList([CodeLearner(part, config.qat_method) for part in self._layers])
         self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
@@ -229,6 +235,13 @@ class _Learner:
 def kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(softmax(teacher) || softmax(student)), mean over the batch; both [B, classes] logits."""
     return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
+
+
+def _trained_blocks(gm: fx.GraphModule, config: QuantizeConfig) -> list[Block]:
+    """All but the first; with plain LSQ, which starts from a network that was only rounded, all."""
+    blocks = split(gm)
+    share = config.qat_frozen_share if config.qat_method == "cascade" else 0.0
+    return blocks[min(round(share * len(blocks)), len(blocks) - 1) :]
 
 
 def _named(parts: nn.ModuleList, kind: str) -> dict[str, nn.Parameter]:
