@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genq_export.config import GatesConfig
+from genq_export.config import GatesConfig, QuantizeConfig
 from runtime_tests.graph import layer_names
 from runtime_tests.results import BackendFidelity, Frozen, Verification
 
@@ -46,15 +46,15 @@ class Ungated(Frozen):
 
 
 def check(
-    run: Verification, audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig, bits: tuple[int, int]
+    run: Verification, audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig, grids: QuantizeConfig
 ) -> tuple[tuple[Gate, ...], tuple[Ungated, ...]]:
-    """All gates of one run. bits: (weights, activations); audit: `[{name, op, integer, detail}]` of the export."""
+    """All gates of one run. grids: what the build was told; audit: `[{name, op, integer, detail}]` of the export."""
     gates: list[Gate] = []
     skipped: list[Ungated] = []
     for outcome in (
-        _accuracy(run, config, bits),
+        _accuracy(run, config, grids),
         _agreement(run, config),
-        _codes(run, config, bits),
+        _codes(run, config, grids),
         _constants(run),
         _integers(audit, config),
         _speed(run, config),
@@ -90,18 +90,19 @@ def deployed_fidelity(run: Verification) -> BackendFidelity | None:
     return next((item for item in run.fidelity if item.backend == run.deployed), None)
 
 
-def _accuracy(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gate | Ungated:
+def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate | Ungated:
     name = "accuracy_loss"
     if run.evaluation is None:
         return Ungated(name=name, reason="no evaluation images: give a labelled folder with --eval")
     if not run.evaluation.labelled:
         return Ungated(name=name, reason=f"{run.evaluation.name} has no labels: only agreement with float was measured")
-    limit = config.max_accuracy_loss if config.max_accuracy_loss is not None else ACCURACY_LOSS[min(bits)]
+    usual = ACCURACY_LOSS[min(grids.weight_bits, grids.activation_bits)]
+    limit = usual if config.max_accuracy_loss is None else config.max_accuracy_loss
     loss = accuracy_loss(run)
     if loss is None:
         sentence = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
     else:
-        sentence = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at W{bits[0]}A{bits[1]}{_lossy_step(run)}"
+        sentence = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at {grids.grid_name}{_lossy_step(run)}"
     return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, sentence)
 
 
@@ -133,7 +134,7 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
     return _gate(name, title, value, config.min_agreement, True, sentence)
 
 
-def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gate:
+def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:
     name, title = "code_match", "Codes equal to the oracle's"
     item = deployed_fidelity(run)
     value = None
@@ -146,7 +147,8 @@ def _codes(run: Verification, config: GatesConfig, bits: tuple[int, int]) -> Gat
     required = config.min_code_match
     if required is None:
         stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
-        required = CODE_MATCH_NARROW if max(bits) <= 4 and not stands_in else CODE_MATCH_WIDE
+        narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
+        required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
     return _gate(name, title, value, required, True, sentence)
 
 

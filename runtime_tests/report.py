@@ -10,6 +10,7 @@ from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.workspace import Workspace
 from runtime_tests import gates
+from runtime_tests.command import command
 from runtime_tests.gates import Gate, Ungated
 from runtime_tests.results import Frozen, Latency, Score, Size, Verification, VerifyFile
 
@@ -144,7 +145,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         first_last=config.quantize.first_last_bits,
         grid=config.quantize.grid_name,
     )
-    passed_gates, skipped = gates.check(run, audit, config.verify.gates, (bits.weights, bits.activations))
+    passed_gates, skipped = gates.check(run, audit, config.verify.gates, config.quantize)
     passed = all(gate.passed for gate in passed_gates)
     return Report(
         model=config.model.name,
@@ -169,37 +170,6 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         stages=_stages(workspace),
         command=command(config),
     )
-
-
-def command(config: BuildConfig) -> str:
-    """The command line that makes this build again."""
-    parts = ["genq-export build", config.model.name]
-    quantize = config.quantize
-    if quantize.weight_bits == quantize.activation_bits:
-        parts.append(f"--bits {quantize.weight_bits}")
-    else:
-        parts.append(f"--weight-bits {quantize.weight_bits} --activation-bits {quantize.activation_bits}")
-    parts.append(f"--target {config.target}")
-    if config.preset != "default":
-        parts.append(f"--preset {config.preset}")
-    usual = BuildConfig.for_model(config.model.name, preset=config.preset)
-    if config.calibrate.images != usual.calibrate.images:
-        parts.append(f"--images {config.calibrate.images}")
-    parts.append(f"--seed {config.seed}")
-    made_before = config.calibrate.made_before
-    for option, value in (
-        ("--qat-epochs", quantize.qat_epochs or None),
-        ("--average-bits", quantize.average_bits),
-        ("--size-budget", quantize.size_budget and int(quantize.size_budget)),
-        ("--calibration", made_before and made_before.name),
-        ("--generator", config.calibrate.generator),
-        ("--weights", config.model.weights and config.model.weights.name),
-        ("--classes", config.model.classes and config.model.classes.name),
-        ("--eval", config.verify.evaluation and config.verify.evaluation.name),
-    ):
-        if value is not None:
-            parts.append(f"{option} {value}")
-    return " ".join(parts)
 
 
 def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | None, judged: tuple[Gate, ...]) -> str:

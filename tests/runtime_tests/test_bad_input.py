@@ -38,7 +38,8 @@ def run(build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: 
 
 
 def failed(run: Verification) -> dict[str, str]:
-    judged, _ = gates.check(run, None, BuildConfig.for_model("fashion_resnet").verify.gates, (4, 4))
+    config = BuildConfig.for_model("fashion_resnet")
+    judged, _ = gates.check(run, None, config.verify.gates, config.quantize)
     return {gate.name: gate.sentence for gate in judged if not gate.passed}
 
 

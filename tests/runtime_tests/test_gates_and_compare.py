@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genq_export.config import BuildConfig, GatesConfig
+from genq_export.config import BuildConfig, GatesConfig, QuantizeConfig
 from runtime_tests import compare, gates, html, text
-from runtime_tests.report import Bits, LayerCost, Report, _verdict, command
+from runtime_tests.report import Bits, LayerCost, Report, _verdict
 from runtime_tests.results import (
     BackendFidelity,
     BackendRun,
@@ -58,8 +58,12 @@ def run(**changes: Any) -> Verification:
     return Verification(**{**values, **changes})
 
 
+def grids(bits: int, **options: Any) -> QuantizeConfig:
+    return BuildConfig.for_model("net", bits=bits, **options).quantize
+
+
 def sentences(measured: Verification, config: GatesConfig | None = None, bits: int = 4, **audit: Any) -> dict[str, str]:
-    judged, _ = gates.check(measured, audit.get("audit"), config or GatesConfig(), (bits, bits))
+    judged, _ = gates.check(measured, audit.get("audit"), config or GatesConfig(), grids(bits))
     return {gate.name: gate.sentence for gate in judged if not gate.passed}
 
 
@@ -97,20 +101,17 @@ def test_what_nobody_compared_does_not_pass() -> None:
     }
 
 
+def test_what_is_allowed_names_the_grids_as_the_title_does() -> None:
+    measured = run(accuracy={"float": score(0.9), "reference": score(0.7), "onnxruntime": score(0.7)})
+    judged, _ = gates.check(measured, None, GatesConfig(), grids(4, average_bits=5))
+    assert "are allowed at mixed-5bits:" in next(gate.sentence for gate in judged if gate.name == "accuracy_loss")
+
+
 def test_the_title_names_the_grids_as_the_folder_does() -> None:
     mixed = BuildConfig.for_model("net", average_bits=5).quantize
     bits = Bits(weights=4, activations=4, first_last=8, grid=mixed.grid_name)
     assert text.title(report(run(), bits=bits)) == "net, mixed-5bits, ONNX Runtime"
     assert text.title(report(run())) == "net, W4A4, ONNX Runtime", "a report that was written without"
-
-
-def test_the_command_that_repeats_a_build_says_what_differs_from_its_preset() -> None:
-    quick = BuildConfig.for_model("net", preset="quick", made_before=Path("build/first"))
-    expected = "genq-export build net --bits 4 --target onnxruntime --preset quick --seed 0 --calibration first"
-    assert command(quick) == expected
-    assert "--preset quick --images 40 --seed 0" in command(BuildConfig.for_model("net", preset="quick", images=40))
-    more = BuildConfig.for_model("net", size_budget="20MB", qat_epochs=3)
-    assert command(more).endswith("--seed 0 --qat-epochs 3 --size-budget 20000000")
 
 
 def test_integer_gate_names_layers() -> None:
@@ -126,7 +127,7 @@ def test_gates_that_were_asked_for_fail_when_unmeasured() -> None:
 
 def test_without_labels_accuracy_is_no_condition() -> None:
     judged, skipped = gates.check(
-        run(evaluation=Evaluation(name="x", n=3, labelled=False), accuracy={}), None, GatesConfig(), (4, 4)
+        run(evaluation=Evaluation(name="x", n=3, labelled=False), accuracy={}), None, GatesConfig(), grids(4)
     )
     assert "accuracy_loss" not in {gate.name for gate in judged}
     assert "has no labels" in next(item.reason for item in skipped if item.name == "accuracy_loss")
@@ -155,7 +156,7 @@ def test_compare_says_what_changed_beyond_chance() -> None:
 
 def test_the_verdict_says_once_where_codes_first_differ() -> None:
     measured = run(fidelity=(codes(10),), agreement={"onnxruntime_vs_reference": 0.8})
-    judged, _ = gates.check(measured, None, GatesConfig(), (4, 4))
+    judged, _ = gates.check(measured, None, GatesConfig(), grids(4))
     assert _verdict(measured, "onnxruntime", None, judged) == (
         "ONNX Runtime and the reference differ on 2,000 of 10,000 images; codes first differ at layer1.act"
         " (the reason). 10 of 1,000 codes differ."
@@ -199,7 +200,7 @@ def test_a_ranking_of_layers_is_drawn_and_tabled(tmp_path: Path) -> None:
 
 
 def test_figures_far_from_all_have_two_digits() -> None:
-    judged, _ = gates.check(run(), None, GatesConfig(), (4, 4))
+    judged, _ = gates.check(run(), None, GatesConfig(), grids(4))
     gate = judged[0].model_copy(update={"name": "code_match"})
     shown = [text.gate_value(gate, value) for value in (0.75233595, 0.9999, 0.999999, 0.99999942)]
     assert shown == ["75.23 %", "99.99 %", "99.9999 %", "99.999942 %"]

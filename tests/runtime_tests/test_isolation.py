@@ -95,7 +95,7 @@ def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
     status = {item.name: item.status for item in run.backends}
     assert status == {"reference": "ok", "oracle": "ok", "onnxruntime": "failed"}
     assert run.accuracy.keys() == {"float", "reference", "oracle"}
-    judged, _ = gates.check(run, None, config.verify.gates, (4, 4))
+    judged, _ = gates.check(run, None, config.verify.gates, config.quantize)
     agreement = next(gate for gate in judged if gate.name == "agreement")
     assert not agreement.passed
     assert "SIGABRT" in agreement.sentence
