@@ -15,7 +15,7 @@ from torch import Tensor
 
 GAMMA, ZETA = -0.1, 1.1  # ends of AdaRound's stretched sigmoid
 _TINY = 1e-30
-_PIECE = 2**15  # numbers; a handful of such pieces fit in a core's second-level cache
+_PIECE = 2**15  # numbers a thread works on at once; a handful of such pieces fit in a core's second-level cache
 
 
 def drop_mask(count: int, drop: float, generator: torch.Generator) -> Tensor:
@@ -155,7 +155,7 @@ class _QuantizeWithDrop(torch.autograd.Function):
         grad_x = torch.empty_like(x)
         grad_scale = torch.zeros((), dtype=torch.float64, device=x.device)
         dropped = rest[0] if rest else None
-        work = x.new_empty((5, min(_PIECE, x.numel()) if x.device.type == "cpu" else x.numel()))
+        work = x.new_empty((5, min(_piece_of(x), x.numel())))
         for (source, given, skipped), (_, target, _) in zip(
             _pieces(x, gradient, dropped), _pieces(x, grad_x, dropped), strict=True
         ):
@@ -179,9 +179,14 @@ def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
     return mask.view(torch.uint8).to(like.device, like.dtype)
 
 
+def _piece_of(x: Tensor) -> int:
+    """Numbers in a piece of x: what every thread works on at once; all of them on an accelerator."""
+    return _PIECE * torch.get_num_threads() if x.device.type == "cpu" else max(x.numel(), 1)
+
+
 def _pieces(a: Tensor, b: Tensor, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Views of two contiguous tensors and of a flat mask, piece by piece; one piece on an accelerator."""
-    size = _PIECE if a.device.type == "cpu" else max(a.numel(), 1)
+    size = _piece_of(a)
     flat_a, flat_b = a.view(-1), b.view(-1)
     for start in range(0, a.numel(), size):
         part = slice(start, start + size)
