@@ -24,7 +24,7 @@ from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
-POW2_RATE = 10.0
+POW2_RATE = 4.0
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
 
