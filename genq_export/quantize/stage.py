@@ -17,7 +17,7 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of
+from genq_export.quantize.fake_quant import ActivationQuantizer, device_of
 from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -26,7 +26,7 @@ from genq_export.quantize.qat import ALONE, EpochStore, train
 from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.reference import save_reference
 from genq_export.quantize.rows import Cache, Rows
-from genq_export.quantize.sensitivity import measure, ranked
+from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
 from genq_export.targets import rule_for
 from genq_export.workspace import StageResult, Workspace, write_atomic
 
@@ -161,12 +161,7 @@ def _epoch_store(folder: Path) -> EpochStore:
 
 def _layers(gm: fx.GraphModule) -> list[dict[str, Any]]:
     rows = []
-    for node in gm.graph.nodes:
-        part = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(part, QuantizedLayer):
-            continue
-        quantizer = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
-        assert isinstance(quantizer, ActivationQuantizer)
+    for part, quantizer in input_quantizers(gm):
         rounded = part.codes.float() * part.weight_scale.view(-1, *([1] * (part.weight.dim() - 1)))
         noise = (rounded - part.weight).square().sum()
         rows.append(
