@@ -4,6 +4,7 @@ Started by `accelerate launch --multi_gpu --num_processes N …` or torchrun, wh
 are dealt out in turn, so no process needs to know what another did; what is drawn does not depend on their number.
 """
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,4 +103,5 @@ def join_ranks(device: str) -> Ranks:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
+    atexit.register(state.destroy_process_group)  # its threads may not outlive the interpreter: that ends in SIGABRT
     return Ranks(state.process_index, state.num_processes)
