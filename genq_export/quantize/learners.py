@@ -121,22 +121,19 @@ class ScaleLearner(nn.Module):
         quantizer.scale.copy_(self.scale())
 
 
-def with_learned_scale(quantizers: Sequence[ActivationQuantizer]) -> list[ActivationQuantizer]:
-    """All but the one of the network's input, which keeps the scale that its range gave.
-
-    Pixels are 256 numbers an equal step apart, and such is the grid. Where both steps are the same, every pixel lies
-    half way between two codes: the loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned
-    scale ended 1e-6 below that place; 1e-5 above it the divergence from the float network is a third higher.
-    """
-    return [part for part in quantizers if part.leader.name != INPUT_NAME]
-
-
 def scale_learners(
     quantizers: Sequence[ActivationQuantizer], drop: float, generator: torch.Generator
-) -> list[ScaleLearner]:
-    """A learner for each quantizer; those that share a scale share the learner."""
+) -> dict[ActivationQuantizer, ScaleLearner]:
+    """The learner of each quantizer, in order; those that share a scale share the learner.
+
+    The one of the network's input has none and keeps the scale that its range gave. Pixels are 256 numbers an equal
+    step apart, and such is the grid. Where both steps are the same, every pixel lies half way between two codes: the
+    loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned scale ended 1e-6 below that place;
+    1e-5 above it the divergence from the float network is a third higher.
+    """
     made: dict[ActivationQuantizer, ScaleLearner] = {}
-    for part in quantizers:
+    learned = [part for part in quantizers if part.leader.name != INPUT_NAME]
+    for part in learned:
         if part.leader not in made:
             made[part.leader] = ScaleLearner(part, drop, generator)
-    return [made[part.leader] for part in quantizers]
+    return {part: made[part.leader] for part in learned}

@@ -19,7 +19,7 @@ from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import device_of, set_quantization
 from genq_export.quantize.fused import mix, squared_error
-from genq_export.quantize.learners import RoundingLearner, scale_learners, with_learned_scale
+from genq_export.quantize.learners import RoundingLearner, scale_learners
 from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 
 WARM_UP = 0.2
@@ -89,22 +89,21 @@ def _learn(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     roundings = [RoundingLearner(layer) for layer in block.layers()]
-    quantizers = with_learned_scale(block.quantizers())
-    scales = scale_learners(quantizers, config.drop_probability, generator)
+    scales = scale_learners(block.quantizers(), config.drop_probability, generator)
     if not roundings:
         return
     optimizer = torch.optim.Adam(
         [
             {"params": [part.v for part in roundings], "lr": config.rounding_lr},
             {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
-            {"params": [part.log_scale for part in dict.fromkeys(scales)], "lr": _activation_rate(config)},
+            {"params": [part.log_scale for part in dict.fromkeys(scales.values())], "lr": _activation_rate(config)},
         ],
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, _cosine(config), _cosine(config)])
     for layer, rounding in zip(block.layers(), roundings, strict=True):
         layer.learner = rounding
-    for quantizer, scale in zip(quantizers, scales, strict=True):
+    for quantizer, scale in scales.items():
         quantizer.learner = scale
     device = device_of(block.module)
     for step in range(config.iterations):
@@ -122,7 +121,7 @@ def _learn(
     for layer, rounding in zip(block.layers(), roundings, strict=True):
         layer.learner = None
         rounding.commit(layer)
-    for quantizer, scale in zip(quantizers, scales, strict=True):
+    for quantizer, scale in scales.items():
         quantizer.learner = None
         scale.commit(quantizer)
 

@@ -31,7 +31,7 @@ from genq_export.progress import Progress
 from genq_export.quantize import grid
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.fake_quant import QuantizedLayer, device_of, set_quantization
-from genq_export.quantize.learners import round_ste, scale_learners, with_learned_scale
+from genq_export.quantize.learners import round_ste, scale_learners
 from genq_export.quantize.ranks import TrainingRanks
 from genq_export.quantize.rows import Rows, RowsInMemory
 
@@ -142,11 +142,11 @@ class _Learner:
         self._gm = gm
         trained = _trained_blocks(gm, config)
         self._layers = [part for block in trained for part in block.layers()]
-        self._quantizers = with_learned_scale([part for block in trained for part in block.quantizers()])
         self._corrections = nn.ModuleList([CodeLearner(part, config.qat_method) for part in self._layers])
         self._autocast = config.qat_autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
-        self._scales = nn.ModuleList(scale_learners(self._quantizers, 0.0, generator))
+        learners = scale_learners([part for block in trained for part in block.quantizers()], 0.0, generator)
+        self._quantizers, self._scales = list(learners), nn.ModuleList(learners.values())
         scales = [part.log_scale for part in dict.fromkeys((*self._corrections, *self._scales))]
         units = [_weight_unit(layer) for layer in self._layers]
         groups = [
