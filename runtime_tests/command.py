@@ -8,16 +8,31 @@ from typing import Any
 
 from genq_export.config import BuildConfig
 
+_NAMED_OTHERWISE = {"made_before": "--calibration", "evaluation": "--eval"}
+
 
 def command(config: BuildConfig) -> str:
     """`genq-export build …` with every option that differs from what the command does without it.
 
-    Files and folders appear by their last name alone: a report travels, and where they lay is nobody's business.
+    Files and folders appear by their last name alone, but for a generator's: a report travels, and where they lay is
+    nobody's business.
     """
-    quantize, calibrate, model = config.quantize, config.calibrate, config.model
-    told: dict[str, Any] = {
-        "weight_bits": quantize.weight_bits,
-        "activation_bits": quantize.activation_bits,
+    name, options = config.model.name, _options(config)
+    of_preset = _options(BuildConfig.for_model(name, preset=config.preset))
+    usual = of_preset | {"preset": "default", "target": None, "seed": None}  # the last two are always told
+    bits = (config.quantize.weight_bits, config.quantize.activation_bits)
+    told = BuildConfig.for_model(name, weight_bits=bits[0], activation_bits=bits[1], **options)
+    parts = ["genq-export build", shlex.quote(name), _bits(*bits)]
+    parts += [_option(option, value) for option, value in options.items() if value != usual[option]]
+    differences = _differences(config.model_dump(), told.model_dump())
+    parts += [f"--set {shlex.quote(f'{field}={_text(value)}')}" for field, value in differences]
+    return " ".join(parts)
+
+
+def _options(config: BuildConfig) -> dict[str, Any]:
+    """What has an option of its own beside the bits, as `BuildConfig.for_model` takes it, in the order it is told."""
+    quantize, calibrate = config.quantize, config.calibrate
+    return {
         "target": config.target,
         "preset": config.preset,
         "images": calibrate.images,
@@ -25,64 +40,33 @@ def command(config: BuildConfig) -> str:
         "qat_epochs": quantize.qat_epochs,
         "scales": quantize.scales,
         "first_last_bits": quantize.first_last_bits,
-        "keep_float": quantize.keep_float,
-        "sensitivity": quantize.sensitivity,
         "average_bits": quantize.average_bits,
         "size_budget": quantize.size_budget and int(quantize.size_budget),
         "memory_budget": int(quantize.memory_budget),
         "device": config.device,
+        "made_before": calibrate.made_before,
         "generator": calibrate.generator,
         "real": calibrate.real,
-        "made_before": calibrate.made_before,
-        "weights": model.weights,
-        "classes": model.classes,
+        "weights": config.model.weights,
+        "classes": config.model.classes,
         "evaluation": config.verify.evaluation,
+        "keep_float": quantize.keep_float,
+        "sensitivity": quantize.sensitivity,
     }
-    usual = BuildConfig.for_model(model.name, preset=config.preset)
-    told_and_usual = BuildConfig.for_model(model.name, **told)
-    parts = ["genq-export build", shlex.quote(model.name), *_bits(config), f"--target {config.target}"]
-    if config.preset != "default":
-        parts.append(f"--preset {config.preset}")
-    if calibrate.images != usual.calibrate.images:
-        parts.append(f"--images {calibrate.images}")
-    parts.append(f"--seed {config.seed}")
-    parts += _options(told, usual)
-    differences = _differences(config.model_dump(), told_and_usual.model_dump())
-    parts += [f"--set {shlex.quote(f'{field}={_text(value)}')}" for field, value in differences]
-    return " ".join(parts)
 
 
-def _bits(config: BuildConfig) -> list[str]:
-    weights, activations = config.quantize.weight_bits, config.quantize.activation_bits
-    if weights == activations:
-        return [f"--bits {weights}"]
-    return [f"--weight-bits {weights} --activation-bits {activations}"]
+def _bits(weight_bits: int, activation_bits: int) -> str:
+    if weight_bits == activation_bits:
+        return f"--bits {weight_bits}"
+    return f"--weight-bits {weight_bits} --activation-bits {activation_bits}"
 
 
-def _options(told: Mapping[str, Any], usual: BuildConfig) -> Iterator[str]:
-    """Options with a name of their own that the preset does not give already."""
-    quantize = usual.quantize
-    for option, name, without in (
-        ("--qat-epochs", "qat_epochs", quantize.qat_epochs),
-        ("--scales", "scales", quantize.scales),
-        ("--first-last-bits", "first_last_bits", quantize.first_last_bits),
-        ("--average-bits", "average_bits", None),
-        ("--size-budget", "size_budget", None),
-        ("--memory-budget", "memory_budget", int(quantize.memory_budget)),
-        ("--device", "device", usual.device),
-        ("--calibration", "made_before", None),
-        ("--generator", "generator", None),
-        ("--real", "real", None),
-        ("--weights", "weights", None),
-        ("--classes", "classes", None),
-        ("--eval", "evaluation", None),
-    ):
-        if told[name] != without:
-            yield f"{option} {shlex.quote(_text(told[name]))}"
-    for pattern in told["keep_float"]:
-        yield f"--keep-float {shlex.quote(pattern)}"
-    if told["sensitivity"]:
-        yield "--sensitivity"
+def _option(name: str, value: Any) -> str:
+    option = _NAMED_OTHERWISE.get(name, f"--{name.replace('_', '-')}")
+    if value is True:
+        return option
+    values = value if isinstance(value, tuple) else (value,)
+    return " ".join(f"{option} {shlex.quote(_text(one))}" for one in values)
 
 
 def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
