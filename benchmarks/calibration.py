@@ -308,15 +308,20 @@ def _config(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for sets and results")
     parser.add_argument("--models", nargs="+", default=list(zoo.ZOO_MODELS))
     parser.add_argument("--bits", nargs="+", default=["w4a4", "w2a4"], choices=["w4a4", "w2a4", "w3a4", "w8a8"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=1024, help="kept images of every set")
-    parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--distill-steps", type=int, default=200)
     parser.add_argument("--transfer", action="store_true", help="also use the set of each network for the others")
     parser.add_argument("--variety", action="store_true", help="also say how varied the images of each set are")
+    return parse_with_shared(parser)
+
+
+def parse_with_shared(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, with those added that every benchmark which quantizes the zoo on these sets has; makes `--out`."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for sets and results")
+    parser.add_argument("--images", type=int, default=1024, help="kept images of every set")
+    parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

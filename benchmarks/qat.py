@@ -3,30 +3,30 @@
     python benchmarks/qat.py --out bench --model fashion_resnet --bits W2A4
     python benchmarks/qat.py --out bench --settings qat_frozen_share=0 "qat_weight_lr=0.01 qat_frozen_share=0"
 
-Every setting starts from the same PTQ solution (kept in `--out`) and keeps the epoch that is best on held-out synthetic
-images, as the tool does. Test images are not looked at, so settings may be chosen by what this prints. Needs
-Fashion-MNIST's idx files (`--data`).
+Every setting starts from the same PTQ solution (kept in `--out`, which `quantization.py` may share) and keeps the epoch
+that is best on held-out synthetic images, as the tool does. Test images are not looked at, so settings may be chosen by
+what this prints. Needs Fashion-MNIST's idx files (`--data`).
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from calibration import calibration_set
+from calibration import calibration_set, parse_with_shared
+from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
 
 from genq_export import zoo
-from genq_export.config import BuildConfig
+from genq_export.config import ModelConfig
 from genq_export.models import LoadedModel, load_model
 from genq_export.progress import Progress
 from genq_export.quantize import stage as quantize_stage
-from genq_export.quantize.qat import kl_divergence
 from genq_export.quantize.reference import load_reference
 from genq_export.workspace import Workspace
-from genq_export.zoo.idx import DEFAULT_FOLDER, load_split, to_rgb32
+from genq_export.zoo.idx import load_split, to_rgb32
+from runtime_tests.metrics import kl_divergence
 
 JUDGED = 10_000
 BATCH = 250
@@ -52,27 +52,29 @@ class Judge:
     def row(self, name: str, network: Callable[[Tensor], Tensor]) -> str:
         """A row of the table: points lost, agreement, divergence and its standard error."""
         logits = answers(network, self.images)
-        each = torch.stack([kl_divergence(a[None], b[None]) for a, b in zip(logits, self.teacher, strict=True)])
+        each = kl_divergence(self.teacher.numpy(), logits.numpy())
         chosen, best = logits.argmax(1), self.teacher.argmax(1)
         lost = 100 * float((best == self.labels).double().mean() - (chosen == self.labels).double().mean())
         agreement = 100 * float((chosen == best).double().mean())
-        error = float(each.std()) / len(each) ** 0.5
+        error = float(each.std(ddof=1)) / len(each) ** 0.5
         return f"| {name} | {float(each.mean()):.4f} ± {error:.4f} | {lost:+.2f} | {agreement:.2f} |"
 
 
 def main() -> None:
     """Print the table, row by row."""
     options = _arguments()
-    model = load_model(_config(options, 0, "").model)
-    images, _ = calibration_set("energy and distribution", options.model, options, options.seed)
-    partial = options.out / "partial" / f"{options.model}-{options.bits}-energy-{options.seed}"
+    model = load_model(ModelConfig(name=options.model))
+    images, _ = calibration_set(SYNTHETIC, options.model, options, options.seed)
+    partial = partial_folder(options.model, options.bits, SYNTHETIC, options, options.seed)
     judge = _judge(model, options)
     print(
         f"{options.model} {options.bits}, seed {options.seed}, {options.epochs} epochs of QAT; {JUDGED} training images"
     )
     print("\n| | divergence, nats | points lost | agreement, % |\n|---|---|---|---|")
     for number, variant in enumerate([None, *options.settings]):
-        config = _config(options, 0 if variant is None else options.epochs, variant or "")
+        options.set = (variant or "").split()
+        column = f"{options.bits} {'PTQ' if variant is None else 'QAT'}"
+        config = build_config(options.model, column, options, options.seed)
         workspace = Workspace.open(options.out / "qat" / f"{partial.name}-{number}")
         (partial / "qat.safetensors").unlink(missing_ok=True)
         quantize_stage.run(workspace, config, model, images, partial, Progress(quiet=True))
@@ -94,34 +96,16 @@ def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat([network(batch) for batch in images.split(BATCH)])
 
 
-def _config(options: argparse.Namespace, epochs: int, settings: str) -> BuildConfig:
-    return BuildConfig.for_model(
-        options.model,
-        weight_bits=int(options.bits[1]),
-        activation_bits=int(options.bits[3]),
-        images=options.images,
-        qat_epochs=epochs,
-        seed=options.seed,
-        settings=[f"quantize.{setting}" for setting in (f"iterations={options.iterations}", *settings.split())],
-    )
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for sets and builds; that of quantization.py")
     parser.add_argument("--model", default="fashion_resnet", choices=list(zoo.ZOO_MODELS))
     parser.add_argument("--bits", default="W2A4", choices=["W4A4", "W2A4"])
     parser.add_argument(
         "--settings", nargs="+", default=list(VARIANTS), help="of quantize, blank between two; each a row"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images", type=int, default=1024, help="calibration images")
-    parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of QAT")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    return options
+    return parse_with_shared(parser)
 
 
 if __name__ == "__main__":

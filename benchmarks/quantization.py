@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import result_lines
-from calibration import accuracy, calibration_set, mean_and_spread
+from calibration import accuracy, calibration_set, mean_and_spread, parse_with_shared
 
 from genq_export import zoo
 from genq_export.config import BuildConfig
@@ -27,7 +27,6 @@ from genq_export.progress import Progress
 from genq_export.quantize import stage as quantize_stage
 from genq_export.quantize.reference import load_reference
 from genq_export.workspace import Workspace
-from genq_export.zoo.idx import DEFAULT_FOLDER
 
 COLUMNS = ("W8A8", "W4A4 PTQ", "W4A4 QAT", "W2A4 PTQ", "W2A4 QAT")
 SYNTHETIC, REAL = "energy and distribution", "real training images"
@@ -80,7 +79,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
     known = {(r.model, r.column, r.images_of, r.seed) for r in _alike(done, options)}
     for seed in options.seeds:
         for name in options.models:
-            model = load_model(_config(name, "W8A8", options, seed).model)
+            model = load_model(build_config(name, "W8A8", options, seed).model)
             float_top1 = accuracy(model.module, model)
             images_of = REAL if options.real else SYNTHETIC
             for column in options.columns:
@@ -89,10 +88,9 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 images, _ = calibration_set(images_of, name, options, seed)
                 if not images:
                     raise SystemExit(f"no real training images in {options.data}")
-                # PTQ and QAT of a row share their finished blocks, so QAT goes on where PTQ ended.
-                partial = options.out / "partial" / f"{name}-{column[:4]}-{images_of.split()[0]}-{seed}"
+                partial = partial_folder(name, column, images_of, options, seed)
                 workspace = Workspace.open(options.out / "builds" / f"{partial.name}-{column[5:]}")
-                config = _config(name, column, options, seed)
+                config = build_config(name, column, options, seed)
                 started = time.process_time()
                 quantize_stage.run(workspace, config, model, images, partial, Progress())
                 seconds = time.process_time() - started  # unlike the clock's, the same beside other work
@@ -143,7 +141,14 @@ def _cell(losses: list[float], limit: float) -> str:
     return f"{mean_and_spread(losses)} of {len(losses)} (≤ {limit:g})" if losses else ""
 
 
-def _config(name: str, column: str, options: argparse.Namespace, seed: int) -> BuildConfig:
+def partial_folder(name: str, column: str, images_of: str, options: argparse.Namespace, seed: int) -> Path:
+    """Of finished blocks. PTQ and QAT of a row share it, so QAT goes on where PTQ ended."""
+    folder: Path = options.out / "partial" / f"{name}-{column[:4]}-{images_of.split()[0]}-{seed}"
+    return folder
+
+
+def build_config(name: str, column: str, options: argparse.Namespace, seed: int) -> BuildConfig:
+    """The build of a column. options: images, iterations, epochs, and `set`, further settings of quantize."""
     return BuildConfig.for_model(
         name,
         weight_bits=int(column[1]),
@@ -157,19 +162,13 @@ def _config(name: str, column: str, options: argparse.Namespace, seed: int) -> B
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for sets and results")
     parser.add_argument("--models", nargs="+", default=list(zoo.ZOO_MODELS))
     parser.add_argument("--columns", nargs="+", default=list(COLUMNS), choices=COLUMNS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=1024, help="kept images of every set")
-    parser.add_argument("--iterations", type=int, default=1000, help="reconstruction steps a block")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of QAT")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of quantize; use another --out")
     parser.add_argument("--real", action="store_true", help="real training images instead of synthetic ones")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    return options
+    return parse_with_shared(parser)
 
 
 if __name__ == "__main__":
