@@ -126,7 +126,7 @@ class OnnxRuntimeBackend:
 
 
 class OpenVinoBackend:
-    """OpenVINO on the CPU, reading the same ONNX file; float layers at the precision OpenVINO chooses itself.
+    """OpenVINO on the CPU, reading the same ONNX file as `genq_export.load` does: float layers in float32.
 
     transformed: as users run it; otherwise its low-precision transformations are off and the Q/DQ graph is computed in
     float.
@@ -141,9 +141,13 @@ class OpenVinoBackend:
         self.title = f"OpenVINO {openvino.__version__.split('-')[0]}"
         self._path = path
         self._core = openvino.Core()
-        self._settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        # Left to itself it takes bfloat16 on CPUs that have it, which moves codes everywhere.
+        self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
         if not transformed:
-            self._settings["LP_TRANSFORMS_MODE"] = "NO"
+            # Without the second, some layers still compute in less than float32 on CPUs with bfloat16.
+            self._settings |= {"LP_TRANSFORMS_MODE": "NO", "EXECUTION_MODE_HINT": "ACCURACY"}
         self._model = self._load(read_model(path).SerializeToString())
         self._probe: Any = None
         self._probed: list[str] = []

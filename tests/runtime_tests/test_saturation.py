@@ -95,10 +95,10 @@ def test_saturated_sums_are_told_from_other_differences(
     workspace.record("export", "e", run_export(workspace, wide, model, QUIET), 1.0)
     found = verify.verify(workspace, wide, model, QUIET).fidelity
     fidelity = next(item for item in found if item.backend == runtime)
-    if fidelity.differing:
-        assert saturating[runtime]
+    if saturating[runtime]:
         assert fidelity.first_diverging == "conv1.2"
         assert fidelity.explanation is not None
         assert "sums of two products of conv1.0 saturate at 16 bits" in fidelity.explanation
-    else:
-        assert not saturating[runtime]
+    else:  # a float sum at the border of two codes may still fall on the other side
+        assert fidelity.differing <= 1e-6 * fidelity.codes
+        assert "saturate" not in (fidelity.explanation or "")
