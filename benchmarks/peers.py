@@ -138,11 +138,12 @@ class PeerError(Exception):
 def build_ours(network: Network, contender: Contender, bits: str, folder: Path) -> dict[str, Any]:
     """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
+    batch = min(32, len(network.images[SYNTHETIC]))  # EfficientNet-Lite0 has fewer here
     config = BuildConfig.for_model(
         network.name,
         weight_bits=int(bits[1]),
         activation_bits=int(bits[3]),
-        settings=[f"quantize.iterations={iterations}"],
+        settings=[f"quantize.iterations={iterations}", f"quantize.batch_size={batch}"],
     )
     workspace = Workspace.open(folder / "build")
     started = time.process_time()
@@ -275,7 +276,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=1024, help="calibration images of the zoo, of each kind")
     parser.add_argument("--iterations", type=int, default=1000, help="our reconstruction steps a block, below 8 bits")
     parser.add_argument("--peer-iterations", type=int, default=1000, help="brevitas' learned-rounding steps a layer")
-    parser.add_argument("--mct-epochs", type=int, default=20, help="MCT's GPTQ epochs")
+    parser.add_argument("--mct-epochs", type=int, default=250, help="MCT's GPTQ epochs")
     parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
     parser.add_argument("--mct-steps", type=int, default=500, help="steps to generate them")
     parser.add_argument("--lite0-images", type=int, default=128, help="images distilled from EfficientNet-Lite0")

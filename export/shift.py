@@ -16,6 +16,7 @@ from torch import fx
 
 from export.integer_layers import IntegerLayer, IntegerQuantizer, build_module
 from genq_export.errors import UserError
+from genq_export.quantize.capture import called_module
 from genq_export.quantize.placement import readers_of
 
 _INT8 = range(-128, 128)
@@ -31,7 +32,7 @@ def without_zero_points(integer_model: fx.GraphModule) -> fx.GraphModule:
     graph.output(graph.graph_copy(integer_model.graph, {}))
     gm = fx.GraphModule(integer_model, graph)
     for node in list(graph.nodes):
-        part = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        part = called_module(gm, node)
         if isinstance(part, IntegerQuantizer) and (part.zero_point != 0 or part.hi not in _INT8):
             _shift(gm, node, part)
     gm.recompile()
@@ -55,7 +56,7 @@ def _shift(gm: fx.GraphModule, node: fx.Node, part: IntegerQuantizer) -> None:
     gm.set_submodule(str(node.target), shifted)
     offset = f"{node.target}.shift"
     for reader in list(readers_of(node)):
-        layer = gm.get_submodule(str(reader.target)) if reader.op == "call_module" else None
+        layer = called_module(gm, reader)
         if reader.target in _FLOAT_LAYERS:  # kept in float: it has no code to fold into, and need not have
             _shift_back(graph=gm.graph, reader=reader, offset=offset)
         elif isinstance(layer, IntegerLayer) and not any(layer.geometry.get("padding", ())):

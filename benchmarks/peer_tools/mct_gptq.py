@@ -39,15 +39,16 @@ def quantize(job: Job):
 
 def generated(module: nn.Module, job: Job):
     """Images in the network's own preprocessing: MCT knows no other than torchvision's, so none of its own is used."""
-    size = 32 if job.network.startswith("fashion") else 224
+    size, count = 32 if job.network.startswith("fashion") else 224, job.settings["images"]
+    batch = min(BATCH, count)
     config = mct.data_generation.get_pytorch_data_generation_config(
-        n_iter=job.settings["steps"], data_gen_batch_size=BATCH, extra_pixels=size // 7, image_clipping=False,
+        n_iter=job.settings["steps"], data_gen_batch_size=batch, extra_pixels=size // 7, image_clipping=False,
         image_normalization_type=mct.data_generation.ImageNormalizationType.NO_NORMALIZATION,
     )  # fmt: skip
     images = mct.data_generation.pytorch_data_generation_experimental(
-        model=module, n_images=job.settings["images"], output_image_size=size, data_generation_config=config
+        model=module, n_images=count, output_image_size=size, data_generation_config=config
     )
-    return torch.cat([image.detach().reshape(-1, 3, size, size) for image in images]).split(BATCH)
+    return torch.cat([image.detach().reshape(-1, 3, size, size) for image in images]).split(batch)
 
 
 def inner_weights(module: nn.Module, bits: int):

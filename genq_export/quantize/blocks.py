@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize.capture import is_constant, module_path, op_name
+from genq_export.quantize.capture import called_module, is_constant, module_path, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.placement import BARELY_NEGATIVE, NEVER_NEGATIVE
 
@@ -31,8 +31,8 @@ class Block:
         return [part for part in self._called() if isinstance(part, ActivationQuantizer)]
 
     def _called(self) -> list[torch.nn.Module]:
-        calls = [str(node.target) for node in self.module.graph.nodes if node.op == "call_module"]
-        return [self.module.get_submodule(target) for target in calls]
+        called = (called_module(self.module, node) for node in self.module.graph.nodes)
+        return [part for part in called if part is not None]
 
 
 def split(gm: fx.GraphModule) -> list[Block]:
@@ -94,9 +94,7 @@ def _block_key(nodes: list[fx.Node]) -> str:
 
 
 def _has_layer(gm: fx.GraphModule, nodes: list[fx.Node]) -> bool:
-    return any(
-        node.op == "call_module" and isinstance(gm.get_submodule(str(node.target)), QuantizedLayer) for node in nodes
-    )
+    return any(isinstance(called_module(gm, node), QuantizedLayer) for node in nodes)
 
 
 def _extract(gm: fx.GraphModule, nodes: list[fx.Node]) -> fx.GraphModule:

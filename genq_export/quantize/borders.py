@@ -15,7 +15,7 @@ some doubt stays, the scale with the least is taken. With power-of-two scales th
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize.capture import op_name
+from genq_export.quantize.capture import called_module, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 
 _FURTHEST = 64  # units in the last place: 8e-6 of the scale
@@ -28,11 +28,11 @@ def clear_borders(gm: fx.GraphModule) -> int:
     """
     left = 0
     for node in gm.graph.nodes:
-        layer = _module(gm, node)
+        layer = called_module(gm, node)
         if not isinstance(layer, QuantizedLayer) or layer.op != "conv2d" or not layer.bias_on_grid:
             continue
         source = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
-        reader = _module(gm, _behind_relu(node))
+        reader = called_module(gm, _behind_relu(node))
         if not isinstance(source, ActivationQuantizer) or not isinstance(reader, ActivationQuantizer):
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.grid.hi - int(reader.zero_point)
@@ -81,7 +81,3 @@ def _behind_relu(node: fx.Node) -> fx.Node:
         if op_name(node) not in ("relu", "relu6", "hardtanh"):
             break
     return node
-
-
-def _module(gm: fx.GraphModule, node: fx.Node) -> object:
-    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None

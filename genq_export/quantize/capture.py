@@ -118,6 +118,11 @@ def attribute(module: nn.Module, target: str) -> Tensor:
     return found
 
 
+def called_module(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls; None where it calls none."""
+    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
 def fold_batch_norm(gm: fx.GraphModule) -> None:
     """Fold every BatchNorm into the convolution before it.
 

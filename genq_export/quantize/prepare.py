@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.quantize import grid
-from genq_export.quantize.capture import attribute, capture, module_path, op_name
+from genq_export.quantize.capture import attribute, called_module, capture, module_path, op_name
 from genq_export.quantize.fake_quant import (
     INPUT_NAME,
     ActivationQuantizer,
@@ -124,7 +124,7 @@ def _make_room_for_biases(gm: fx.GraphModule) -> None:
     steps of the input.
     """
     for node in gm.graph.nodes:
-        layer = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        layer = called_module(gm, node)
         if not isinstance(layer, QuantizedLayer) or not layer.bias_on_grid:
             continue
         finest = layer.bias.abs() / (attribute(gm, node.args[1].target) * 2**24)

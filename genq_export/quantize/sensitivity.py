@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from genq_export.quantize import grid
 from genq_export.quantize.blocks import Block, run_blocks, split
+from genq_export.quantize.capture import called_module
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
 from genq_export.quantize.qat import kl_divergence
 
@@ -66,7 +67,7 @@ def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, Activatio
     """Every quantized layer with the quantizer of its input, in the order they run."""
     pairs = []
     for node in gm.graph.nodes:
-        layer = gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+        layer = called_module(gm, node)
         if isinstance(layer, QuantizedLayer):
             quantizer = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
             assert isinstance(quantizer, ActivationQuantizer)
