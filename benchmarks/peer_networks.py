@@ -82,16 +82,9 @@ def _of_the_zoo(
 def _lite0(
     model: LoadedModel, folder: Path, options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], list[Path], None]:
-    """Images distilled from the network, and crops of photographs: some to calibrate on, the others to judge by."""
-    steps = options.lite0_steps
-    config = BuildConfig.for_model(
-        lite0.NAME,
-        bits=8,
-        images=options.lite0_images,
-        generator="distill",
-        settings=[f"calibrate.steps={steps}", f"calibrate.batch_size={min(options.lite0_images, 16)}"],
-    )
-    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{options.lite0_images}-{steps}")
+    """Dead leaves through both filters, and crops of photographs: some to calibrate on, the others to judge by."""
+    config = BuildConfig.for_model(lite0.NAME, bits=8, images=options.lite0_images, generator="leaves")
+    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{options.lite0_images}")
     calibrate_stage.run(workspace, config, model, Progress())
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
     each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}

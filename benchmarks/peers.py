@@ -5,7 +5,7 @@
     python benchmarks/peers.py --out bench --peers-python peers-env/bin/python --models fashion_resnet --tools NNCF
 
 The tools have an environment of their own with pinned versions; each runs in a process of its own
-(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn or distilled, no real data)
+(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn, or dead leaves; no real data)
 and, in another row, real ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of
 which others judge. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what
 is missing, and prints the tables.
@@ -70,11 +70,11 @@ class Contender:
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network."""
     both, integer, low = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
-    learned = {"iterations": options.iterations}
+    ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
     return [
-        Contender(OURS, learned, low, (SYNTHETIC,), None),
+        Contender(OURS, ours, low, (SYNTHETIC,), None),
         *(
             Contender("ONNX Runtime", {"method": way, "reduce_range": narrow}, integer, sources, "onnxruntime_static")
             for (way, narrow), sources in static.items()
@@ -138,12 +138,11 @@ class PeerError(Exception):
 def build_ours(network: Network, contender: Contender, bits: str, folder: Path) -> dict[str, Any]:
     """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
-    batch = min(32, len(network.images[SYNTHETIC]))  # EfficientNet-Lite0 has fewer here
     config = BuildConfig.for_model(
         network.name,
         weight_bits=int(bits[1]),
         activation_bits=int(bits[3]),
-        settings=[f"quantize.iterations={iterations}", f"quantize.batch_size={batch}"],
+        settings=[f"quantize.iterations={iterations}", f"quantize.batch_size={contender.settings['batch_size']}"],
     )
     workspace = Workspace.open(folder / "build")
     started = time.process_time()
@@ -279,15 +278,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mct-epochs", type=int, default=250, help="MCT's GPTQ epochs")
     parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
     parser.add_argument("--mct-steps", type=int, default=500, help="steps to generate them")
-    parser.add_argument("--lite0-images", type=int, default=128, help="images distilled from EfficientNet-Lite0")
-    parser.add_argument("--lite0-steps", type=int, default=500, help="steps to distil them")
+    parser.add_argument("--lite0-images", type=int, default=256, help="synthetic images for EfficientNet-Lite0")
+    parser.add_argument("--batch-size", type=int, default=32, help="of our reconstruction steps")
     parser.add_argument("--photographs", type=Path, default=Path("photographs"), help="folder of unpacked packages")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
     parser.add_argument("--runs", type=int, default=200, help="timed calls of each session")
     parser.add_argument("--minutes", type=float, default=60, help="time limit of one peer's run")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    options.distill_steps = options.lite0_steps  # of calibration.py, for sets that are not made here
+    options.distill_steps = 0  # of calibration.py, for sets that are not made here
     return options
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calibrate.dataset import KEPT, Row
 from calibrate.pool import Drawn, Order, Pool
-from calibrate.prompts import PromptBook
+from calibrate.prompts import UNLABELLED, PromptBook
 from calibrate.scoring import Scores, score
 from calibrate.select import Candidate, interleave, is_usable, planned, select, shortfall
 from genq_export.config import CalibrateConfig
@@ -74,11 +74,12 @@ def collect(
 def judged_row(pool: Pool, image: Judged, names: Sequence[str]) -> Row:
     """What the metadata says of a drawn image."""
     prompt, scores = image.drawn.order.prompt, image.scores
+    labelled = names != UNLABELLED
     file = pool.path(image.drawn.order.number)
     return Row(
         file_name=f"{file.parent.name}/{file.name}",
-        label=prompt.label,
-        class_name=names[prompt.label],
+        label=prompt.label if labelled else None,
+        class_name=names[prompt.label] if labelled else None,
         second_class=None if prompt.second is None else names[prompt.second],
         prompt=prompt.text,
         seed=image.drawn.seed,

@@ -12,6 +12,8 @@ from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 
 DISTILL = "distill"  # no pipeline at all: images out of the network itself
+LEAVES = "leaves"  # no pipeline and no class: images of nothing with the statistics of photographs
+WITHOUT_PIPELINE = (DISTILL, LEAVES)
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _INDEX = "model_index.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from calibrate.generators import (
-    DISTILL,
+    WITHOUT_PIPELINE,
     Generator,
     drawn_size,
     find_generator,
@@ -24,11 +24,11 @@ _REMEDY = "give a local pipeline folder with --generator DIR"
 
 def identity(config: BuildConfig) -> str:
     """Hex digest of everything outside the config itself that decides the set: the files it names."""
-    if config.calibrate.generator == DISTILL:
-        return fingerprint(DISTILL, models.identity(config.model))
     settings = config.calibrate
-    files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
     real = folder_identity(settings.real) if settings.real and settings.real.is_dir() else None
+    if settings.generator in WITHOUT_PIPELINE:
+        return fingerprint(settings.generator, models.identity(config.model), real)
+    files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
     return fingerprint(find_generator(config).identity, *files, real)
 
 
@@ -37,8 +37,8 @@ def problems(config: BuildConfig, folder: Path = Path()) -> list[str]:
 
     folder: where the build will be written; its disk is looked at.
     """
-    if config.calibrate.generator == DISTILL:
-        return []
+    if config.calibrate.generator in WITHOUT_PIPELINE:
+        return [*_unused_style(config), *_real_problems(config)]
     return [*_generator_problems(config), *_prompt_problems(config), *_disk_problems(config, folder)]
 
 
@@ -80,19 +80,34 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
             found.append(str(error))
     if config.calibrate.style is not None and not config.calibrate.style.is_file():
         found.append(f"style token {config.calibrate.style} does not exist (--style takes a .safetensors file)")
-    if config.calibrate.real is not None:
-        from genq_export.images import list_images, read_image
-
-        try:
-            for path in list_images(config.calibrate.real):
-                read_image(path)
-        except UserError as error:
-            found.append(f"{error} (--real takes a folder of a few real images, one subfolder a class)")
+    found += _real_problems(config)
     if not _has_class_names(config):
         found.append(
             f"{config.model.name} has no class names to prompt with: give them with --classes FILE, one name a line"
         )
     return found
+
+
+def _real_problems(config: BuildConfig) -> list[str]:
+    if config.calibrate.real is None:
+        return []
+    from genq_export.images import list_images, read_image
+
+    try:
+        for path in list_images(config.calibrate.real):
+            read_image(path)
+    except UserError as error:
+        return [f"{error} (--real takes a folder of a few real images, one subfolder a class)"]
+    return []
+
+
+def _unused_style(config: BuildConfig) -> list[str]:
+    """Without a pipeline no style can be learned or used; real images may still join the set."""
+    settings = config.calibrate
+    if settings.style is None and (settings.real is None or settings.join_real):
+        return []
+    option = "a style token" if settings.style is not None else "--real without calibrate.join_real"
+    return [f"generator {settings.generator} has no use for {option}: give a text-to-image pipeline with --generator"]
 
 
 def _has_class_names(config: BuildConfig) -> bool:

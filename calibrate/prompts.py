@@ -29,6 +29,7 @@ TEMPLATES = (
 )
 STYLE_TOKEN = "<genq-style>"  # the learned one
 STYLE_SUFFIX = f" in the style of {STYLE_TOKEN}"
+UNLABELLED = ("unlabelled",)  # the class names of images that show no class
 _GLOSS_WORDS = 12  # a gloss beyond this drowns the name, and CLIP reads 77 tokens at most
 _DANGLING = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "that", "the", "to", "with"}
 

@@ -55,7 +55,7 @@ def joining(real: RealImages, images: int, classes: int) -> tuple[RealImages, li
     They take places of their class's quota, without class of all classes alike, and never more than there are.
     """
     quota = quotas(images, classes)
-    if None in real.labels:
+    if None in real.labels or classes == 1:
         chosen = RealImages(real.paths[:images], real.labels[:images])
         return chosen, quotas(images - len(chosen), classes)
     places: list[int] = []

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibrate.generators import DISTILL, find_generator
+from calibrate.generators import DISTILL, LEAVES, find_generator
 from calibrate.prompts import (
     STYLE_SUFFIX,
     TEMPLATES,
+    UNLABELLED,
     PromptBook,
     known_templates,
     prompt_names,
@@ -46,6 +47,10 @@ def open_source(
 
         distilled = DistilledImages(model, models.identity(config.model), config.calibrate, config.device)
         return distilled, PromptBook(class_names(model), ("",), config.seed)
+    if config.calibrate.generator == LEAVES:
+        from calibrate.leaves import LeavesImages
+
+        return LeavesImages(*model.input_size[1:]), PromptBook(UNLABELLED, ("",), config.seed)
     from calibrate.generate import load_text_to_image
 
     generator = find_generator(config)
@@ -93,6 +98,11 @@ def _style(
     )
     save_style(folder / STYLE, embedding, source.pipeline, source.name, f"{len(real)} real images")
     return embedding
+
+
+def drawn_classes(config: BuildConfig, model: LoadedModel) -> tuple[str, ...]:
+    """What each class of images to be drawn is called: those of the network, or one for images that show none."""
+    return UNLABELLED if config.calibrate.generator == LEAVES else class_names(model)
 
 
 def class_names(model: LoadedModel) -> tuple[str, ...]:

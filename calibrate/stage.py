@@ -14,7 +14,7 @@ from calibrate.ranks import join_ranks
 from calibrate.real import RealImages, joining, read_real, real_rows, write_real
 from calibrate.scoring import score
 from calibrate.select import quotas
-from calibrate.sources import STYLE, class_names, filters, open_source
+from calibrate.sources import STYLE, class_names, drawn_classes, filters, open_source
 from calibrate.summary import summarise
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
@@ -47,9 +47,10 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
         ranks.wait()
     pool = Pool(folder / IMAGES, source, config.seed, ranks)
 
-    joined, quota = RealImages((), ()), quotas(settings.images, model.classes)
+    names = drawn_classes(config, model)
+    joined, quota = RealImages((), ()), quotas(settings.images, len(names))
     if real is not None and settings.join_real:
-        joined, quota = joining(real, settings.images, model.classes)
+        joined, quota = joining(real, settings.images, len(names))
     collection = collect(pool, book, model, quota, settings, config.device, progress)
     if not ranks.is_main:
         return StageResult([], {})
@@ -57,7 +58,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
 
     # Real images first: a stage that looks at some of the set looks at these.
     rows = _joined_rows(joined, folder, config, model)
-    rows += [judged_row(pool, image, class_names(model)) for image in collection.images]
+    rows += [judged_row(pool, image, names) for image in collection.images]
     if not any(row.kept for row in rows):
         raise UserError(_none_kept(rows))
     write_rows(folder, rows)

@@ -7,9 +7,10 @@ from typing import Any
 from calibrate.collect import Collection
 from calibrate.dataset import Row
 from calibrate.pool import ImageSource
+from calibrate.prompts import UNLABELLED
 from calibrate.scoring import distribution_score
 from calibrate.select import planned
-from calibrate.sources import class_names, filters
+from calibrate.sources import drawn_classes, filters
 from genq_export.config import BuildConfig
 from genq_export.models import LoadedModel
 
@@ -33,7 +34,8 @@ def summarise(
     drawn = Counter(row.label for row in rows)
     kept = Counter(row.label for row in rows if row.kept)
     own = Counter(row.label for row in rows if row.kept and row.seed is not None)
-    names = class_names(model)
+    names = drawn_classes(config, model)
+    labels: list[int | None] = [None] if names == UNLABELLED else list(range(len(names)))
     distribution = distribution_score(model)
     return {
         "model": model.name,
@@ -48,12 +50,14 @@ def summarise(
         "reasons": dict(Counter(row.reason for row in rows).most_common()),
         "classes": [
             {"label": label, "name": name, "kept": kept[label], "drawn": drawn[label]}
-            for label, name in enumerate(names)
+            for label, name in zip(labels, names, strict=True)
         ],
         "classes_thin": [
             names[label] for label, share in enumerate(quota) if collection.usable[label] < planned(share, settings)
         ],
-        "classes_dry": [names[label] for label, share in enumerate(quota) if own[label] < share],
+        "classes_dry": [
+            name for label, name, share in zip(labels, names, quota, strict=True) if own[label] < share
+        ],
         "filters": {
             "energy_keep": settings.energy_keep,
             "energy_temperature": settings.energy_temperature,

@@ -41,7 +41,7 @@ Sensitivity = Annotated[bool, typer.Option("--sensitivity", help="Measure what e
 AverageBits = Annotated[float | None, typer.Option(help="Mixed precision: mean bits of the inner layers.")]
 SizeBudget = Annotated[str | None, typer.Option(help="Mixed precision: what all weights may take, such as 20MB.")]
 MemoryBudget = Annotated[str, typer.Option(help="Cached block inputs kept in memory; more goes to disk.")]
-Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline: hub name or folder.")]
+Generator = Annotated[str | None, typer.Option(help="Text-to-image pipeline (hub name or folder), distill, or leaves.")]
 Real = Annotated[Path | None, typer.Option(help="Folder of a few real images to learn a style token from.")]
 MadeBefore = Annotated[Path | None, typer.Option("--calibration", help="Build folder whose calibration set to use.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Any other setting: calibrate.steps=10. Repeatable.")]

@@ -43,7 +43,7 @@ class CalibrateConfig(_Frozen):
     """
 
     made_before: Path | None = Field(None, description="build folder (or its calibration/) whose set is used as it is")
-    generator: str | None = Field(None, description="diffusers pipeline: hub name or folder; None: the model's default")
+    generator: str | None = Field(None, description="diffusers pipeline: hub name or folder; `distill`; `leaves`")
     images: int = Field(1024, ge=1, description="images to keep")
     energy_keep: float = Field(0.9, gt=0, le=1, description="share of each class that the energy filter keeps; 1: off")
     distribution_keep: float = Field(

@@ -77,6 +77,8 @@ def of_plain_layers(module: nn.Module, image: torch.Tensor) -> nn.Module:
     for hook in hooks:
         hook.remove()
     for name, layer in list(module.named_modules()):
+        if hasattr(layer, "fused_attn"):
+            layer.fused_attn = False  # attention in its parts: MCT cannot take the fused operator apart
         if isinstance(layer, BatchNormAct2d):
             norm = nn.BatchNorm2d(layer.num_features, eps=layer.eps)
             norm.load_state_dict(layer.state_dict())
