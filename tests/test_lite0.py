@@ -84,7 +84,8 @@ def test_the_float_network_knows_a_photograph() -> None:
     assert "579344248a93e230" in identity(PACKAGED)
 
 
-def test_a_users_network_is_built_from_its_file_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("generator", ["distill", "leaves"])
+def test_a_users_network_is_built_from_its_file_alone(generator: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     from genq_export.torchvision_ops import ensure_torchvision
@@ -97,7 +98,7 @@ def test_a_users_network_is_built_from_its_file_alone(tmp_path: Path) -> None:
     config = BuildConfig.for_model(
         "test_resnet",
         weights=tmp_path / "mine.safetensors",
-        generator="distill",
+        generator=generator,
         preset="quick",
         bits=8,
         images=4,
