@@ -37,7 +37,7 @@ configs:
 data, after GenQ (Li et al., ECCV 2024), by the calibrate stage of genq-export.
 {real}{dry_line}
 `load_dataset("imagefolder", data_dir=".")` reads all of it; column `kept` tells which images calibrate, `reason` why
-the others do not. `label` is the class that was prompted.
+the others do not. `label` is the class that was prompted, empty where none was.
 
 ## Generator
 
