@@ -50,9 +50,14 @@ def quantize(job: Job):
 
 
 def preprocessed(job: Job):
-    """BN folded and the graph equalised; a network that brevitas cannot trace stays as it is."""
+    """BN folded and the graph equalised; a network that brevitas cannot trace stays as it is.
+
+    ReLU6 stays ReLU6: with ReLU in its place, brevitas' default, the float EfficientNet-Lite0 answers 7 of 24
+    photographs as before.
+    """
     try:
-        return preprocess_for_quantize(job.module(), equalize_iters=20, equalize_merge_bias=True), "graph equalisation"
+        graph = preprocess_for_quantize(job.module(), relu6_to_relu=False, equalize_iters=20, equalize_merge_bias=True)
+        return graph, "graph equalisation"
     except Exception as error:
         print(f"not traced: {error}")
         return job.module(), "not traced, so no equalisation"

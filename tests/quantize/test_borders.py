@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from genq_export.config import QuantizeConfig, Target
-from genq_export.quantize.borders import clear_borders, sums_in_doubt
+from genq_export.quantize.borders import clear_additions, clear_borders, numbers, pairs_in_doubt, sums_in_doubt
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
@@ -64,3 +64,55 @@ def test_a_scale_moves_by_hardly_anything_and_codes_stay(target: Target) -> None
     else:
         assert float(moved.min()) > 0 and float(moved.max()) < 8e-6
         assert not sums_in_doubt(INPUT_SCALE * layer.weight_scale, OUTPUT_SCALE, 0, 15).any()
+
+
+class Residual(nn.Module):
+    """One addition of two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x) + self.second(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("scales", ["float", "pow2"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_pair_of_an_addition_stays_in_doubt(seed: int, scales: str) -> None:
+    torch.manual_seed(seed)
+    config = QuantizeConfig(weight_bits=8, activation_bits=8, scales=scales)  # type: ignore[call-arg]
+    gm, _ = prepare(Residual().eval().requires_grad_(False), (3, 8, 8), config, rule_for("onnxruntime"))
+    calibrate_ranges(gm, [torch.randn(4, 3, 8, 8)])
+    quantizers = {part.name: part for part in gm.modules() if isinstance(part, ActivationQuantizer)}
+    before = {name: part.scale.clone() for name, part in quantizers.items()}
+    left = clear_additions(gm)
+    moved = {name for name, part in quantizers.items() if not torch.equal(part.scale, before[name])}
+    assert moved <= {"add"}
+    if scales == "pow2":
+        assert not moved
+        return
+    a, b, result = (quantizers[name] for name in ("first", "second", "add"))
+    first, last = result.grid.lo - int(result.zero_point), result.hi - int(result.zero_point)
+    assert left == pairs_in_doubt(numbers(a), numbers(b), result.scale, first, last) == 0
+    assert abs(float(result.scale / before["add"]) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_onnxruntime_adds_every_pair_as_the_reference_does(seed: int) -> None:
+    """The kernel itself, on all 65,536 pairs: where none is in doubt, none differs."""
+    import numpy as np
+
+    from tests.quantize.addition import all_pairs_added
+
+    rng = np.random.default_rng(seed)
+    scales = [np.float32(rng.uniform(0.01, 0.05)) for _ in range(2)]
+    zeros = rng.integers(90, 160, 3)
+    terms = [(np.arange(256) - zero) * float(scale) for zero, scale in zip(zeros, scales, strict=False)]
+    a, b = (torch.tensor(term, dtype=torch.float64) for term in terms)
+    result = torch.tensor(max(scales) * np.float32(rng.uniform(0.8, 1.6)))
+    first, last = -int(zeros[2]), 255 - int(zeros[2])
+    while pairs_in_doubt(a, b, result, first, last):
+        result = torch.nextafter(result, torch.tensor(1.0))
+    exact = np.rint((terms[0][:, None] + terms[1]) / float(result)).clip(first, last) + zeros[2]
+    assert np.array_equal(all_pairs_added(scales, zeros, result.numpy()), exact)
