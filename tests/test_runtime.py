@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from genq_export import load
+from genq_export import load, runtime_options
 from genq_export.engine_file import check_fits, read_engine_facts
 from genq_export.engine_runtime import load_engine
 from genq_export.errors import UserError
@@ -185,5 +185,19 @@ def test_an_engine_for_another_gpu_is_refused_on_loading_the_build(build: Path) 
         load(build)
 
 
-def test_every_session_asks_for_exact_sums() -> None:
-    assert session_options().get_session_config_entry("session.x64quantprecision") == "1"
+@pytest.mark.parametrize("saturate", [True, False])
+def test_sessions_ask_for_exact_sums_where_they_would_saturate(saturate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_options, "sums_saturate", lambda: saturate)
+    if saturate:
+        assert session_options().get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            session_options().get_session_config_entry("session.x64quantprecision")
+
+
+def test_the_option_makes_sums_exact_on_any_processor() -> None:
+    assert runtime_options.largest_sum(runtime_options.EXACT_PRODUCTS) == runtime_options.EXACT_CODE
+    assert runtime_options.largest_sum() <= runtime_options.EXACT_CODE
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if "vnni" in flags:
+        assert not runtime_options.sums_saturate()
