@@ -5,7 +5,7 @@ from typing import Any
 
 import onnxruntime
 
-from genq_export.runtime_options import session_options
+from genq_export.runtime_options import plain_options, session_options
 
 PROVIDERS = ["CPUExecutionProvider"]
 
@@ -17,9 +17,7 @@ def exact_session(path: Path) -> Any:
 
 def plain_session(path: Path) -> Any:
     """One thread and no other option: 8-bit products may saturate where the CPU has no VNNI."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
+    return onnxruntime.InferenceSession(str(path), plain_options(1), providers=PROVIDERS)
 
 
 def instructions() -> str:

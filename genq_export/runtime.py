@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genq_export.engine_file import ENGINE_FILE
 from genq_export.errors import UserError, reason_of
-from genq_export.runtime_options import session_options
+from genq_export.runtime_options import openvino_settings, session_options
 from genq_export.workspace import Workspace, sha256
 
 Images = NDArray[np.float32]
@@ -78,10 +78,8 @@ def _openvino(path: Path, threads: int) -> Callable[[Images], Images]:
         import openvino
     except ImportError:
         raise UserError("OpenVINO is not installed: pip install 'genq-export[openvino]'") from None
-    # Float layers in float32: with its own choice, bfloat16 on some CPUs, codes behind them would differ.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
     try:
-        model = openvino.Core().compile_model(str(path), "CPU", settings)
+        model = openvino.Core().compile_model(str(path), "CPU", openvino_settings(threads))
     except Exception as error:  # openvino raises RuntimeError and others
         raise UserError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason_of(error)}") from None
 

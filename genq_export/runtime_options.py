@@ -1,4 +1,4 @@
-"""How every ONNX Runtime session of this package is set up.
+"""How every session of ONNX Runtime and OpenVINO of this package is set up.
 
 CPUs without VNNI instructions (AVX2 alone, and AVX-512 before Cascade Lake) multiply uint8 by int8 with `vpmaddubsw`,
 which adds pairs of products in 16 bits and saturates: with 8-bit weights a sum of two products may be cut off, and the
@@ -24,16 +24,30 @@ def session_options(threads: int = 0, as_written: bool = False) -> Any:
 
     as_written: for a file whose form is TensorRT's; its Q/DQ are computed in float, not made into integer kernels.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options = plain_options(threads)
     if sums_saturate():
         options.add_session_config_entry(*EXACT_PRODUCTS)
     if as_written:
         options.add_session_config_entry(*AS_WRITTEN)
     return options
+
+
+def plain_options(threads: int = 0) -> Any:
+    """`onnxruntime.SessionOptions` of a session as the runtime sets it up itself; threads 0: all cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    return options
+
+
+def openvino_settings(threads: int = 0) -> dict[str, Any]:
+    """Of a model that OpenVINO compiles; threads 0: all cores.
+
+    Float layers in float32: with its own choice, bfloat16 on some CPUs, codes behind them would differ.
+    """
+    return {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
 
 
 @cache
@@ -61,8 +75,7 @@ def largest_sum(*entries: tuple[str, str]) -> int:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    options = plain_options(1)
     for entry in entries:
         options.add_session_config_entry(*entry)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from genq_export.runtime_options import session_options
+from genq_export.runtime_options import openvino_settings, session_options
 from runtime_tests.errors import BackendError, BackendMissing
 from runtime_tests.graph import CODES, quantizers, read_model, with_code_outputs
 
@@ -141,10 +141,7 @@ class OpenVinoBackend:
         self.title = f"OpenVINO {openvino.__version__.split('-')[0]}"
         self._path = path
         self._core = openvino.Core()
-        # Left to itself it takes bfloat16 on CPUs that have it, which moves codes everywhere.
-        self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            self._settings["INFERENCE_NUM_THREADS"] = threads
+        self._settings = openvino_settings(threads)
         if not transformed:
             # Without the second, some layers still compute in less than float32 on CPUs with bfloat16.
             self._settings |= {"LP_TRANSFORMS_MODE": "NO", "EXECUTION_MODE_HINT": "ACCURACY"}

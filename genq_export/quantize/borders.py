@@ -71,12 +71,12 @@ def clear_additions(gm: fx.GraphModule) -> int:
         if reader.pow2 or reader.leader is not reader or id(reader) in shared:
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.hi - int(reader.zero_point)
+        terms = numbers(a), numbers(b)
         bits = reader.scale.view(torch.int32)
-        offsets = sorted(range(-_STEPS, _STEPS + 1), key=abs)
         found = {}
-        for offset in offsets:
+        for offset in sorted(range(-_STEPS, _STEPS + 1), key=abs):
             moved = (bits + offset * _STEP).view(torch.float32)
-            found[offset] = pairs_in_doubt(numbers(a), numbers(b), moved, first, last)
+            found[offset] = pairs_in_doubt(*terms, moved, first, last)
             if found[offset] == 0:
                 break
         best = min(found, key=found.__getitem__)  # of equal ones the first, which is the nearest

@@ -99,6 +99,8 @@ def test_saturated_sums_are_told_from_other_differences(
         assert fidelity.first_diverging == "conv1.2"
         assert fidelity.explanation is not None
         assert "sums of two products of conv1.0 saturate at 16 bits" in fidelity.explanation
-    else:  # a float sum at the border of two codes may still fall on the other side
+    elif fidelity.differing:  # OpenVINO adds in another order, and a sum at the border of two codes falls elsewhere
+        assert runtime == "openvino"
         assert fidelity.differing <= 1e-6 * fidelity.codes
-        assert "saturate" not in (fidelity.explanation or "")
+        assert fidelity.explanation is not None
+        assert fidelity.explanation.startswith("float rounding decides at the border of two codes")
