@@ -32,11 +32,12 @@ _STEPS, _STEP = 64, 8  # tried on either side for an addition, and units in the 
 
 
 def clear_borders(gm: fx.GraphModule) -> int:
-    """Move weight scales of convolutions whose result is quantized, in place; codes of weights stay.
+    """Move scales of quantized additions, then weight scales of convolutions whose result is quantized, in place.
 
-    Returns the number of sums that stay in doubt. Does nothing where the target adds a float bias.
+    Codes of weights stay. Returns the number of sums that stay in doubt. Leaves convolutions where the target adds a
+    float bias.
     """
-    left = 0
+    left = clear_additions(gm)  # first: it moves scales that the sums of convolutions are rounded by
     for node in gm.graph.nodes:
         layer = called_module(gm, node)
         if not isinstance(layer, QuantizedLayer) or layer.op != "conv2d" or not layer.bias_on_grid:
@@ -53,7 +54,7 @@ def clear_borders(gm: fx.GraphModule) -> int:
 
 
 def clear_additions(gm: fx.GraphModule) -> int:
-    """Move the scale of every quantized sum of two quantized tensors, in place; to be called before `clear_borders`.
+    """Move the scale of every quantized sum of two quantized tensors, in place.
 
     Scales that are shared, or powers of two, stay. Returns the number of pairs of codes that stay in doubt.
     """

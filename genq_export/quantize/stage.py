@@ -16,7 +16,7 @@ from genq_export.images import load_images
 from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
-from genq_export.quantize.borders import clear_additions, clear_borders
+from genq_export.quantize.borders import clear_borders
 from genq_export.quantize.fake_quant import ActivationQuantizer, device_of
 from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
@@ -79,7 +79,6 @@ def run(
             ranks.start_alike(gm.state_dict().values())
             training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress, ranks)
     gm.cpu()
-    clear_additions(gm)
     clear_borders(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
