@@ -100,8 +100,10 @@ def join_ranks(device: str) -> Ranks:
     """Join the other processes where there are any."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
+    # Its functions keep the group that they find when they are imported (diffusers does it); so, while there is none.
+    import torch.distributed.nn  # noqa: F401
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-    atexit.register(state.destroy_process_group)  # its threads may not outlive the interpreter: that ends in SIGABRT
+    atexit.register(state.destroy_process_group)  # its threads may not outlive the interpreter (SIGABRT)
     return Ranks(state.process_index, state.num_processes)

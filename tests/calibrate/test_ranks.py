@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +15,35 @@ from calibrate.ranks import Ranks, join_ranks
 from genq_export.config import BuildConfig
 from tests.calibrate.test_kill import set_hashes, start
 
+# Joins, exchanges something, and imports what diffusers imports; at exit, when the group is left, names its threads.
+_THREADS_AT_EXIT = """
+import atexit
+from pathlib import Path
 
-def launch(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """What `accelerate launch --num_processes 2` starts."""
+atexit.register(lambda: print(*(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))))
+from calibrate.ranks import join_ranks
+
+assert join_ranks("cpu").agree("something") == "something"
+import torch.distributed.nn.functional
+"""
+
+
+def environments() -> list[dict[str, str]]:
+    """What `accelerate launch --num_processes 2` sets, for each process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def launch(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """What `accelerate launch --num_processes 2` starts."""
     children = []
-    for rank in range(2):
-        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    for environment in environments():
         with monkeypatch.context() as patch:
-            patch.setenv("MASTER_ADDR", "127.0.0.1")
-            for name, value in numbers.items():
-                patch.setenv(name, str(value))
+            for name, value in environment.items():
+                patch.setenv(name, value)
             children.append(start(config, folder))
     return children
 
@@ -61,3 +78,17 @@ def test_a_single_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_are_dealt_out_in_turn() -> None:
     shares = [[chunk for chunk in range(7) if Ranks(rank, 3).mine(chunk)] for rank in range(3)]
     assert shares == [[0, 3, 6], [1, 4], [2, 5]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_no_thread_of_the_group_is_left_when_the_interpreter_ends() -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _THREADS_AT_EXIT], env=os.environ | environment, stdout=subprocess.PIPE, text=True
+        )
+        for environment in environments()
+    ]
+    for child in children:
+        threads, _ = child.communicate(timeout=120)
+        assert child.returncode == 0 and "python" in threads
+        assert "gloo" not in threads, "what such a thread frees after the interpreter has ended aborts the process"
