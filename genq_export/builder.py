@@ -85,6 +85,16 @@ def run_stages(
             return tuple(stage for stage in stages if job.bring_up_to_date(stage, force))
 
 
+def calibration_images(workspace: Workspace) -> list[Path]:
+    """Images that the build was calibrated on; none where the folder came without them."""
+    from calibrate.dataset import kept_images
+
+    try:
+        return kept_images(workspace.path("calibration"))
+    except UserError:
+        return []
+
+
 def _draw_share(config: BuildConfig, folder: Path) -> None:
     from calibrate.stage import run as run_calibrate
 
@@ -180,7 +190,8 @@ class _Build:
         if stage == "verify":
             from runtime_tests.stage import run_verify
 
-            return run_verify(self._workspace, self._config, self._model, self._progress)
+            images = calibration_images(self._workspace)
+            return run_verify(self._workspace, self._config, self._model, self._progress, images)
         from runtime_tests.stage import run_report
 
         return run_report(self._workspace, self._config, self._progress)

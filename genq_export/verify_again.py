@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export import models
-from genq_export.builder import read_config, stage_fingerprint
+from genq_export.builder import calibration_images, read_config, stage_fingerprint
 from genq_export.config import BuildConfig
 from genq_export.errors import UserError
 from genq_export.packages import check_packages
@@ -43,7 +43,8 @@ def verify_again(
         raise UserError("\n".join(problems))
     with workspace.locked():
         model, note = _network(workspace, config)
-        result = run_verify(workspace, config, model, progress, (note,) if note else ())
+        images = calibration_images(workspace)
+        result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
         _record(workspace, config, result)
     return result
 

@@ -1,7 +1,8 @@
 """The two last stages of a build: `verify` measures, `report` tells."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config import BuildConfig
@@ -20,9 +21,12 @@ def run_verify(
     config: BuildConfig,
     model: "LoadedModel",
     progress: Progress,
+    calibration: Sequence[Path] = (),
     notes: tuple[str, ...] = (),
 ) -> StageResult:
     """Measure the build on this machine and write `verify.json`; `notes` are kept with the run.
+
+    calibration: the build's calibration images; codes are compared on them where there is no evaluation set.
 
     Runs of other machines or on other images stay beside the new one. This machine's earlier run on the same images is
     replaced, and so is everything measured on files that have changed since. The summary says whether the run stands
@@ -31,7 +35,7 @@ def run_verify(
     from runtime_tests.verify import verify
 
     started = time.perf_counter()
-    run = verify(workspace, config, model, progress)
+    run = verify(workspace, config, model, progress, calibration)
     run = run.model_copy(update={"notes": (*notes, *run.notes)})
     earlier = _earlier(workspace)
     kept = tuple(item for item in earlier if item.artefacts == run.artefacts and not _same_place(item, run))

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,11 +84,16 @@ class Laps:
         self.taken[name], self._since = round(now - self._since, 2), now
 
 
-def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> Verification:
-    """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data."""
+def verify(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress, calibration: Sequence[Path] = ()
+) -> Verification:
+    """Everything that this machine can measure of the build folder. Raises UserError for bad evaluation data.
+
+    calibration: images that codes are compared on where there is no evaluation set; without them, random numbers.
+    """
     settings = config.verify
     images = evaluation_set(model, settings.evaluation)
-    notes = [] if images is None else _few(len(images))
+    notes = _few(len(images)) if images is not None else _without_evaluation(calibration)
     with _bench(workspace, config, model) as bench:
         for run in bench.lost.values():
             if run.status == "failed":
@@ -96,7 +101,8 @@ def verify(workspace: Workspace, config: BuildConfig, model: LoadedModel, progre
         seconds = Laps()
         answers = _answers(bench, images, model, config, progress) if images is not None else {}
         seconds.lap("evaluation")
-        sample = _sample(images, model, settings.fidelity_images, settings.batch_size)
+        compared = EvaluationSet("calibration", calibration, None) if images is None and calibration else images
+        sample = _sample(compared, model, settings.fidelity_images, settings.batch_size)
         with accuracy.torch_threads(accuracy.threads_each(_TORCH_AT_ONCE)):
             fidelity = _fidelity(bench, sample, workspace, settings.time_limit, progress)
             constants = _constants(bench, workspace)
@@ -189,7 +195,7 @@ def _answers(
 
 
 def _sample(images: EvaluationSet | None, model: LoadedModel, count: int, batch_size: int) -> list[Batch]:
-    """Images for code comparison: evenly spread over the evaluation set, since folders are sorted by class."""
+    """Images for code comparison: evenly spread over the set, since folders are sorted by class."""
     if images is None:
         rng = np.random.default_rng(0)
         return [rng.standard_normal((min(count, 32), *model.input_size), dtype=np.float32)]
@@ -319,6 +325,11 @@ def _few(images: int) -> list[str]:
         return []
     counted = f"{images} image{'s' * (images != 1)}"
     return [f"accuracy and agreement rest on {counted}: one more or less is {100 / images:.1f} points"]
+
+
+def _without_evaluation(calibration: Sequence[Path]) -> list[str]:
+    compared = "calibration images" if calibration else "random numbers, as the calibration images are not here"
+    return [f"no evaluation images: accuracy and agreement are unknown; codes were compared on {compared}"]
 
 
 def _agreements(finished: dict[str, Answers]) -> dict[str, float]:

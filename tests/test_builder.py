@@ -153,6 +153,13 @@ def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
 
 
+def test_calibration_images_are_known_unless_the_folder_came_without_them(built: Path, tmp_path: Path) -> None:
+    assert len(builder.calibration_images(Workspace(built))) == 40
+    copy = Path(shutil.copytree(built, tmp_path / "copy"))
+    shutil.rmtree(copy / "calibration" / "images")
+    assert builder.calibration_images(Workspace(copy)) == []
+
+
 def test_a_build_folder_loads_as_a_callable(built: Path) -> None:
     logits = load(built, threads=1)(np.zeros((3, 3, 32, 32), dtype=np.float32))
     assert logits.shape == (3, 10)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,18 @@ def test_three_unlabelled_images_and_missing_pieces(
     assert result.summary["passed"] is False
     page = build.path("report.html").read_text()
     assert "have no labels" in page and "could not be compared" in page
+
+
+def test_without_evaluation_images_codes_are_compared_on_the_calibration_set(
+    build: Workspace, config: BuildConfig, model: LoadedModel, few_images: Path
+) -> None:
+    alone = BuildConfig.parse({**config.model_dump(), "verify": {**config.verify.model_dump(), "evaluation": None}})
+    mine = replace(model, name="mine")  # which has no test set
+    calibration = sorted(few_images.rglob("*.png"))
+    for images, words in ((calibration, "on calibration images"), ([], "on random numbers")):
+        run_verify(build, alone, mine, QUIET, images)
+        run = read_verification(build).runs[-1]
+        assert run.evaluation is None and run.accuracy == run.agreement == {}
+        assert [words in note for note in run.notes if "no evaluation images" in note] == [True]
+        compared = {item.backend: (item.images, item.differing) for item in run.fidelity}
+        assert compared["onnxruntime"] == (24, 0)
