@@ -113,9 +113,9 @@ class QuantizeConfig(_Frozen):
         ByteSize(2 * 10**9), description="images, block inputs and targets kept in memory; the rest goes to disk"
     )
     batch_size: int = Field(32, ge=1)
-    rounding_lr: float = Field(1e-2, gt=0)
+    rounding_lr: float = Field(1e-2, gt=0, description="Adam rate of learned rounding; larger below 1,000 steps")
     weight_scale_lr: float = Field(1e-4, ge=0)
-    activation_lr: float = Field(1e-3, ge=0)
+    activation_lr: float = Field(1e-3, ge=0, description="of activation scales; larger below 1,000 steps")
     rounding_weight: float = Field(0.01, ge=0, description="lambda of the AdaRound regulariser")
     drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
     qat_epochs: int = Field(0, ge=0, description="epochs of QAT behind the reconstruction; 0: PTQ only")

@@ -25,6 +25,7 @@ from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
 POW2_RATE = 4.0
+RATED_STEPS = 1000  # for which the rates of `QuantizeConfig` are meant
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
 
@@ -94,7 +95,7 @@ def _learn(
         return
     optimizer = torch.optim.Adam(
         [
-            {"params": [part.v for part in roundings], "lr": config.rounding_lr},
+            {"params": [part.v for part in roundings], "lr": config.rounding_lr * haste(config.iterations)},
             {"params": [part.log_scale for part in roundings], "lr": config.weight_scale_lr},
             {"params": [part.log_scale for part in dict.fromkeys(scales.values())], "lr": _activation_rate(config)},
         ],
@@ -128,7 +129,15 @@ def _learn(
 
 def _activation_rate(config: QuantizeConfig) -> float:
     """A power of two changes only where its exponent has come half way to the next: that takes larger steps."""
-    return config.activation_lr * (POW2_RATE if config.scales == "pow2" else 1.0)
+    return config.activation_lr * haste(config.iterations) * (POW2_RATE if config.scales == "pow2" else 1.0)
+
+
+def haste(iterations: int) -> float:
+    """What the rates of rounding and activation scales are multiplied by: few steps have to be larger ones.
+
+    [ours] By the root of how many fewer than 1,000 they are, as steps that Adam takes to and fro add up by the root.
+    """
+    return max(1.0, math.sqrt(RATED_STEPS / iterations))
 
 
 def beta_at(share: float) -> float | None:

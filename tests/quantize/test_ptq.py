@@ -11,7 +11,7 @@ from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.fake_quant import INPUT_NAME, ActivationQuantizer
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.ptq import BETA_END, BETA_START, WARM_UP, BlockStore, beta_at, reconstruct
+from genq_export.quantize.ptq import BETA_END, BETA_START, WARM_UP, BlockStore, beta_at, haste, reconstruct
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 Settings = Callable[..., QuantizeConfig]
@@ -94,3 +94,7 @@ def test_beta_waits_and_then_falls_in_a_line() -> None:
     assert beta_at(WARM_UP) == pytest.approx(BETA_START)
     assert beta_at((1 + WARM_UP) / 2) == pytest.approx((BETA_START + BETA_END) / 2)
     assert beta_at(1.0) == pytest.approx(BETA_END)
+
+
+def test_few_steps_are_larger_ones_and_many_are_as_configured() -> None:
+    assert [haste(count) for count in (250, 1000, 20_000)] == [2.0, 1.0, 1.0]
