@@ -86,7 +86,7 @@ def _answers(network: str, results: Sequence[Result]) -> list[str]:
         row = [r for r in results if (r.tool, r.settings, r.source) == (tool, settings, source)]
         cells = [next((_answer(r) for r in row if r.bits == bits), "–") for bits in BITS]
         words = "; ".join(dict.fromkeys(r.words for r in row))
-        needs = "yes" if source in ("synthetic", "real") and tool != "genq-export" else "no"
+        needs = "yes" if source == "real" or (source == "synthetic" and tool != "genq-export") else "no"
         images = f"{row[0].images} {source}" if row[0].images else source
         lines.append(f"| {tool}: {words} | {images} | {needs} | " + " | ".join(cells) + " |")
     return lines

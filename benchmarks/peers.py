@@ -5,10 +5,10 @@
     python benchmarks/peers.py --out bench --peers-python peers-env/bin/python --models fashion_resnet --tools NNCF
 
 The tools have an environment of their own with pinned versions; each runs in a process of its own
-(`peer_tools/`). A tool that needs data gets the images that genq-export uses here (drawn, or dead leaves; no real data)
-and, in another row, real ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of
-which others judge. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what
-is missing, and prints the tables.
+(`peer_tools/`). Every tool gets images without real data (drawn, or made) and, in another row, real ones: training
+images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of which others judge. genq-export gets no
+training images. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what is
+missing, and prints the tables.
 
 Build seconds are of processor time. Files run in ONNX Runtime, with the option that makes 8-bit sums exact on this CPU;
 results that exist only in torch are judged there. Latency: one thread, batch 1, in turns with the float file, medians.
@@ -73,8 +73,10 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
+    # What real images change on the zoo is in quantization.py.
+    for_ours = both if network == lite0.NAME else (SYNTHETIC,)
     return [
-        Contender(OURS, ours, low, (SYNTHETIC,), None),
+        Contender(OURS, ours, low, for_ours, None),
         *(
             Contender("ONNX Runtime", {"method": way, "reduce_range": narrow}, integer, sources, "onnxruntime_static")
             for (way, narrow), sources in static.items()
@@ -124,7 +126,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 "images": len(network.images[source]) if source in network.images else 0,
             }  # fmt: skip
             try:
-                made = build_ours(network, contender, bits, folder) if contender.script is None else None
+                made = build_ours(network, contender, source, bits, folder) if contender.script is None else None
                 made = made or build_peer(network, contender, source, bits, folder, options)
                 yield Result(**what, **made, **judge(network, folder, options))
             except (UserError, PeerError) as error:
@@ -135,8 +137,8 @@ class PeerError(Exception):
     """A tool did not get to a result; the message is its own last line."""
 
 
-def build_ours(network: Network, contender: Contender, bits: str, folder: Path) -> dict[str, Any]:
-    """Our own quantize and export stages on the synthetic images; W8A8 by ranges alone."""
+def build_ours(network: Network, contender: Contender, source: str, bits: str, folder: Path) -> dict[str, Any]:
+    """Our own quantize and export stages; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
     config = BuildConfig.for_model(
         network.name,
@@ -147,7 +149,7 @@ def build_ours(network: Network, contender: Contender, bits: str, folder: Path) 
     workspace = Workspace.open(folder / "build")
     started = time.process_time()
     quantize_stage.run(
-        workspace, config, network.model, network.images[SYNTHETIC], folder / "partial", Progress(quiet=True)
+        workspace, config, network.model, network.images[source], folder / "partial", Progress(quiet=True)
     )
     export_stage.run(workspace, config, network.model, Progress(quiet=True))
     seconds = time.process_time() - started

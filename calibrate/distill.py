@@ -1,14 +1,18 @@
 """Calibration images out of the network itself: no generative model, no download, `--generator distill`.
 
-Networks with BatchNorm, after GENIE-D (Jeon et al., CVPR 2023): a small generator and one latent an image are optimised
-together until the batch has the statistics that the BN layers remember,
+Networks with BatchNorm: images are optimised until the batch has the statistics that the BN layers remember,
 `sum over layers of mean((mu(X) - mu)^2) + mean((sigma(X) - sigma)^2)`; convolutions of stride above one see their input
-shifted at random by up to one pixel (swing convolution), so that no position is favoured.
+shifted at random by up to one pixel, so that no position is favoured (swing convolution). What is optimised:
+
+* small images: a small generator and one latent an image (GENIE-D, Jeon et al., CVPR 2023);
+* from 64 pixels on: dead leaves (`leaves.py`), as spectra (`spectra.py`), mirrored and shifted at random (as in
+  DeepInversion, Yin et al., CVPR 2020). There a generator costs ten times as much as the network, and what it learns in
+  hundreds of steps about edges and even areas, leaves have from the first one.
 
 Transformers without, after PSAQ-ViT (Li et al., ECCV 2022): pixels are optimised for high patch-similarity entropy, the
 class that was asked for, and low total variation.
 
-Ours: a sigmoid bounds the pixels, so that what is optimised is what is stored; in both cases the network should see the
+Ours: a sigmoid bounds the pixels, so that what is optimised is what is stored; in all cases the network should see the
 class asked for (cross-entropy), which gives every image a label and the set its balance.
 """
 
@@ -24,16 +28,21 @@ from torch.nn import functional as F
 
 from calibrate import patches
 from calibrate.distribution import bn_layers
+from calibrate.leaves import dead_leaves
 from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
+from calibrate.spectra import Spectra
 from genq_export.config import CalibrateConfig
 from genq_export.errors import UserError
 from genq_export.models import LoadedModel
 
 DEFAULT_STEPS, DEFAULT_BATCH = 500, 128
+LARGE = 64  # pixels a side from which images are spectra
+SPECTRA_STEPS, SPECTRA_BATCH = 40, 32
 LATENT, WIDTH = 256, 128
-GENERATOR_LR, LATENT_LR, PIXEL_LR = 5e-3, 0.1, 0.1
-CLASS_WEIGHT, VARIATION_WEIGHT = 0.1, 0.05
+GENERATOR_LR, LATENT_LR, PIXEL_LR, SPECTRA_LR = 5e-3, 0.1, 0.1, 0.1
+CLASS_WEIGHT, SPECTRA_CLASS_WEIGHT, VARIATION_WEIGHT = 0.1, 1.0, 0.05
+SHIFT = 28  # a random shift is at most this part of a side
 
 
 class DistilledImages:
@@ -46,10 +55,11 @@ class DistilledImages:
         """Raises UserError for a network that has neither BN statistics nor attention."""
         self.model = model
         self.device = torch.device(device)
-        self.steps = config.steps or DEFAULT_STEPS
-        self._batch_size = config.batch_size or DEFAULT_BATCH
+        small = min(model.input_size[1:]) < LARGE
+        self.method = "PSAQ-ViT" if not bn_layers(model.module) else "GENIE-D" if small else "spectra"
+        self.steps = config.steps or (SPECTRA_STEPS if self.method == "spectra" else DEFAULT_STEPS)
+        self._batch_size = config.batch_size or (SPECTRA_BATCH if self.method == "spectra" else DEFAULT_BATCH)
         self._network = identity
-        self.method = "GENIE-D" if bn_layers(model.module) else "PSAQ-ViT"
         if not bn_layers(model.module) and not patches.attention_layers(model.module):
             raise UserError(
                 f"{model.name} has neither BatchNorm statistics nor attention to distil images from:"
@@ -80,8 +90,11 @@ class DistilledImages:
         try:
             with torch.random.fork_rng(cuda), torch.enable_grad():
                 torch.manual_seed(seeds[0])
-                optimise = self._match_statistics if self.method == "GENIE-D" else self._raise_entropy
-                images = optimise(network, labels, seeds)
+                if self.method == "PSAQ-ViT":
+                    images = self._raise_entropy(network, labels, seeds)
+                else:
+                    paint = self._generate if self.method == "GENIE-D" else self._draw_spectra
+                    images = paint(network, labels, seeds)
         finally:
             network.cpu()
         images = images.float().cpu()
@@ -89,21 +102,33 @@ class DistilledImages:
             images = images.expand(-1, 3, -1, -1)
         return to_pixels(images), [reject_reason(image, flagged=False) for image in images]
 
-    def _match_statistics(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        channels, height, width = self.model.input_size
-        generator = ImageGenerator(channels, height, width).to(self.device)
+    def _generate(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        generator = ImageGenerator(*self.model.input_size).to(self.device)
         latents = nn.Parameter(_noise(seeds, (LATENT,)).to(self.device))
         groups = [{"params": generator.parameters(), "lr": GENERATOR_LR}, {"params": [latents], "lr": LATENT_LR}]
-
-        def loss() -> torch.Tensor:
-            with swinging(network), statistics_distance(network) as distances:
-                logits = network(self._normalise(generator(latents)))
-            return torch.stack(distances).sum() + CLASS_WEIGHT * F.cross_entropy(logits, labels)
-
-        self._minimise(loss, groups)
+        self._minimise(lambda: self._unlike(network, generator(latents), labels, CLASS_WEIGHT), groups)
         with torch.no_grad():
             images: torch.Tensor = generator(latents)
         return images
+
+    def _draw_spectra(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        spectra = Spectra(_leaves(seeds, self.model.input_size)).to(self.device)
+
+        def loss() -> torch.Tensor:
+            return self._unlike(network, jittered(spectra()), labels, SPECTRA_CLASS_WEIGHT)
+
+        self._minimise(loss, [{"params": spectra.parameters(), "lr": SPECTRA_LR}])
+        with torch.no_grad():
+            images: torch.Tensor = spectra()
+        return images
+
+    def _unlike(
+        self, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, class_weight: float
+    ) -> torch.Tensor:
+        """How far a batch is from the statistics of the BN layers and from its classes."""
+        with swinging(network), statistics_distance(network) as distances:
+            logits = network(self._normalise(images))
+        return torch.stack(distances).sum() + class_weight * F.cross_entropy(logits, labels)
 
     def _raise_entropy(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         values = nn.Parameter(_noise(seeds, self.model.input_size).to(self.device))
@@ -200,9 +225,25 @@ def swinging(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+def jittered(images: torch.Tensor) -> torch.Tensor:
+    """The batch [B, C, H, W] shifted round its edges by up to a 28th of a side, and mirrored every other time."""
+    reach = max(1, min(images.shape[-2:]) // SHIFT)
+    down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
+    shifted = images.roll((down, right), (2, 3))
+    return shifted.flip(3) if float(torch.rand(())) < 0.5 else shifted
+
+
 def total_variation(images: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference of neighbouring pixels, float [B, C, H, W] -> scalar."""
     return (images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()) / 2
+
+
+def _leaves(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
+    """Dead leaves [len(seeds), *shape] in [0, 1], each image's from its own seed."""
+    channels, height, width = shape
+    pictures = np.stack([dead_leaves(height, width, np.random.default_rng(seed)) for seed in seeds])
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    return images if channels == images.shape[1] else images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 
 def _noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:

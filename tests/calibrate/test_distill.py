@@ -9,7 +9,7 @@ from torch import nn
 
 from calibrate import stage
 from calibrate.dataset import read_rows
-from calibrate.distill import DistilledImages, statistics_distance, swinging
+from calibrate.distill import DistilledImages, jittered, statistics_distance, swinging
 from calibrate.prompts import Prompt
 from genq_export.config import BuildConfig, CalibrateConfig
 from genq_export.errors import UserError
@@ -24,7 +24,7 @@ def draw(model: LoadedModel, steps: int, images: int = 8) -> np.ndarray:
     source = DistilledImages(model, "tiny", CalibrateConfig(steps=steps), "cpu")
     prompts = [Prompt("", number % 3) for number in range(images)]
     pixels, reasons = source.draw(prompts, list(range(images)))
-    assert pixels.shape == (images, 16, 16, 3) and pixels.dtype == np.uint8
+    assert pixels.shape == (images, *model.input_size[1:], 3) and pixels.dtype == np.uint8
     assert reasons == [None] * images
     return pixels
 
@@ -39,12 +39,36 @@ def test_optimising_brings_the_stored_pixels_nearer_to_the_statistics(convnet: L
     assert distance(convnet, draw(convnet, 60)) < 0.3 * distance(convnet, draw(convnet, 1))
 
 
-def test_the_same_seeds_give_the_same_bytes(convnet: LoadedModel) -> None:
+@pytest.mark.parametrize("size", [16, 64])
+def test_the_same_seeds_give_the_same_bytes(convnet: LoadedModel, size: int) -> None:
+    model = replace(convnet, input_size=(3, size, size))
     torch.manual_seed(5)
-    first = draw(convnet, 3)
+    first = draw(model, 3)
     torch.manual_seed(6)
-    assert np.array_equal(first, draw(convnet, 3))
+    assert np.array_equal(first, draw(model, 3))
     assert all(parameter.grad is None for parameter in convnet.module.parameters())
+
+
+def test_large_images_are_spectra_that_come_to_the_statistics_and_the_classes(convnet: LoadedModel) -> None:
+    large = replace(convnet, input_size=(3, 64, 64))
+    settings = DistilledImages(large, "tiny", CalibrateConfig(), "cpu").settings
+    assert (settings["method"], settings["steps"], settings["batch_size"]) == ("spectra", 40, 32)
+    first, last = draw(large, 1), draw(large, 60)
+    assert distance(large, last) < 0.7 * distance(large, first)
+    with torch.no_grad():
+        logits = large.module(large.normalize(torch.from_numpy(last)))
+    labels = torch.arange(8) % 3
+    assert nn.functional.cross_entropy(logits, labels) < nn.functional.cross_entropy(
+        large.module(large.normalize(torch.from_numpy(first))), labels
+    )
+
+
+def test_jitter_moves_and_mirrors_and_loses_nothing() -> None:
+    images = torch.arange(2 * 3 * 56 * 56.0).reshape(2, 3, 56, 56)
+    torch.manual_seed(0)
+    found = [jittered(images) for _ in range(20)]
+    assert len({float(moved[0, 0, 0, 0]) for moved in found}) > 5
+    assert all(torch.equal(moved.flatten(2).sort().values, images.flatten(2)) for moved in found)
 
 
 def _vit() -> LoadedModel:
