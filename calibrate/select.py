@@ -11,6 +11,7 @@ ENERGY = "energy"
 ENERGY_MAX = "energy above maximum"
 DISTRIBUTION = "distribution"
 QUOTA = "quota full"
+_FEW_CLASSES = 64  # of which images drawn together show each, or nearly
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,21 @@ def planned(quota: int, config: CalibrateConfig) -> int:
 
 
 def interleave(counts: Sequence[int]) -> list[int]:
-    """Labels in the order 0, 1, …, 0, 1, … until label `c` has come `counts[c]` times: any stretch is balanced."""
-    return [label for turn in range(max(counts, default=0)) for label, count in enumerate(counts) if turn < count]
+    """Labels in turns, 0, 1, …, 0, 1, … until label `c` has come `counts[c]` times: any stretch is balanced.
+
+    Turns of many classes go in strides: neighbours are often alike (the first 400 classes of ImageNet are animals), and
+    images that are drawn together should be of all kinds.
+    """
+    turns = ([label for label, count in enumerate(counts) if turn < count] for turn in range(max(counts, default=0)))
+    return [label for turn in turns for label in _in_strides(turn)]
+
+
+def _in_strides(labels: Sequence[int]) -> Sequence[int]:
+    count = len(labels)
+    if count <= _FEW_CLASSES:
+        return labels
+    stride = next(step for step in range(round(0.618 * count), count) if math.gcd(step, count) == 1)
+    return [labels[place * stride % count] for place in range(count)]
 
 
 def shortfall(candidates: Sequence[Candidate], quota: Sequence[int], config: CalibrateConfig) -> list[int]:

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +57,15 @@ def test_interleaving_gives_each_label_its_count(counts: list[int]) -> None:
 
 def test_a_smaller_pool_is_the_beginning_of_a_larger_one() -> None:
     assert interleave([5, 5, 5])[:9] == interleave([3, 3, 3])
+
+
+@given(st.integers(65, 2000))
+def test_many_classes_come_in_strides(classes: int) -> None:
+    labels = interleave([1] * classes)
+    assert sorted(labels) == list(range(classes))
+    first = labels[:32]  # which are drawn together
+    assert min(first) < classes / 8 and max(first) > classes * 7 / 8
+    assert max(b - a for a, b in itertools.pairwise(sorted(first))) < classes / 8
 
 
 @given(_pools())
