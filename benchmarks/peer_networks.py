@@ -22,7 +22,7 @@ from genq_export.progress import Progress
 from genq_export.workspace import Workspace
 from runtime_tests.floats import export_float
 
-SYNTHETIC, REAL = "synthetic", "real"
+SYNTHETIC, DISTILLED, REAL = "synthetic", "distilled", "real"
 CALIBRATION_CROPS, JUDGING_CROPS = 3, 5  # of a photograph
 Floats = NDArray[np.float32]
 
@@ -82,14 +82,22 @@ def _of_the_zoo(
 def _lite0(
     model: LoadedModel, folder: Path, options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], list[Path], None]:
-    """Dead leaves through both filters, and crops of photographs: some to calibrate on, the others to judge by."""
-    config = BuildConfig.for_model(lite0.NAME, bits=8, images=options.lite0_images, generator="leaves")
-    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{options.lite0_images}")
-    calibrate_stage.run(workspace, config, model, Progress())
+    """Dead leaves, distilled images, and crops of photographs: some to calibrate on, the others to judge by."""
+    made = {
+        SYNTHETIC: _made(model, "leaves", options.lite0_images, options),
+        DISTILLED: _made(model, "distill", options.lite0_distilled, options),
+    }
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
     each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}
     files = {part: _cropped(photographs, folder / part, each[part]) for part, photographs in parts.items()}
-    return {SYNTHETIC: kept_images(workspace.path("calibration")), REAL: files[REAL]}, files["judging"], None
+    return made | {REAL: files[REAL]}, files["judging"], None
+
+
+def _made(model: LoadedModel, generator: str, images: int, options: argparse.Namespace) -> list[Path]:
+    config = BuildConfig.for_model(lite0.NAME, bits=8, images=images, generator=generator)
+    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{generator}-{images}")
+    calibrate_stage.run(workspace, config, model, Progress())
+    return kept_images(workspace.path("calibration"))
 
 
 def _cropped(photographs: list[Path], folder: Path, each: int) -> list[Path]:

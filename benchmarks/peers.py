@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import result_lines
-from peer_networks import REAL, SYNTHETIC, Floats, Network, prepare_network
+from peer_networks import DISTILLED, REAL, SYNTHETIC, Floats, Network, prepare_network
 from peer_tables import Result, tables
 from sessions import exact_session, instructions, plain_session
 
@@ -73,10 +73,8 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
-    # What real images change on the zoo is in quantization.py.
-    for_ours = both if network == lite0.NAME else (SYNTHETIC,)
     return [
-        Contender(OURS, ours, low, for_ours, None),
+        *_ours(network, ours),
         *(
             Contender("ONNX Runtime", {"method": way, "reduce_range": narrow}, integer, sources, "onnxruntime_static")
             for (way, narrow), sources in static.items()
@@ -84,6 +82,16 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
         Contender("brevitas", {"iterations": options.peer_iterations}, low, both, "brevitas_ptq"),
         Contender("MCT", generation, low, (NO_IMAGES,), "mct_gptq"),
+    ]
+
+
+def _ours(network: str, settings: dict[str, Any]) -> list[Contender]:
+    """Without real images; and with photographs. What real images change on the zoo is in quantization.py."""
+    if network != lite0.NAME:
+        return [Contender(OURS, settings, ("W8A8", "W4A8", "W4A4"), (SYNTHETIC,), None)]
+    return [
+        Contender(OURS, settings, ("W8A8",), (SYNTHETIC, REAL), None),
+        Contender(OURS, settings, ("W4A8", "W4A4"), (DISTILLED, REAL), None),
     ]
 
 
@@ -280,7 +288,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mct-epochs", type=int, default=250, help="MCT's GPTQ epochs")
     parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
     parser.add_argument("--mct-steps", type=int, default=500, help="steps to generate them")
-    parser.add_argument("--lite0-images", type=int, default=256, help="synthetic images for EfficientNet-Lite0")
+    parser.add_argument("--lite0-images", type=int, default=256, help="dead leaves for EfficientNet-Lite0")
+    parser.add_argument("--lite0-distilled", type=int, default=128, help="distilled images for it, below 8 bits")
     parser.add_argument("--batch-size", type=int, default=32, help="of our reconstruction steps")
     parser.add_argument("--photographs", type=Path, default=Path("photographs"), help="folder of unpacked packages")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder with Fashion-MNIST's idx files")
