@@ -80,7 +80,8 @@ class DistilledImages:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the bytes of an image besides its label and seed."""
-        return {"network": self._network, **self.settings, "device": self.device.type, "torch": version("torch")}
+        versions = {"torch": version("torch"), "numpy": np.__version__}
+        return {"network": self._network, **self.settings, "device": self.device.type, **versions}
 
     def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
         """One image for each label and seed: uint8 [B, H, W, 3] and why an image is unusable, None if it is usable."""
