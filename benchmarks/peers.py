@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import result_lines
 from peer_networks import DISTILLED, REAL, SYNTHETIC, Floats, Network, prepare_network
-from peer_tables import Result, tables
+from peer_tables import BITS, Result, tables
 from sessions import exact_session, instructions, plain_session
 
 # `export.py` beside this file is named as our package `export` is.
@@ -69,7 +69,7 @@ class Contender:
 
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network."""
-    both, integer, low = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
+    both, integer = (SYNTHETIC, REAL), ("W8A8",)
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
@@ -80,15 +80,15 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
             for (way, narrow), sources in static.items()
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
-        Contender("brevitas", {"iterations": options.peer_iterations}, low, both, "brevitas_ptq"),
-        Contender("MCT", generation, low, (NO_IMAGES,), "mct_gptq"),
+        Contender("brevitas", {"iterations": options.peer_iterations}, BITS, both, "brevitas_ptq"),
+        Contender("MCT", generation, BITS, (NO_IMAGES,), "mct_gptq"),
     ]
 
 
 def _ours(network: str, settings: dict[str, Any]) -> list[Contender]:
     """Without real images; and with photographs. What real images change on the zoo is in quantization.py."""
     if network != lite0.NAME:
-        return [Contender(OURS, settings, ("W8A8", "W4A8", "W4A4"), (SYNTHETIC,), None)]
+        return [Contender(OURS, settings, BITS, (SYNTHETIC,), None)]
     return [
         Contender(OURS, settings, ("W8A8",), (SYNTHETIC, REAL), None),
         Contender(OURS, settings, ("W4A8", "W4A4"), (DISTILLED, REAL), None),
@@ -281,7 +281,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, lite0.NAME])
     tools = (OURS, "ONNX Runtime", "NNCF", "brevitas", "MCT")
     parser.add_argument("--tools", nargs="+", default=list(tools), choices=tools)
-    parser.add_argument("--bits", nargs="+", default=["W8A8", "W4A8", "W4A4"], choices=["W8A8", "W4A8", "W4A4"])
+    parser.add_argument("--bits", nargs="+", default=list(BITS), choices=BITS)
     parser.add_argument("--images", type=int, default=1024, help="calibration images of the zoo, of each kind")
     parser.add_argument("--iterations", type=int, default=1000, help="our reconstruction steps a block, below 8 bits")
     parser.add_argument("--peer-iterations", type=int, default=1000, help="brevitas' learned-rounding steps a layer")

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from calibrate import patches
 from calibrate.distribution import bn_layers
-from calibrate.leaves import dead_leaves
+from calibrate.leaves import pictures
 from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
 from calibrate.spectra import Spectra
@@ -55,12 +55,14 @@ class DistilledImages:
         """Raises UserError for a network that has neither BN statistics nor attention."""
         self.model = model
         self.device = torch.device(device)
-        small = min(model.input_size[1:]) < LARGE
-        self.method = "PSAQ-ViT" if not bn_layers(model.module) else "GENIE-D" if small else "spectra"
-        self.steps = config.steps or (SPECTRA_STEPS if self.method == "spectra" else DEFAULT_STEPS)
-        self._batch_size = config.batch_size or (SPECTRA_BATCH if self.method == "spectra" else DEFAULT_BATCH)
+        self.method = "GENIE-D" if bn_layers(model.module) else "PSAQ-ViT"
+        steps, batch_size = DEFAULT_STEPS, DEFAULT_BATCH
+        if self.method == "GENIE-D" and min(model.input_size[1:]) >= LARGE:
+            self.method, steps, batch_size = "spectra", SPECTRA_STEPS, SPECTRA_BATCH
+        self.steps = config.steps or steps
+        self._batch_size = config.batch_size or batch_size
         self._network = identity
-        if not bn_layers(model.module) and not patches.attention_layers(model.module):
+        if self.method == "PSAQ-ViT" and not patches.attention_layers(model.module):
             raise UserError(
                 f"{model.name} has neither BatchNorm statistics nor attention to distil images from:"
                 " give a text-to-image pipeline with --generator"
@@ -91,11 +93,12 @@ class DistilledImages:
         try:
             with torch.random.fork_rng(cuda), torch.enable_grad():
                 torch.manual_seed(seeds[0])
-                if self.method == "PSAQ-ViT":
-                    images = self._raise_entropy(network, labels, seeds)
+                if self.method == "spectra":
+                    images = self._draw_spectra(network, labels, seeds)
+                elif self.method == "GENIE-D":
+                    images = self._generate(network, labels, seeds)
                 else:
-                    paint = self._generate if self.method == "GENIE-D" else self._draw_spectra
-                    images = paint(network, labels, seeds)
+                    images = self._raise_entropy(network, labels, seeds)
         finally:
             network.cpu()
         images = images.float().cpu()
@@ -242,8 +245,7 @@ def total_variation(images: torch.Tensor) -> torch.Tensor:
 def _leaves(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
     """Dead leaves [len(seeds), *shape] in [0, 1], each image's from its own seed."""
     channels, height, width = shape
-    pictures = np.stack([dead_leaves(height, width, np.random.default_rng(seed)) for seed in seeds])
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(pictures(height, width, seeds)).permute(0, 3, 1, 2).float() / 255
     return images if channels == images.shape[1] else images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
 

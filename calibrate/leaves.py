@@ -50,8 +50,12 @@ class LeavesImages:
 
     def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
         """One image a seed, whatever the prompt: uint8 [B, H, W, 3], all usable."""
-        images = [dead_leaves(*self._size, np.random.default_rng(seed)) for seed in seeds]
-        return np.stack(images), [None] * len(prompts)
+        return pictures(*self._size, seeds), [None] * len(prompts)
+
+
+def pictures(height: int, width: int, seeds: Sequence[int]) -> NDArray[np.uint8]:
+    """One picture a seed, uint8 [len(seeds), H, W, 3]."""
+    return np.stack([dead_leaves(height, width, np.random.default_rng(seed)) for seed in seeds])
 
 
 def dead_leaves(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.runtime import load
 from genq_export.workspace import Workspace
+from tests.launched import environments
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
 STAGES = ("calibrate", "quantize", "export")
@@ -222,20 +222,16 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     assert contents(folder) == contents(built)
 
 
-def start_rank(rank: int, world: int, port: int, *arguments: str) -> subprocess.Popen[str]:
-    """One process of `accelerate launch -m genq_export …`, by the environment that it sets."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in numbers.items()}
-    command = [sys.executable, "-m", "genq_export", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def quantize_together(folder: Path, world: int) -> list[tuple[int, str]]:
     """`genq-export quantize FOLDER` in `world` processes; exit code and output of each."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    children = [start_rank(rank, world, port, "quantize", str(folder)) for rank in range(world)]
+    command = [sys.executable, "-m", "genq_export", "quantize", str(folder)]
+    children = [
+        subprocess.Popen(
+            command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for environment in environments(world)
+    ]  # fmt: skip
     outputs = [child.communicate(timeout=300)[0] for child in children]
     return [(child.returncode, output) for child, output in zip(children, outputs, strict=True)]
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from calibrate.ranks import Ranks, join_ranks
 from genq_export.config import BuildConfig
 from tests.calibrate.test_kill import set_hashes, start
+from tests.launched import environments
 
 # Joins, exchanges something, and imports what diffusers imports; at exit, when the group is left, names its threads.
 _THREADS_AT_EXIT = """
@@ -28,19 +28,10 @@ import torch.distributed.nn.functional
 """
 
 
-def environments() -> list[dict[str, str]]:
-    """What `accelerate launch --num_processes 2` sets, for each process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-
-
 def launch(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """What `accelerate launch --num_processes 2` starts."""
     children = []
-    for environment in environments():
+    for environment in environments(2):
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
@@ -86,7 +77,7 @@ def test_no_thread_of_the_group_is_left_when_the_interpreter_ends() -> None:
         subprocess.Popen(
             [sys.executable, "-c", _THREADS_AT_EXIT], env=os.environ | environment, stdout=subprocess.PIPE, text=True
         )
-        for environment in environments()
+        for environment in environments(2)
     ]
     for child in children:
         threads, _ = child.communicate(timeout=120)
