@@ -104,11 +104,12 @@ class QuantizeConfig(_Frozen):
     )
     size_budget: ByteSize | None = Field(None, description="mixed precision: bytes that all weights may take, `20MB`")
     even_layer_norms: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
-    bias_correction: bool = Field(True, description="where nothing is reconstructed: channels keep their means")
+    bias_correction: bool = Field(True, description="at 8 bits without learning: channels keep their means")
+    compensation: bool = Field(True, description="below 8 bits: rounding in closed form (GPTQ), to learn from")
     range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
     percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
     scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
-    iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: ranges only")
+    iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: nothing is learned")
     memory_budget: ByteSize = Field(
         ByteSize(2 * 10**9), description="images, block inputs and targets kept in memory; the rest goes to disk"
     )

@@ -1,8 +1,9 @@
 """Differentiable stand-ins while a block is reconstructed: learned rounding, learned scales, dropped quantization.
 
 * AdaRound / BRECQ: W_q = s * clip(floor(W/s) + h(v), lo, hi), h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1)
-  with gamma = -0.1, zeta = 1.1, v_0 from the fractional part.
-* GENIE-M: s learns as well, with the base integers floor(W / s_0) fixed.
+  with gamma = -0.1, zeta = 1.1, v_0 from the fractional part. [ours] It starts from the codes that the layer has: in
+  place of floor(W/s) stands the code, or the one below it where W is less, and h is on the code's side of a half.
+* GENIE-M: s learns as well, with the base integers of the scale s_0 fixed.
 * LSQ: d x^ / d s = round(x / s) - x / s inside the range, lo or hi outside.
 * QDrop: each activation stays unquantized with probability p.
 
@@ -66,9 +67,11 @@ class RoundingLearner(nn.Module):
         super().__init__()
         scale = grid.per_channel(layer.weight_scale, layer.weight)
         self.lo, self.hi = layer.grid.lo, layer.grid.hi
-        ratio = layer.weight / scale
-        self.register_buffer("base", torch.floor(ratio))
-        fraction = (ratio - self.base).clamp(1e-4, 1 - 1e-4)
+        ratio, codes = layer.weight / scale, layer.codes.float()
+        below = ratio < codes
+        self.register_buffer("base", torch.where(below, codes - 1, codes))
+        fraction = ratio - self.base
+        fraction = torch.where(below, fraction.clamp(0.5, 1 - 1e-4), fraction.clamp(1e-4, 0.5 - 1e-4))
         self.v = nn.Parameter(inverse_rectified_sigmoid(fraction))
         self.register_buffer("initial", layer.weight_scale.clone())
         self.log_scale = nn.Parameter(layer.weight_scale.log())

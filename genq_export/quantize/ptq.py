@@ -17,6 +17,7 @@ from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
 from genq_export.progress import Progress
 from genq_export.quantize.blocks import Block, split
+from genq_export.quantize.compensation import compensate
 from genq_export.quantize.fake_quant import device_of, set_quantization
 from genq_export.quantize.fused import mix, squared_error
 from genq_export.quantize.learners import RoundingLearner, scale_learners
@@ -67,7 +68,10 @@ def reconstruct(
         state = store.load(number)
         if state is None:
             before = _error_before(block, quantized_input, target)
-            _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
+            if config.compensation:
+                compensate(block, float_input, quantized_input)
+            if config.iterations > 0:
+                _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
             store.save(number, {**_tensors(block), "error_before": torch.tensor(before)})
             state = {"error_before": torch.tensor(before)}
         else:
@@ -219,6 +223,7 @@ def _tensors(block: Block) -> dict[str, Tensor]:
     for layer in block.layers():
         tensors[f"layers.{layer.name}.codes"] = layer.codes
         tensors[f"layers.{layer.name}.weight_scale"] = layer.weight_scale
+        tensors[f"layers.{layer.name}.bias"] = layer.bias
     for quantizer in block.quantizers():
         tensors[f"quantizers.{quantizer.name}.scale"] = quantizer.scale
     return tensors

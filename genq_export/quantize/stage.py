@@ -17,7 +17,7 @@ from genq_export.models import LoadedModel
 from genq_export.progress import Progress
 from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.fake_quant import ActivationQuantizer, device_of
+from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of
 from genq_export.quantize.mixed import assign, check_budget, options_to_measure
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -69,7 +69,7 @@ def run(
     sensitivity = ranked(measure(gm, sample)) if settings.sensitivity or assigned else []
     errors: dict[str, dict[str, float]] = {}
     if settings.qat_method == "cascade" or settings.qat_epochs == 0:
-        if settings.iterations > 0:
+        if settings.iterations > 0 or (settings.compensation and _coarse(gm)):
             errors = reconstruct(gm, pixels, settings, config.seed, _block_store(partial), progress, cache)
         elif settings.bias_correction:
             correct_biases(gm, pixels.read(0, min(len(pixels), CORRECTION_IMAGES)).to(device_of(gm)))
@@ -132,6 +132,11 @@ def _prepared(
         batches = tuple(batch.to(config.device) for batch in batches)
     percentile = settings.percentile if settings.range == "percentile" else None
     return gm, placement, calibrate_ranges(gm, batches, percentile)
+
+
+def _coarse(gm: fx.GraphModule) -> bool:
+    """Has a layer fewer than 8 bits? With 8, moving biases does what compensation does, and in no time."""
+    return any(isinstance(part, QuantizedLayer) and part.grid.bits < 8 for part in gm.modules())
 
 
 def _block_store(folder: Path) -> BlockStore:
