@@ -162,8 +162,13 @@ def build_ours(network: Network, contender: Contender, source: str, bits: str, f
     export_stage.run(workspace, config, network.model, Progress(quiet=True))
     seconds = time.process_time() - started
     shutil.copyfile(workspace.path("model.onnx"), folder / "model.onnx")
-    words = "ranges only" if iterations == 0 else f"block reconstruction, {iterations} steps a block"
-    return {"seconds": seconds, "words": words}
+    return {"seconds": seconds, "words": _our_words(bits, iterations)}
+
+
+def _our_words(bits: str, iterations: int) -> str:
+    if bits == "W8A8":
+        return "ranges only"
+    return f"block reconstruction, {iterations} steps a block" if iterations else "rounding in closed form"
 
 
 def build_peer(
