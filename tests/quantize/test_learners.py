@@ -59,6 +59,17 @@ def test_a_soft_weight_starts_at_the_float_weight_and_hard_rounding_is_nearest(b
 
 @limits(deadline=None, max_examples=20)
 @given(st.integers(2, 8), st.integers(0, 100))
+def test_learning_starts_from_the_codes_that_the_layer_has(bits: int, seed: int) -> None:
+    part = layer(bits, seed)
+    moved = torch.randint(-2, 3, part.codes.shape, generator=torch.Generator().manual_seed(seed))
+    codes = (part.codes + moved).clamp(part.grid.lo, part.grid.hi).to(torch.int8)
+    part.codes.copy_(codes)
+    RoundingLearner(part).commit(part)
+    assert torch.equal(part.codes, codes)
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(2, 8), st.integers(0, 100))
 def test_a_soft_weight_is_within_one_step_of_the_hard_one_whatever_was_learned(bits: int, seed: int) -> None:
     part = layer(bits, seed)
     learner = RoundingLearner(part)

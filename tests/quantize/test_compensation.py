@@ -1,0 +1,196 @@
+"""Rounding in closed form: errors compensate each other, means are kept, few or dull inputs do no harm."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, fx
+from torch.nn import functional as F
+
+from genq_export.config import BuildConfig
+from genq_export.models import load_model
+from genq_export.progress import Progress
+from genq_export.quantize import grid, stage
+from genq_export.quantize.blocks import split
+from genq_export.quantize.compensation import (
+    best_codes,
+    compensate,
+    compensated_codes,
+    damped,
+    inverse_factor,
+    output_error,
+    regressed,
+    windows,
+)
+from genq_export.quantize.fake_quant import QuantizedLayer, set_quantization
+from genq_export.quantize.grid import Grid
+from genq_export.quantize.placement import Placement
+from genq_export.quantize.prepare import prepare
+from genq_export.quantize.reference import load_reference
+from genq_export.quantize.rows import RowsInMemory
+from genq_export.targets import rule_for
+from genq_export.workspace import Workspace
+
+Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+FOUR_BITS = Grid(4, signed=True)
+
+
+def weights(seed: int, groups: int = 1, rows: int = 6, inputs: int = 70) -> Tensor:
+    return torch.randn(groups, rows, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def correlated(seed: int, groups: int = 1, inputs: int = 70) -> Tensor:
+    """A covariance in which every input resembles the others."""
+    x = weights(seed, groups, 4 * inputs, inputs) + weights(seed + 1, groups, 4 * inputs, 1)
+    return x.mT @ x / x.shape[1]
+
+
+def searched(weight: Tensor) -> Tensor:
+    return grid.search_weight_scale(weight.flatten(0, 1), FOUR_BITS).double().view(weight.shape[:2])
+
+
+def nearest(weight: Tensor, scale: Tensor) -> Tensor:
+    return grid.quantize(weight, scale[:, :, None], FOUR_BITS.lo, FOUR_BITS.hi)
+
+
+def in_order(hessian: Tensor) -> Tensor:
+    return torch.arange(hessian.shape[1]).expand(hessian.shape[:2])
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_inputs_that_do_not_resemble_each_other_leave_rounding_to_nearest(seed: int, groups: int) -> None:
+    weight = weights(seed, groups)
+    scale = searched(weight)
+    hessian = torch.diag_embed(torch.rand(groups, 70, dtype=torch.float64) + 0.1)
+    codes = compensated_codes(weight, scale, inverse_factor(hessian, in_order(hessian)), FOUR_BITS)
+    assert torch.equal(codes, nearest(weight, scale))
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_errors_make_up_for_each_other(seed: int, groups: int) -> None:
+    weight, hessian = weights(seed, groups), correlated(seed + 7, groups)
+    scale = searched(weight)
+    plain = output_error(nearest(weight, scale) * scale[:, :, None] - weight, hessian)
+    codes, found = best_codes(weight, scale, hessian, FOUR_BITS)
+    assert codes.min() >= FOUR_BITS.lo and codes.max() <= FOUR_BITS.hi
+    assert bool((found > 0).all())
+    assert float(output_error(codes * found[:, :, None] - weight, hessian).mean()) < 0.8 * float(plain.mean())
+
+
+def test_groups_are_solved_apart() -> None:
+    weight, hessian = weights(1, 3), correlated(2, 3)
+    scale = searched(weight)
+    together = best_codes(weight, scale, hessian, FOUR_BITS)
+    for group in range(3):
+        part = slice(group, group + 1)
+        codes, found = best_codes(weight[part], scale[part], hessian[part], FOUR_BITS)
+        assert torch.equal(codes, together[0][part]) and torch.allclose(found, together[1][part])
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_regression_undoes_what_a_changed_input_does(seed: int) -> None:
+    mixing = torch.eye(20, dtype=torch.float64) + 0.1 * weights(seed, 1, 20, 20)[0]
+    hessian, weight = correlated(seed, inputs=20), weights(seed + 3, inputs=20)
+    changed = mixing @ hessian @ mixing.T  # of x^ = mixing x
+    found = regressed(weight, changed, hessian @ mixing.T)
+    assert torch.allclose(found @ mixing, weight, atol=1e-6)
+
+
+def test_damping_that_outweighs_the_inputs_keeps_the_weights() -> None:
+    hessian, weight = correlated(4), weights(5)
+    heavy = torch.full((1,), 1e9, dtype=torch.float64)
+    assert torch.allclose(regressed(weight, damped(hessian, heavy), damped(hessian * 3, heavy)), weight, atol=1e-5)
+
+
+GEOMETRIES: tuple[dict[str, Any], ...] = (
+    {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1},
+    {"stride": [2, 1], "padding": [1, 2], "dilation": [1, 1], "groups": 2},
+    {"stride": [1, 1], "padding": [2, 2], "dilation": [2, 2], "groups": 4},
+)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_windows_times_weights_are_the_convolution(geometry: dict[str, Any]) -> None:
+    x = torch.randn(3, 4, 9, 8)
+    weight = torch.randn(8, 4 // geometry["groups"], 3, 3)
+    layer = QuantizedLayer("conv", "conv2d", 4, weight, None, True, **geometry)
+    found = weight.view(geometry["groups"], -1, weight[0].numel()) @ windows(layer, x)
+    wanted = F.conv2d(x, weight, **geometry)
+    assert torch.allclose(found.flatten(0, 1), wanted.movedim(1, 0).flatten(1), atol=1e-5)
+
+
+def test_windows_of_a_linear_layer_are_its_inputs() -> None:
+    layer = QuantizedLayer("fc", "linear", 4, torch.randn(5, 6), None, False)
+    x = torch.randn(2, 3, 6)
+    assert torch.equal(windows(layer, x)[0].T, x.view(6, 6))
+
+
+@pytest.mark.parametrize("name", ["residual", "attention"])
+def test_a_network_comes_nearer_to_float(prepared: Prepared, images: Tensor, name: str) -> None:
+    gm, _ = prepared(name)
+    wanted = logits(gm, images, quantized=False)
+    before = (logits(gm, images, quantized=True) - wanted).square().mean()
+    compensate_all(gm, images)
+    after = (logits(gm, images, quantized=True) - wanted).square().mean()
+    assert float(after) < 0.5 * float(before)
+
+
+def test_channels_of_the_last_layer_keep_their_means(prepared: Prepared, images: Tensor) -> None:
+    gm, _ = prepared("residual")
+    compensate_all(gm, images)
+    difference = logits(gm, images, quantized=True).mean(0) - logits(gm, images, quantized=False).mean(0)
+    assert float(difference.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("image", [torch.zeros(4, 3, 16, 16), torch.full((4, 3, 16, 16), 0.7)])
+def test_images_that_show_nothing_leave_finite_codes_near_the_weights(prepared: Prepared, image: Tensor) -> None:
+    gm, _ = prepared("residual")
+    compensate_all(gm, image)
+    for layer in (part for part in gm.modules() if isinstance(part, QuantizedLayer)):
+        off = layer.codes * grid.per_channel(layer.weight_scale, layer.weight) - layer.weight
+        assert bool(torch.isfinite(layer.bias).all()) and bool((layer.weight_scale > 0).all())
+        assert float(off.square().mean()) < 0.1 * float(layer.weight.square().mean())
+
+
+def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
+    """Block after block, as the reconstruction does."""
+    float_input = quantized_input = images
+    for block in split(gm):
+        compensate(block, RowsInMemory(float_input), RowsInMemory(quantized_input))
+        with torch.no_grad():
+            set_quantization(block.module, False)
+            float_input = block.module(float_input)
+            set_quantization(block.module, True)
+            quantized_input = block.module(quantized_input)
+
+
+def logits(gm: fx.GraphModule, images: Tensor, quantized: bool) -> Tensor:
+    set_quantization(gm, quantized)
+    with torch.no_grad():
+        found: Tensor = gm(images)
+    set_quantization(gm, True)
+    return found
+
+
+@pytest.mark.parametrize(("bits", "compensated"), [(8, False), (4, True)])
+def test_the_stage_compensates_below_8_bits(tmp_path: Path, bits: int, compensated: bool) -> None:
+    config = BuildConfig.for_model("fashion_mobilenet", bits=bits, settings=["quantize.iterations=0"])
+    model = load_model(config.model)
+    file = tmp_path / "0.png"
+    Image.effect_noise((32, 32), 80).convert("RGB").save(file)
+    done = stage.run(Workspace.open(tmp_path / "w"), config, model, [file], tmp_path / "p", Progress(quiet=True))
+    reference = load_reference(tmp_path / "w")
+    layers = [part for part in reference.modules() if isinstance(part, QuantizedLayer)]
+    plain = prepare(model.module, model.input_size, config.quantize, rule_for("onnxruntime"))[0]
+    codes = [part.codes for part in plain.modules() if isinstance(part, QuantizedLayer)]
+    as_rounded = [torch.equal(part.codes, code) for part, code in zip(layers, codes, strict=True)]
+    assert all(as_rounded) == (not compensated) and bool(done.summary["blocks"]) == compensated
