@@ -68,7 +68,8 @@ class Contender:
 
 
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
-    """Everything that is measured on a network."""
+    """Everything that is measured on a network. Of brevitas GPTQ too where learning takes hours."""
+    real_size = network == lite0.NAME
     both, integer = (SYNTHETIC, REAL), ("W8A8",)
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
@@ -81,6 +82,7 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
         Contender("brevitas", {"iterations": options.peer_iterations}, BITS, both, "brevitas_ptq"),
+        *([Contender("brevitas", {}, ("W4A8", "W4A4"), (DISTILLED, REAL), "brevitas_ptq")] if real_size else []),
         Contender("MCT", generation, BITS, (NO_IMAGES,), "mct_gptq"),
     ]
 

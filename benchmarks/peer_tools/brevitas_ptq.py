@@ -1,8 +1,8 @@
-"""brevitas' PTQ flow, as its ImageNet example composes it, with AdaRound's rounding learned layer by layer.
+"""brevitas' PTQ flow, as its ImageNet example composes it, with rounding learned layer by layer or by GPTQ.
 
 Graph equalisation, per-channel weights with scales of least squared error, asymmetric activations (99.999th percentile,
-the example's), first and last layer at 8 bits, learned rounding (hard sigmoid, the example's rates) below 8 bits, bias
-correction.
+the example's), first and last layer at 8 bits; below 8 bits learned rounding (hard sigmoid, the example's rates), or
+GPTQ with the example's defaults; bias correction.
 """
 
 from argparse import Namespace
@@ -23,6 +23,7 @@ from brevitas_examples.imagenet_classification.ptq.learned_round_utils import (
 )
 from brevitas_examples.imagenet_classification.ptq.ptq_common import (
     apply_bias_correction,
+    apply_gptq,
     calibrate,
     create_quant_maps,
 )
@@ -41,7 +42,10 @@ def quantize(job: Job):
     with torch.no_grad():
         module(images[:1])
     calibrate(loader, module)
-    if job.weight_bits < 8:
+    if job.weight_bits < 8 and "iterations" not in job.settings:
+        apply_gptq(loader, module)
+        words += ", GPTQ"
+    elif job.weight_bits < 8:
         learn_rounding(module, loader, job.settings["iterations"])
         words += f", learned rounding, {job.settings['iterations']} steps a layer"
     apply_bias_correction(loader, module)
