@@ -315,7 +315,7 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
     drawn = round(config.calibrate.images * config.calibrate.pool_factor)
     work = {
         "calibrate": f"draw about {drawn} images, keep {config.calibrate.images}",
-        "quantize": f"ranges on {min(config.calibrate.images, 256)} images, {settings.iterations} steps a block",
+        "quantize": f"ranges on {min(config.calibrate.images, 256)} images, {settings.iterations} learned steps a block",
         "export": f"fold, write ONNX for {config.target}, audit every layer",
         "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
         "report": "report.html, report.json, layers.csv",

@@ -31,7 +31,7 @@ BitsOption = Annotated[int, typer.Option("--bits", help="Bits of weights and act
 WeightBits = Annotated[int | None, typer.Option(help="Bits of weights, where they differ.")]
 ActivationBits = Annotated[int | None, typer.Option(help="Bits of activations, where they differ.")]
 TargetOption = Annotated[str, typer.Option("--target", help="onnxruntime or tensorrt.")]
-Preset = Annotated[str, typer.Option(help="quick (ranges only), default, or thorough (20,000 steps a block).")]
+Preset = Annotated[str, typer.Option(help="quick (nothing learned), default, or thorough (20,000 steps a block).")]
 Images = Annotated[int | None, typer.Option(help="Calibration images to keep.")]
 QatEpochs = Annotated[int, typer.Option("--qat-epochs", help="Epochs of QAT behind the PTQ; 0: PTQ only.")]
 ScalesOption = Annotated[str, typer.Option("--scales", help="Activation scales: float, or pow2 (powers of two).")]
