@@ -313,9 +313,10 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
     """What a build would do: for each stage whether it is fresh, and an estimate of its work in words."""
     settings = config.quantize
     drawn = round(config.calibrate.images * config.calibrate.pool_factor)
+    ranged = min(config.calibrate.images, 256)
     work = {
         "calibrate": f"draw about {drawn} images, keep {config.calibrate.images}",
-        "quantize": f"ranges on {min(config.calibrate.images, 256)} images, {settings.iterations} learned steps a block",
+        "quantize": f"ranges on {ranged} images, {settings.iterations} learned steps a block",
         "export": f"fold, write ONNX for {config.target}, audit every layer",
         "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
         "report": "report.html, report.json, layers.csv",

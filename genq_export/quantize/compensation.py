@@ -28,7 +28,8 @@ DAMPING = 0.3  # of the mean variance of an input; [ours] with a hundredth, W4A4
 _LEAST = 1e-4  # of the mean square: the variance of a constant input is nothing but the rounding of float32
 _SHARES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)  # of the scale that rounding to nearest likes best
 _LAZY = 64  # columns that are rounded before all others hear of their errors
-_BATCH = 8  # images at once: a convolution's windows take a multiple of its input
+_BATCH = 8  # images that a block is run on at once
+_NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
 
 
 def compensate(block: Block, float_input: Rows, quantized_input: Rows) -> None:
@@ -38,8 +39,10 @@ def compensate(block: Block, float_input: Rows, quantized_input: Rows) -> None:
     """
     for layer in block.layers():
         moments = _Moments(layer)
-        for x, x_hat in _inputs_of(layer, block, float_input, quantized_input):
-            moments.add(windows(layer, x), windows(layer, x_hat))
+        for pair in _inputs_of(layer, block, float_input, quantized_input):
+            at_once = max(1, _NUMBERS // windows(layer, pair[0][:1]).numel())
+            for x, x_hat in zip(*(part.split(at_once) for part in pair), strict=True):
+                moments.add(windows(layer, x), windows(layer, x_hat))
         _round(layer, moments)
 
 
