@@ -3,6 +3,7 @@
 The input of a block comes from the quantized blocks before it (mixed with the float input, QDrop), the target from the
 float network. Loss: sum over channels and mean over the rest of ||y_q - y||^2, plus lambda * sum(1 - |2h - 1|^beta)
 with beta from 20 to 2 after a warm-up of 20 % without it (AdaRound, BRECQ; QDrop for the dropped quantization).
+Learning begins from the codes that compensation.py finds in closed form; without steps it ends there, too.
 """
 
 import math
