@@ -32,7 +32,7 @@ def measured(pristine_build: Path, config: BuildConfig, model: LoadedModel) -> V
 
 
 def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verification) -> None:
-    """Borders are cleared for ONNX Runtime; OpenVINO scales in yet another order, and a sum may lie on one of its own."""
+    """Borders are cleared for ONNX Runtime; OpenVINO scales in yet another order, where a sum may be on one."""
     fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
     assert fidelity.codes > 3_000_000 and fidelity.missing == ()
     assert fidelity.differing <= 10 and fidelity.largest <= 1, fidelity.explanation
