@@ -2,7 +2,7 @@
 
 * AdaRound / BRECQ: W_q = s * clip(floor(W/s) + h(v), lo, hi), h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1)
   with gamma = -0.1, zeta = 1.1, v_0 from the fractional part. [ours] It starts from the codes that the layer has: in
-  place of floor(W/s) stands the code, or the one below it where W is less, and h is on the code's side of a half.
+  place of floor(W/s) stands the code, or the one below it where W is less, and h begins within `leeway` of the code.
 * GENIE-M: s learns as well, with the base integers of the scale s_0 fixed.
 * LSQ: d x^ / d s = round(x / s) - x / s inside the range, lo or hi outside.
 * QDrop: each activation stays unquantized with probability p.
@@ -58,12 +58,16 @@ def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
 
 
 class RoundingLearner(nn.Module):
-    """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C]."""
+    """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C].
+
+    leeway: steps between a soft weight and its code at first, at most; a half is as far as the float weight can be where
+    it was rounded to nearest.
+    """
 
     base: Tensor
     initial: Tensor
 
-    def __init__(self, layer: QuantizedLayer) -> None:
+    def __init__(self, layer: QuantizedLayer, leeway: float = 0.5) -> None:
         super().__init__()
         scale = grid.per_channel(layer.weight_scale, layer.weight)
         self.lo, self.hi = layer.grid.lo, layer.grid.hi
@@ -71,7 +75,8 @@ class RoundingLearner(nn.Module):
         below = ratio < codes
         self.register_buffer("base", torch.where(below, codes - 1, codes))
         fraction = ratio - self.base
-        fraction = torch.where(below, fraction.clamp(0.5, 1 - 1e-4), fraction.clamp(1e-4, 0.5 - 1e-4))
+        least, most = max(1 - leeway, 0.5), min(leeway, 0.5 - 1e-4)  # a half is rounded up
+        fraction = torch.where(below, fraction.clamp(least, 1 - 1e-4), fraction.clamp(1e-4, most))
         self.v = nn.Parameter(inverse_rectified_sigmoid(fraction))
         self.register_buffer("initial", layer.weight_scale.clone())
         self.log_scale = nn.Parameter(layer.weight_scale.log())
