@@ -60,8 +60,8 @@ def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
 class RoundingLearner(nn.Module):
     """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C].
 
-    leeway: steps between a soft weight and its code at first, at most; a half is as far as a float weight can be that was
-    rounded to nearest.
+    leeway: steps between a soft weight and its code at first, at most; rounded to nearest, no float weight is further
+    away than a half.
     """
 
     base: Tensor
