@@ -125,11 +125,12 @@ def best_codes(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> tu
     order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True)  # the largest variance first
     columns = order[:, None, :].expand_as(weight)
     factor = inverse_factor(hessian, order)
+    in_order = weight.gather(2, columns)
     best_error = torch.full_like(scale, torch.inf)
     best, best_scale = torch.zeros_like(weight), scale.clone()
     for share in _SHARES:
         tried = scale * share
-        found = compensated_codes(weight.gather(2, columns), tried, factor, grid)
+        found = compensated_codes(in_order, tried, factor, grid)
         codes = torch.empty_like(found).scatter_(2, columns, found)
         error = output_error(codes * tried[:, :, None] - weight, hessian)
         better = error < best_error
