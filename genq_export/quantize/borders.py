@@ -17,7 +17,8 @@ A residual addition is of two codes, so there are 65,536 sums at 8 bits at most,
 
 which was found up to 1.7e-5 codes from the exact quotient (120 additions of random scales, every pair of codes). Two or
 three pairs of an addition are that near to a border; on EfficientNet-Lite0 at W8A8 one frequent pair became 5 % of all
-codes behind it. So the scale of the result moves, by the same kind of hair, until no pair is in doubt.
+codes behind it. So the scale of the result moves, by the same kind of hair, until no pair is in doubt. Where codes are
+quantized once more, on a narrower grid, the scale of that moves alike.
 """
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, fx
 
 from genq_export.quantize.capture import called_module, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize.placement import root_of
 
 _FURTHEST = 64  # units in the last place: 8e-6 of the scale
 _NEAR = 2e-5  # codes: how far from the exact quotient of an addition a runtime's may lie
@@ -54,7 +56,7 @@ def clear_borders(gm: fx.GraphModule) -> int:
 
 
 def clear_additions(gm: fx.GraphModule) -> int:
-    """Move the scale of every quantized sum of two quantized tensors, in place.
+    """Move the scale of every quantized sum of two quantized tensors, and of every tensor quantized again, in place.
 
     Scales that are shared, or powers of two, stay. Returns the number of pairs of codes that stay in doubt.
     """
@@ -62,17 +64,13 @@ def clear_additions(gm: fx.GraphModule) -> int:
     quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
     shared = {id(part.leader) for part in quantizers if part.leader is not part}
     for node in gm.graph.nodes:
-        reader = called_module(gm, _behind_relu(node))
-        sources = [called_module(gm, part) for part in node.args if isinstance(part, fx.Node)]
-        if op_name(node) != "add" or len(sources) != 2 or not isinstance(reader, ActivationQuantizer):
+        found_sum = _sum_of_codes(gm, node)
+        if found_sum is None:
             continue
-        a, b = sources
-        if not isinstance(a, ActivationQuantizer) or not isinstance(b, ActivationQuantizer):
-            continue
+        reader, *terms = found_sum
         if reader.pow2 or reader.leader is not reader or id(reader) in shared:
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.hi - int(reader.zero_point)
-        terms = numbers(a), numbers(b)
         bits = reader.scale.view(torch.int32)
         found = {}
         for offset in sorted(range(-_STEPS, _STEPS + 1), key=abs):
@@ -84,6 +82,20 @@ def clear_additions(gm: fx.GraphModule) -> int:
         reader.scale.copy_((bits + best * _STEP).view(torch.float32))
         left += found[best]
     return left
+
+
+def _sum_of_codes(gm: fx.GraphModule, node: fx.Node) -> tuple[ActivationQuantizer, Tensor, Tensor] | None:
+    """Who quantizes the sum of two quantized tensors, and the numbers of both [codes]; None for other nodes.
+
+    A quantizer that reads another's codes quantizes the sum of these and nothing.
+    """
+    is_sum = op_name(node) == "add"
+    reader = called_module(gm, _behind_relu(node) if is_sum else node)
+    sources = [called_module(gm, root_of(part)) for part in node.args[:2] if isinstance(part, fx.Node)]
+    terms = [numbers(part) for part in sources if isinstance(part, ActivationQuantizer)]
+    if not isinstance(reader, ActivationQuantizer) or len(terms) != 1 + is_sum:
+        return None
+    return reader, terms[0], terms[1] if is_sum else torch.zeros(1, dtype=torch.float64, device=terms[0].device)
 
 
 def numbers(quantizer: ActivationQuantizer) -> Tensor:

@@ -2,9 +2,10 @@
 
 * Every input of a convolution, linear layer or activation product gets a quantizer at its root: the operator that
   computed it, with pooling, reshapes and other operators that only move numbers in between.
-* Both inputs of a residual addition get one, where the sum goes on into an integer layer. A tensor that only an
-  addition reads keeps 8 bits: additions run in 8-bit containers at any grid, so nothing is gained by fewer.
-  Additions that only feed LayerNorms (transformers) stay float, as LayerNorm does.
+* Both inputs of a residual addition get one of 8 bits, where the sum goes on into an integer layer: additions run in
+  8-bit containers at any grid, so nothing is gained by fewer. Layers that read such a tensor in fewer bits get a
+  second, narrower quantizer behind the first. Additions that only feed LayerNorms (transformers) stay float, as
+  LayerNorm does.
 * Average pooling reads an 8-bit grid.
 * A concatenation whose result is quantized and all that it joins share one scale, so that it only moves codes. One that
   feeds float arithmetic (the BatchNorm behind it in a DenseNet) joins numbers, and its inputs keep scales of their own.
@@ -44,7 +45,8 @@ _NO_INTEGER_FORM = (
 class Placement:
     """The decisions: `bits_of` by root node, quantized `layers` and `products`, and what stays float and why.
 
-    shared: sets of roots that take one scale, the concatenation that gives it first.
+    shared: sets of roots that take one scale, the concatenation that gives it first. narrowed: the bits that layers and
+    products read a root in, where an addition reads it in the more of `bits_of`.
     """
 
     bits_of: dict[fx.Node, int] = field(default_factory=dict)
@@ -52,13 +54,14 @@ class Placement:
     products: list[fx.Node] = field(default_factory=list)
     unquantized: list[dict[str, str]] = field(default_factory=list)
     shared: list[list[fx.Node]] = field(default_factory=list)
+    narrowed: dict[fx.Node, int] = field(default_factory=dict)
 
 
 def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
     """Decide for every node of a captured graph.
 
-    bits: for every node of `layers_of` and `products_of`. A tensor read by several takes the narrowest of what they
-    ask. What is kept in float asks for nothing.
+    bits: for every node of `layers_of` and `products_of`. A tensor read by several of them takes the narrowest of what
+    they ask. What is kept in float asks for nothing.
     """
     placement = Placement()
     placement.layers = [node for node in layers_of(graph) if bits[node].kept_by is None]
@@ -71,10 +74,12 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
     for node, wanted in bits.items():
         if wanted.kept_by is not None:
             _leave(placement, node, f"kept in float as asked ('{wanted.kept_by}')")
+    added: list[fx.Node] = []
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
             for source in node.args[:2]:
                 _ask(placement, source, CONTAINER_BITS)
+                added.append(root_of(source))
         else:
             _leave(placement, node, "the sum feeds only operators that stay float")
     for node in graph.nodes:
@@ -86,6 +91,7 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
             if op_name(node) == "conv2d" and result not in placement.bits_of:
                 _ask(placement, result, CONTAINER_BITS)
     _share_scales(placement, graph)
+    _widen(placement, added)
     placement.unquantized += list(_other_float_operators(graph))
     return placement
 
@@ -106,6 +112,15 @@ def _share_scales(placement: Placement, graph: fx.Graph) -> None:
     for nodes in placement.shared:
         bits = min(placement.bits_of[node] for node in nodes)
         placement.bits_of |= dict.fromkeys(nodes, bits)
+
+
+def _widen(placement: Placement, added: list[fx.Node]) -> None:
+    """Let additions read 8 bits, and who asked for fewer a second grid. What concatenations join has one grid."""
+    joined = {root for roots in placement.shared for root in roots}
+    for root in added:
+        if root not in joined and placement.bits_of[root] < CONTAINER_BITS:
+            placement.narrowed[root] = placement.bits_of[root]
+            placement.bits_of[root] = CONTAINER_BITS
 
 
 def layers_of(graph: fx.Graph) -> list[fx.Node]:
@@ -167,6 +182,28 @@ def readers_of(node: fx.Node) -> Iterator[fx.Node]:
             yield from readers_of(reader)
         elif op_name(reader) != "sym_size":
             yield reader
+
+
+def narrow_readers(node: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
+    """Where a narrower grid for layers and products belongs: tensors with the numbers of `node`, and who reads it there.
+
+    That is at `node` itself, or behind the operator that moves its numbers, where others read what comes out of that.
+    """
+    here = []
+    for reader in node.users:
+        if _only_products(reader):
+            here.append(reader)
+        elif op_name(reader) in MOVES_NUMBERS:
+            yield from narrow_readers(reader)
+    if here:
+        yield node, here
+
+
+def _only_products(reader: fx.Node) -> bool:
+    """Is this a layer or product, or does it move numbers to nothing else?"""
+    if op_name(reader) in MOVES_NUMBERS:
+        return bool(reader.users) and all(_only_products(user) for user in reader.users)
+    return _is_layer(reader) or op_name(reader) == "matmul"
 
 
 def _pads(layer: fx.Node) -> bool:

@@ -24,6 +24,7 @@ from genq_export.quantize.placement import (
     is_asymmetric,
     is_signed,
     layers_of,
+    narrow_readers,
     place,
     products_of,
     root_of,
@@ -60,6 +61,8 @@ def prepare(
     for root, bits in placement.bits_of.items():
         joined = next((nodes for nodes in placement.shared if root in nodes), [root])
         quantizers[root] = _insert_quantizer(gm, root, bits, _sign(joined, bits, rule), names)
+    for root, bits in placement.narrowed.items():
+        _insert_narrower(gm, quantizers[root], bits, _sign([root], bits, rule), names)
     for first, *others in placement.shared:
         for root in others:
             _quantizer(gm, quantizers[root]).follow(_quantizer(gm, quantizers[first]))
@@ -226,6 +229,21 @@ def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[
         if op_name(reader) != "sym_size":
             reader.replace_input_with(root, call)
     return call
+
+
+def _insert_narrower(
+    gm: fx.GraphModule, wide: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names
+) -> None:
+    """Put a second quantizer behind the call `wide` of a first, for layers and products. sign: (signed, asymmetric)."""
+    for source, readers in list(narrow_readers(wide)):
+        name = names.take("quantizer", f"{_quantizer(gm, wide).name}_narrowed")
+        target = f"quantizers.{name}"
+        gm.add_submodule(target, ActivationQuantizer(name, bits, *sign))
+        with gm.graph.inserting_after(source):
+            call = gm.graph.call_module(target, (source,))
+        call.meta = {key: value for key, value in source.meta.items() if key in ("val", "nn_module_stack")}
+        for reader in readers:
+            reader.replace_input_with(source, call)
 
 
 def _scale_of(gm: fx.GraphModule, source: fx.Node, quantizers: dict[fx.Node, fx.Node]) -> fx.Node:

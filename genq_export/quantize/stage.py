@@ -135,8 +135,8 @@ def _prepared(
 
 
 def _coarse(gm: fx.GraphModule) -> bool:
-    """Has a layer fewer than 8 bits? With 8, moving biases does what compensation does, and in no time."""
-    return any(isinstance(part, QuantizedLayer) and part.grid.bits < 8 for part in gm.modules())
+    """Has a layer or an activation fewer than 8 bits? With 8, moving biases does what compensation does, in no time."""
+    return any(isinstance(part, QuantizedLayer | ActivationQuantizer) and part.grid.bits < 8 for part in gm.modules())
 
 
 def _block_store(folder: Path) -> BlockStore:
