@@ -67,7 +67,7 @@ def clear_additions(gm: fx.GraphModule) -> int:
         found_sum = _sum_of_codes(gm, node)
         if found_sum is None:
             continue
-        reader, *terms = found_sum
+        reader, a, b = found_sum
         if reader.pow2 or reader.leader is not reader or id(reader) in shared:
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.hi - int(reader.zero_point)
@@ -75,7 +75,7 @@ def clear_additions(gm: fx.GraphModule) -> int:
         found = {}
         for offset in sorted(range(-_STEPS, _STEPS + 1), key=abs):
             moved = (bits + offset * _STEP).view(torch.float32)
-            found[offset] = pairs_in_doubt(*terms, moved, first, last)
+            found[offset] = pairs_in_doubt(a, b, moved, first, last)
             if found[offset] == 0:
                 break
         best = min(found, key=found.__getitem__)  # of equal ones the first, which is the nearest
@@ -93,7 +93,7 @@ def _sum_of_codes(gm: fx.GraphModule, node: fx.Node) -> tuple[ActivationQuantize
     reader = called_module(gm, _behind_relu(node) if is_sum else node)
     sources = [called_module(gm, root_of(part)) for part in node.args[:2] if isinstance(part, fx.Node)]
     terms = [numbers(part) for part in sources if isinstance(part, ActivationQuantizer)]
-    if not isinstance(reader, ActivationQuantizer) or len(terms) != 1 + is_sum:
+    if not isinstance(reader, ActivationQuantizer) or len(terms) != (2 if is_sum else 1):
         return None
     return reader, terms[0], terms[1] if is_sum else torch.zeros(1, dtype=torch.float64, device=terms[0].device)
 

@@ -78,8 +78,7 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
             for source in node.args[:2]:
-                _ask(placement, source, CONTAINER_BITS)
-                added.append(root_of(source))
+                added.append(_ask(placement, source, CONTAINER_BITS))
         else:
             _leave(placement, node, "the sum feeds only operators that stay float")
     for node in graph.nodes:
@@ -185,9 +184,9 @@ def readers_of(node: fx.Node) -> Iterator[fx.Node]:
 
 
 def narrow_readers(node: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
-    """Where a narrower grid for layers and products belongs: tensors with the numbers of `node`, and who reads it there.
+    """Where a narrower grid for layers and products belongs, and who reads it there.
 
-    That is at `node` itself, or behind the operator that moves its numbers, where others read what comes out of that.
+    That is at `node` itself or, where others too read what comes of moving its numbers, behind the operator that does.
     """
     here = []
     for reader in node.users:
@@ -223,10 +222,12 @@ def _after_relu(node: fx.Node) -> fx.Node:
     return readers[0] if len(readers) == 1 and op_name(readers[0]) in ("relu", "relu6", "hardtanh") else node
 
 
-def _ask(placement: Placement, node: object, bits: int) -> None:
+def _ask(placement: Placement, node: object, bits: int) -> fx.Node:
+    """Note that somebody reads `node` in so many bits; returns its root."""
     assert isinstance(node, fx.Node)
     root = root_of(node)
     placement.bits_of[root] = min(bits, placement.bits_of.get(root, bits))
+    return root
 
 
 def _reversed_additions(graph: fx.Graph) -> Iterator[fx.Node]:

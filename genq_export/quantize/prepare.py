@@ -231,9 +231,7 @@ def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[
     return call
 
 
-def _insert_narrower(
-    gm: fx.GraphModule, wide: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names
-) -> None:
+def _insert_narrower(gm: fx.GraphModule, wide: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names) -> None:
     """Put a second quantizer behind the call `wide` of a first, for layers and products. sign: (signed, asymmetric)."""
     for source, readers in list(narrow_readers(wide)):
         name = names.take("quantizer", f"{_quantizer(gm, wide).name}_narrowed")

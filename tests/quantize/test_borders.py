@@ -98,6 +98,33 @@ def test_no_pair_of_an_addition_stays_in_doubt(seed: int, scales: str) -> None:
     assert abs(float(result.scale / before["add"]) - 1) < 1e-4
 
 
+class Chain(nn.Module):
+    """A tensor that an addition and a layer read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last(self.second(x) + x)  # type: ignore[no-any-return]
+
+
+def test_no_code_that_is_quantized_again_stays_at_a_border() -> None:
+    """Half of the wide codes lie on one where the steps are as 1 to 16."""
+    config = QuantizeConfig(weight_bits=4, activation_bits=4)  # type: ignore[call-arg]
+    gm, _ = prepare(Chain().eval().requires_grad_(False), (3, 8, 8), config, rule_for("onnxruntime"))
+    calibrate_ranges(gm, [torch.randn(4, 3, 8, 8)])
+    quantizers = {part.name: part for part in gm.modules() if isinstance(part, ActivationQuantizer)}
+    wide, narrow = quantizers["first"], quantizers["first_narrowed"]
+    narrow.scale.copy_(wide.scale * 16)
+    nothing = torch.zeros(1, dtype=torch.float64)
+    assert pairs_in_doubt(numbers(wide), nothing, narrow.scale, narrow.grid.lo, narrow.hi) > 10
+    clear_additions(gm)
+    assert pairs_in_doubt(numbers(wide), nothing, narrow.scale, narrow.grid.lo, narrow.hi) == 0
+    assert abs(float(narrow.scale / wide.scale) / 16 - 1) < 1e-4
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_onnxruntime_adds_every_pair_as_the_reference_does(seed: int) -> None:
     """The kernel itself, on all 65,536 pairs: where none is in doubt, none differs."""

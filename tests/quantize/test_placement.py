@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from genq_export.config import QuantizeConfig
 from genq_export.errors import UserError
-from genq_export.quantize.capture import capture
+from genq_export.quantize.capture import capture, op_name
 from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.quantize.layer_bits import LayerBits
 from genq_export.quantize.placement import Placement, layers_of, place
@@ -33,6 +33,39 @@ def test_both_inputs_of_a_residual_addition_are_quantized(prepared: Prepared, ta
     roots = [source if source.op == "call_module" else source.args[0] for source in addition.args[:2]]
     assert all(str(root.target).startswith("quantizers.") for root in roots)
     assert placement.unquantized == []
+
+
+def test_an_addition_reads_8_bits_and_the_layer_beside_it_its_own(prepared: Prepared) -> None:
+    """Behind the pooling: both read what comes out of that."""
+    gm, placement = prepared("residual")
+    grids = quantizers(gm)
+    assert (grids["act"].grid.bits, grids["act_narrowed"].grid.bits) == (8, 4)
+    node_of = {str(node.target): node for node in gm.graph.nodes if node.op == "call_module"}
+    narrowed = node_of["quantizers.act_narrowed"]
+    assert op_name(narrowed.args[0]) == "max_pool2d"
+    assert set(narrowed.users) == {node_of["layers.depthwise"]}
+    assert list(placement.narrowed.values()) == [4]
+    assert "act_narrowed" not in quantizers(prepared("residual", "onnxruntime", 8)[0])
+
+
+class Joined(nn.Module):
+    """What a concatenation joins, an addition and a layer read as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(8, 4, 1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        y = self.last(torch.cat((x, torch.relu(self.second(x))), 1))
+        return self.head(torch.relu(y + x)).mean((2, 3))
+
+
+def test_what_a_concatenation_joins_keeps_one_grid(settings: Callable[..., QuantizeConfig]) -> None:
+    gm, placement = prepare(Joined().eval(), (3, 8, 8), settings(), rule_for("onnxruntime"))
+    assert not placement.narrowed
+    assert {part.grid.bits for part in quantizers(gm).values() if part.leader is not part} == {4}
 
 
 def test_every_layer_is_quantized_grouped_depthwise_and_dilated_ones_too(prepared: Prepared) -> None:
