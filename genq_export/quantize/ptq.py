@@ -3,7 +3,8 @@
 The input of a block comes from the quantized blocks before it (mixed with the float input, QDrop), the target from the
 float network. Loss: sum over channels and mean over the rest of ||y_q - y||^2, plus lambda * sum(1 - |2h - 1|^beta)
 with beta from 20 to 2 after a warm-up of 20 % without it (AdaRound, BRECQ; QDrop for the dropped quantization).
-Learning begins from the codes that compensation.py finds in closed form; without steps it ends there, too.
+Learning begins from the codes that compensation.py finds in closed form; without steps it ends there, too. A block that
+learning leaves with a larger error on the images than it began with goes back to where it began.
 """
 
 import math
@@ -27,9 +28,7 @@ from genq_export.quantize.rows import Cache, Rows, RowsInMemory
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
 POW2_RATE = 4.0
-# [ours] Biases and later layers fit the codes, not the float weights: begun half a step away, EfficientNet-Lite0 W4A4
-# ends at a divergence of 5.6 (32 distilled images, 60 steps a block), so at 0.9.
-COMPENSATED_LEEWAY = 0.2
+LEEWAY = 0.5  # steps between soft weights and codes at first, at most
 RATED_STEPS = 1000  # for which the rates of `QuantizeConfig` are meant
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
@@ -71,11 +70,11 @@ def reconstruct(
         target = _keep_outputs(block, float_input, False, cache)
         state = store.load(number)
         if state is None:
-            before = _error_before(block, quantized_input, target)
+            before = _error_now(block, quantized_input, target)
             if config.compensation:
                 compensate(block, float_input, quantized_input)
             if config.iterations > 0:
-                _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
+                _learn_if_better(block, float_input, quantized_input, target, config, seed * 10007 + number)
             store.save(number, {**_tensors(block), "error_before": torch.tensor(before)})
             state = {"error_before": torch.tensor(before)}
         else:
@@ -93,11 +92,23 @@ def reconstruct(
     return errors
 
 
+def _learn_if_better(
+    block: Block, float_input: Rows, quantized_input: Rows, target: Rows, config: QuantizeConfig, seed: int
+) -> None:
+    """Learn, and undo it where it did harm: few steps on a large network can end far from where they began."""
+    begun = {name: tensor.clone() for name, tensor in _tensors(block).items()}
+    error = _error_now(block, quantized_input, target)
+    _learn(block, float_input, quantized_input, target, config, seed)
+    if _error_now(block, quantized_input, target) > error:
+        _load(block, begun)
+
+
 def _learn(
     block: Block, float_input: Rows, quantized_input: Rows, target: Rows, config: QuantizeConfig, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    leeway = COMPENSATED_LEEWAY if config.compensation else 0.5
+    # [ours] Biases and later layers fit compensated codes, not the float weights; larger steps have to begin nearer.
+    leeway = LEEWAY / haste(config.iterations) if config.compensation else LEEWAY
     roundings = [RoundingLearner(layer, leeway) for layer in block.layers()]
     scales = scale_learners(block.quantizers(), config.drop_probability, generator)
     if not roundings:
@@ -203,7 +214,7 @@ def _keep_outputs(block: Block, source: Rows, quantized: bool, cache: Cache) -> 
     return kept
 
 
-def _error_before(block: Block, source: Rows, target: Rows) -> float:
+def _error_now(block: Block, source: Rows, target: Rows) -> float:
     """Mean squared error of the quantized block as it is."""
     pairs = ((_answer(block, source.read(*part), True), target.read(*part)) for part in _batches(len(source)))
     return sum(_squares(found, wanted) for found, wanted in pairs) / math.prod(target.shape)
