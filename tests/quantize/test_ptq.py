@@ -51,11 +51,24 @@ def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, sett
 
 
 def test_only_the_scale_of_the_input_is_not_learned(prepared: Prepared, settings: Settings, images: Tensor) -> None:
-    gm, _ = prepared("residual")
+    gm, _ = prepared("residual", "onnxruntime", 2)
     before = scales(gm)
-    run(gm, images, settings(iterations=3, activation_lr=0.1))
+    run(gm, images, settings(2, iterations=60, compensation=False))
     after = scales(gm)
     assert [name for name in before if after[name] == before[name]] == [INPUT_NAME]
+
+
+@pytest.mark.parametrize("compensation", [True, False])
+def test_a_block_that_learning_makes_worse_goes_back(
+    prepared: Prepared, settings: Settings, images: Tensor, compensation: bool
+) -> None:
+    """Rates that throw every weight about; without steps the block keeps what it began with."""
+    kept = {"compensation": compensation}
+    wild = run(prepared("residual")[0], images, settings(iterations=5, rounding_lr=100.0, activation_lr=10.0, **kept))
+    begun, _ = prepared("residual")
+    if compensation:
+        run(begun, images, settings(iterations=0, **kept))
+    assert same(wild, dict(begun.state_dict()))
 
 
 def test_a_seed_decides_the_result(prepared: Prepared, settings: Settings, images: Tensor) -> None:
