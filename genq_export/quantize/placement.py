@@ -15,7 +15,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import fx
@@ -183,26 +183,26 @@ def readers_of(node: fx.Node) -> Iterator[fx.Node]:
             yield reader
 
 
-def narrow_readers(node: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
-    """Where a narrower grid for layers and products belongs, and who reads it there.
+def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
+    """Where the narrower grid that `asking` (layers and products) want of `node` belongs, and who reads it there.
 
     That is at `node` itself or, where others too read what comes of moving its numbers, behind the operator that does.
     """
     here = []
     for reader in node.users:
-        if _only_products(reader):
+        if _read_by(reader, asking):
             here.append(reader)
         elif op_name(reader) in MOVES_NUMBERS:
-            yield from narrow_readers(reader)
+            yield from narrow_readers(reader, asking)
     if here:
         yield node, here
 
 
-def _only_products(reader: fx.Node) -> bool:
-    """Is this a layer or product, or does it move numbers to nothing else?"""
+def _read_by(reader: fx.Node, asking: Collection[fx.Node]) -> bool:
+    """Is this one of `asking`, or does it move numbers to them alone?"""
     if op_name(reader) in MOVES_NUMBERS:
-        return bool(reader.users) and all(_only_products(user) for user in reader.users)
-    return _is_layer(reader) or op_name(reader) == "matmul"
+        return bool(reader.users) and all(_read_by(user, asking) for user in reader.users)
+    return reader in asking
 
 
 def _pads(layer: fx.Node) -> bool:

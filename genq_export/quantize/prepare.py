@@ -1,7 +1,7 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -61,8 +61,9 @@ def prepare(
     for root, bits in placement.bits_of.items():
         joined = next((nodes for nodes in placement.shared if root in nodes), [root])
         quantizers[root] = _insert_quantizer(gm, root, bits, _sign(joined, bits, rule), names)
+    asking = {*placement.layers, *placement.products}
     for root, bits in placement.narrowed.items():
-        _insert_narrower(gm, quantizers[root], bits, _sign([root], bits, rule), names)
+        _insert_narrower(gm, quantizers[root], asking, bits, _sign([root], bits, rule), names)
     for first, *others in placement.shared:
         for root in others:
             _quantizer(gm, quantizers[root]).follow(_quantizer(gm, quantizers[first]))
@@ -231,9 +232,11 @@ def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[
     return call
 
 
-def _insert_narrower(gm: fx.GraphModule, wide: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names) -> None:
-    """Put a second quantizer behind the call `wide` of a first, for layers and products. sign: (signed, asymmetric)."""
-    for source, readers in list(narrow_readers(wide)):
+def _insert_narrower(
+    gm: fx.GraphModule, wide: fx.Node, asking: Collection[fx.Node], bits: int, sign: tuple[bool, bool], names: _Names
+) -> None:
+    """Put a second quantizer behind the call `wide` of a first, for `asking` alone. sign: (signed, asymmetric)."""
+    for source, readers in list(narrow_readers(wide, asking)):
         name = names.take("quantizer", f"{_quantizer(gm, wide).name}_narrowed")
         target = f"quantizers.{name}"
         gm.add_submodule(target, ActivationQuantizer(name, bits, *sign))

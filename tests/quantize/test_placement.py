@@ -48,6 +48,25 @@ def test_an_addition_reads_8_bits_and_the_layer_beside_it_its_own(prepared: Prep
     assert "act_narrowed" not in quantizers(prepared("residual", "onnxruntime", 8)[0])
 
 
+def test_a_layer_that_stays_in_float_reads_what_the_addition_reads(settings: Callable[..., QuantizeConfig]) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), Twice(), nn.Conv2d(4, 2, 1), nn.Flatten()).eval()
+    gm, _ = prepare(module, (3, 4, 4), settings(keep_float=("1.second",)), rule_for("onnxruntime"))
+    (narrowed,) = (node for node in gm.graph.nodes if node.target == "quantizers.0_narrowed")
+    readers = {str(reader.target) for reader in narrowed.users}
+    assert readers == {"layers.1.first"}
+
+
+class Twice(nn.Module):
+    """Two layers and an addition read one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x) + x  # type: ignore[no-any-return]
+
+
 class Joined(nn.Module):
     """What a concatenation joins, an addition and a layer read as well."""
 
