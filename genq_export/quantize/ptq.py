@@ -3,8 +3,7 @@
 The input of a block comes from the quantized blocks before it (mixed with the float input, QDrop), the target from the
 float network. Loss: sum over channels and mean over the rest of ||y_q - y||^2, plus lambda * sum(1 - |2h - 1|^beta)
 with beta from 20 to 2 after a warm-up of 20 % without it (AdaRound, BRECQ; QDrop for the dropped quantization).
-Learning begins from the codes that compensation.py finds in closed form; without steps it ends there, too. A block that
-learning leaves with a larger error on the images than it began with goes back to where it began.
+Learning begins from the codes that compensation.py finds in closed form; without steps it ends there, too.
 """
 
 import math
@@ -74,7 +73,7 @@ def reconstruct(
             if config.compensation:
                 compensate(block, float_input, quantized_input)
             if config.iterations > 0:
-                _learn_if_better(block, float_input, quantized_input, target, config, seed * 10007 + number)
+                _learn(block, float_input, quantized_input, target, config, seed * 10007 + number)
             store.save(number, {**_tensors(block), "error_before": torch.tensor(before)})
             state = {"error_before": torch.tensor(before)}
         else:
@@ -90,17 +89,6 @@ def reconstruct(
     for rows in (float_input, quantized_input):
         cache.release(rows)
     return errors
-
-
-def _learn_if_better(
-    block: Block, float_input: Rows, quantized_input: Rows, target: Rows, config: QuantizeConfig, seed: int
-) -> None:
-    """Learn, and undo it where it did harm: few steps on a large network can end far from where they began."""
-    begun = {name: tensor.clone() for name, tensor in _tensors(block).items()}
-    error = _error_now(block, quantized_input, target)
-    _learn(block, float_input, quantized_input, target, config, seed)
-    if _error_now(block, quantized_input, target) > error:
-        _load(block, begun)
 
 
 def _learn(
