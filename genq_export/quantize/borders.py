@@ -91,9 +91,11 @@ def _sum_of_codes(gm: fx.GraphModule, node: fx.Node) -> tuple[ActivationQuantize
     """
     is_sum = op_name(node) == "add"
     reader = called_module(gm, _behind_relu(node) if is_sum else node)
+    if not isinstance(reader, ActivationQuantizer):
+        return None
     sources = [called_module(gm, root_of(part)) for part in node.args[:2] if isinstance(part, fx.Node)]
     terms = [numbers(part) for part in sources if isinstance(part, ActivationQuantizer)]
-    if not isinstance(reader, ActivationQuantizer) or len(terms) != (2 if is_sum else 1):
+    if len(terms) != (2 if is_sum else 1):
         return None
     return reader, terms[0], terms[1] if is_sum else torch.zeros(1, dtype=torch.float64, device=terms[0].device)
 

@@ -218,18 +218,8 @@ def _quantizer(gm: fx.GraphModule, call: fx.Node) -> ActivationQuantizer:
 
 def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names) -> fx.Node:
     """Put a quantizer behind `root` for all its readers; returns the call. sign: (signed, asymmetric)."""
-    name = names.take("quantizer", names.of_tensor(root))
-    signed, asymmetric = sign
-    target = f"quantizers.{name}"
-    gm.add_submodule(target, ActivationQuantizer(name, bits, signed, asymmetric))
-    readers = list(root.users)
-    with gm.graph.inserting_after(root):
-        call = gm.graph.call_module(target, (root,))
-    call.meta = {key: value for key, value in root.meta.items() if key in ("val", "nn_module_stack")}
-    for reader in readers:
-        if op_name(reader) != "sym_size":
-            reader.replace_input_with(root, call)
-    return call
+    part = ActivationQuantizer(names.take("quantizer", names.of_tensor(root)), bits, *sign)
+    return _insert_behind(gm, root, part, [reader for reader in root.users if op_name(reader) != "sym_size"])
 
 
 def _insert_narrower(
@@ -238,13 +228,21 @@ def _insert_narrower(
     """Put a second quantizer behind the call `wide` of a first, for `asking` alone. sign: (signed, asymmetric)."""
     for source, readers in list(narrow_readers(wide, asking)):
         name = names.take("quantizer", f"{_quantizer(gm, wide).name}_narrowed")
-        target = f"quantizers.{name}"
-        gm.add_submodule(target, ActivationQuantizer(name, bits, *sign))
-        with gm.graph.inserting_after(source):
-            call = gm.graph.call_module(target, (source,))
-        call.meta = {key: value for key, value in source.meta.items() if key in ("val", "nn_module_stack")}
-        for reader in readers:
-            reader.replace_input_with(source, call)
+        _insert_behind(gm, source, ActivationQuantizer(name, bits, *sign), readers)
+
+
+def _insert_behind(
+    gm: fx.GraphModule, source: fx.Node, part: ActivationQuantizer, readers: Sequence[fx.Node]
+) -> fx.Node:
+    """Let `readers` of `source` read what `part` makes of it; returns the call."""
+    target = f"quantizers.{part.name}"
+    gm.add_submodule(target, part)
+    with gm.graph.inserting_after(source):
+        call = gm.graph.call_module(target, (source,))
+    call.meta = {key: value for key, value in source.meta.items() if key in ("val", "nn_module_stack")}
+    for reader in readers:
+        reader.replace_input_with(source, call)
+    return call
 
 
 def _scale_of(gm: fx.GraphModule, source: fx.Node, quantizers: dict[fx.Node, fx.Node]) -> fx.Node:
