@@ -35,7 +35,7 @@ def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verificatio
     """Watched, OpenVINO adds in float: a sum on the border of two codes may get the other one, wherever it occurs."""
     fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
     assert fidelity.codes > 3_000_000 and fidelity.missing == ()
-    assert fidelity.match > 1 - 5e-5, fidelity.explanation
+    assert fidelity.match > 1 - 1e-5, fidelity.explanation
     assert all(item.largest <= 1 for item in fidelity.quantizers if item.own and not item.inherited)
     assert fidelity.differing == 0 or "at the border of two codes" in (fidelity.explanation or "")
 
