@@ -1,15 +1,17 @@
 """Rounding whose errors compensate each other, in closed form: what a block has before it learns.
 
 A layer sees x in the float network and x^ in the quantized one. Its float weights are W [R, K], its codes Q, its scales
-s [R]; over images and positions H = cov(x^, x^), C = cov(x, x^), and d is a damping times the mean diagonal of H:
+s [R]; over images and positions H = cov(x^, x^), C = cov(x, x^); d and e are shares of the mean diagonal of H:
 
     W' = W (C + d I) (H + d I)^-1               the real weights that would answer best on x^, held near W
-    Q  = columns of W' / s, rounded one by one; those that are left take up each one's error (GPTQ)
+    Q  = columns of W' / s, rounded one by one; those that are left take up each one's error (GPTQ on H + e I)
     s  = of a few steps the one with the least error for each row, then fitted to the codes
     b' = b + W E[x] - s Q E[x^]                 the bias takes care of the means
 
 (GPTQ, arXiv 2210.17323, section 3; that the target is the answer to the float input: GPTAQ, arXiv 2504.02692.) Means
-and covariances are all that it takes from the images, so it says much about other images even where it saw few.
+and covariances are all that it takes from the images, so it says much about other images even where it saw few. Where
+these are few against K all the same, as in front of a classifier, W' would answer the images themselves; so d is
+cross-validated [ours]: of a few the one with which weights from either half of the images answer best on the other.
 """
 
 from collections.abc import Iterator
@@ -24,11 +26,12 @@ from genq_export.quantize.fake_quant import QuantizedLayer, device_of, set_quant
 from genq_export.quantize.grid import Grid
 from genq_export.quantize.rows import Rows
 
-DAMPING = 0.3  # of the mean variance of an input; [ours] with a hundredth, W4A4 has half as much divergence again
+_REGRESSION_DAMPINGS = (0.03, 0.3, 3.0, 30.0)  # of the mean variance of an input; the one to use is cross-validated
+_ROUNDING_DAMPING = 0.03  # of the same
 _LEAST = 1e-4  # of the mean square: the variance of a constant input is nothing but the rounding of float32
 _SHARES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)  # of the scale that rounding to nearest likes best
 _LAZY = 64  # columns that are rounded before all others hear of their errors
-_BATCH = 8  # images that a block is run on at once
+_BATCH = 8  # images that a block is run on at once, at most: every other batch is of the same half
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
 
 
@@ -38,68 +41,105 @@ def compensate(block: Block, float_input: Rows, quantized_input: Rows) -> None:
     float_input, quantized_input: what the block is given, [N, ...] each. Activation scales stay as they are.
     """
     for layer in block.layers():
-        moments = _Moments(layer)
-        for pair in _inputs_of(layer, block, float_input, quantized_input):
+        halves = [_Moments(layer), _Moments(layer)]
+        for number, pair in enumerate(_inputs_of(layer, block, float_input, quantized_input)):
             at_once = max(1, _NUMBERS // windows(layer, pair[0][:1]).numel())
             for x, x_hat in zip(*(part.split(at_once) for part in pair), strict=True):
-                moments.add(windows(layer, x), windows(layer, x_hat))
-        _round(layer, moments)
+                halves[number % 2].add(windows(layer, x), windows(layer, x_hat))
+        _round(layer, halves)
 
 
-@dataclass
-class _Statistics:
-    """Means [G, K] and covariances [G, K, K], float64: G groups of a convolution, K numbers in a window of one.
+class _Moments:
+    """Sums over images and positions, in float64: G groups of a convolution, K numbers in a window of one."""
 
-    damping: [G], what goes on the diagonal of both covariances.
+    def __init__(self, layer: QuantizedLayer) -> None:
+        groups, inputs = groups_of(layer), layer.weight[0].numel()
+        empty = layer.weight.new_zeros((groups, inputs, inputs), dtype=torch.float64)
+        self.products, self.crossed = empty, empty.clone()
+        self.sum, self.sum_hat = empty[:, 0].clone(), empty[:, 0].clone()
+        self.count = 0
+
+    def add(self, x: Tensor, x_hat: Tensor) -> None:
+        """Take in windows [G, K, n] of the float and of the quantized input."""
+        self.products += (x_hat @ x_hat.mT).double()
+        self.crossed += (x @ x_hat.mT).double()
+        self.sum += x.sum(2, dtype=torch.float64)
+        self.sum_hat += x_hat.sum(2, dtype=torch.float64)
+        self.count += x.shape[2]
+
+    def take_over(self, other: "_Moments") -> None:
+        """Take in all that `other` took in."""
+        self.products += other.products
+        self.crossed += other.crossed
+        self.sum += other.sum
+        self.sum_hat += other.sum_hat
+        self.count += other.count
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Means [G, K] and covariances [G, K, K] of a layer's windows, float64.
+
+    hessian: of the quantized input; cross: of the float with the quantized one. least: [G], the damping without which
+    rounding of float32 would count.
     """
 
     mean: Tensor
     mean_hat: Tensor
     hessian: Tensor
     cross: Tensor
-    damping: Tensor
+    least: Tensor
+
+    def damping(self, share: float) -> Tensor:
+        """[G], what goes on the diagonal of both covariances: `share` of the mean variance."""
+        return torch.maximum(share * _mean_diagonal(self.hessian), self.least)
 
 
-class _Moments:
-    """Sums over images and positions, in float64."""
-
-    def __init__(self, layer: QuantizedLayer) -> None:
-        groups, inputs = groups_of(layer), layer.weight[0].numel()
-        empty = layer.weight.new_zeros((groups, inputs, inputs), dtype=torch.float64)
-        self._products, self._crossed = empty, empty.clone()
-        self._sum, self._sum_hat = empty[:, 0].clone(), empty[:, 0].clone()
-        self._count = 0
-
-    def add(self, x: Tensor, x_hat: Tensor) -> None:
-        """Take in windows [G, K, n] of the float and of the quantized input."""
-        self._products += (x_hat @ x_hat.mT).double()
-        self._crossed += (x @ x_hat.mT).double()
-        self._sum += x.sum(2, dtype=torch.float64)
-        self._sum_hat += x_hat.sum(2, dtype=torch.float64)
-        self._count += x.shape[2]
-
-    def statistics(self) -> _Statistics:
-        """Of all that was taken in."""
-        mean, mean_hat = self._sum / self._count, self._sum_hat / self._count
-        squares = self._products / self._count
-        hessian = squares - mean_hat[:, :, None] * mean_hat[:, None, :]
-        cross = self._crossed / self._count - mean[:, :, None] * mean_hat[:, None, :]
-        damping = torch.maximum(DAMPING * _mean_diagonal(hessian), _LEAST * _mean_diagonal(squares))
-        return _Statistics(mean, mean_hat, hessian, cross, damping.clamp_min(torch.finfo(torch.float32).tiny))
+def _statistics(moments: _Moments) -> Statistics:
+    mean, mean_hat = moments.sum / moments.count, moments.sum_hat / moments.count
+    hessian = moments.products / moments.count
+    least = (_LEAST * _mean_diagonal(hessian)).clamp_min(torch.finfo(torch.float32).tiny)
+    hessian -= mean_hat[:, :, None] * mean_hat[:, None, :]
+    cross = moments.crossed / moments.count - mean[:, :, None] * mean_hat[:, None, :]
+    return Statistics(mean, mean_hat, hessian, cross, least)
 
 
-def _round(layer: QuantizedLayer, moments: _Moments) -> None:
-    found = moments.statistics()
-    groups, inputs = found.mean.shape
+def _round(layer: QuantizedLayer, halves: list[_Moments]) -> None:
+    groups, inputs = groups_of(layer), layer.weight[0].numel()
     weight = layer.weight.double().view(groups, -1, inputs)
-    hessian = damped(found.hessian, found.damping)
-    target = regressed(weight, hessian, damped(found.cross, found.damping))
+    share = validated_damping(weight, [_statistics(half) for half in halves if half.count])
+    whole, other = halves
+    whole.take_over(other)
+    found = _statistics(whole)
+    target = regressed(weight, found, share)
+    hessian = damped(found.hessian, found.damping(_ROUNDING_DAMPING))
     codes, scale = best_codes(target, layer.weight_scale.double().view(groups, -1), hessian, layer.grid)
     quantized = codes * scale[:, :, None]
     shift = torch.einsum("grk,gk->gr", weight, found.mean) - torch.einsum("grk,gk->gr", quantized, found.mean_hat)
     layer.codes.copy_(codes.view_as(layer.codes).to(torch.int8))
     layer.weight_scale.copy_(scale.flatten())
     layer.bias.copy_(layer.float_bias.double() + shift.flatten())
+
+
+def validated_damping(weight: Tensor, parts: list[Statistics]) -> float:
+    """The share with which weights [G, R, K] regressed on one part of the images answer best on the other.
+
+    parts: of either half of the images. One image is not two halves, and asks for the most damping.
+    """
+    if len(parts) < 2:
+        return _REGRESSION_DAMPINGS[-1]
+    first, second = parts
+    errors = [
+        regression_error(weight, regressed(weight, first, share), second)
+        + regression_error(weight, regressed(weight, second, share), first)
+        for share in _REGRESSION_DAMPINGS
+    ]
+    return _REGRESSION_DAMPINGS[errors.index(min(errors))]
+
+
+def regression_error(weight: Tensor, found: Tensor, on: Statistics) -> float:
+    """Variance of `found` x^ - `weight` x (both [G, R, K]), summed over rows, less that of `weight` x."""
+    return float(((found @ on.hessian - 2 * weight @ on.cross) * found).sum())
 
 
 def _mean_diagonal(matrix: Tensor) -> Tensor:
@@ -111,9 +151,11 @@ def damped(matrix: Tensor, damping: Tensor) -> Tensor:
     return matrix + damping[:, None, None] * torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
 
 
-def regressed(weight: Tensor, hessian: Tensor, cross: Tensor) -> Tensor:
-    """W C H^-1 [G, R, K], the least-squares weights for the quantized input; both matrices [G, K, K] damped alike."""
-    solved: Tensor = torch.linalg.solve(hessian, (weight @ cross).mT).mT
+def regressed(weight: Tensor, on: Statistics, share: float) -> Tensor:
+    """W (C + d I) (H + d I)^-1 [G, R, K]: the least-squares weights for the quantized input, held near W."""
+    damping = on.damping(share)
+    wanted = weight @ damped(on.cross, damping)
+    solved: Tensor = torch.cholesky_solve(wanted.mT, torch.linalg.cholesky(damped(on.hessian, damping))).mT
     return solved
 
 
@@ -200,8 +242,9 @@ def _inputs_of(
     device = device_of(block.module)
     try:
         with torch.no_grad():
-            for start in range(0, len(float_input), _BATCH):
-                stop = min(start + _BATCH, len(float_input))
+            size = min(_BATCH, -(-len(float_input) // 2))
+            for start in range(0, len(float_input), size):
+                stop = min(start + size, len(float_input))
                 for rows, quantized in ((float_input, False), (quantized_input, True)):
                     set_quantization(block.module, quantized)
                     block.module(rows.read(start, stop).to(device))

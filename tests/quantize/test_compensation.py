@@ -19,13 +19,15 @@ from genq_export.progress import Progress
 from genq_export.quantize import grid, stage
 from genq_export.quantize.blocks import split
 from genq_export.quantize.compensation import (
+    Statistics,
     best_codes,
     compensate,
     compensated_codes,
-    damped,
     inverse_factor,
     output_error,
     regressed,
+    regression_error,
+    validated_damping,
     windows,
 )
 from genq_export.quantize.fake_quant import QuantizedLayer, set_quantization
@@ -95,20 +97,55 @@ def test_groups_are_solved_apart() -> None:
         assert torch.equal(codes, together[0][part]) and torch.allclose(found, together[1][part])
 
 
+def statistics(x: Tensor, x_hat: Tensor) -> Statistics:
+    """Of windows [K, n], one group, as if their means were nothing."""
+    zero = torch.zeros(1, len(x), dtype=torch.float64)
+    least = torch.full((1,), 1e-12, dtype=torch.float64)
+    return Statistics(zero, zero, (x_hat @ x_hat.T / x.shape[1])[None], (x @ x_hat.T / x.shape[1])[None], least)
+
+
 @limits(deadline=None, max_examples=20)
 @given(st.integers(0, 1000))
 def test_regression_undoes_what_a_changed_input_does(seed: int) -> None:
     mixing = torch.eye(20, dtype=torch.float64) + 0.1 * weights(seed, 1, 20, 20)[0]
-    hessian, weight = correlated(seed, inputs=20), weights(seed + 3, inputs=20)
-    changed = mixing @ hessian @ mixing.T  # of x^ = mixing x
-    found = regressed(weight, changed, hessian @ mixing.T)
+    x, weight = weights(seed, 1, 20, 100)[0], weights(seed + 3, inputs=20)
+    found = regressed(weight, statistics(x, mixing @ x), 0.0)
     assert torch.allclose(found @ mixing, weight, atol=1e-6)
 
 
 def test_damping_that_outweighs_the_inputs_keeps_the_weights() -> None:
-    hessian, weight = correlated(4), weights(5)
-    heavy = torch.full((1,), 1e9, dtype=torch.float64)
-    assert torch.allclose(regressed(weight, damped(hessian, heavy), damped(hessian * 3, heavy)), weight, atol=1e-5)
+    x, weight = weights(4, 1, 70, 300)[0], weights(5)
+    assert torch.allclose(regressed(weight, statistics(3 * x, x), 1e9), weight, atol=1e-5)
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([0.03, 0.3, 3.0, 30.0]))
+def test_the_error_of_a_regression_is_that_of_its_answers(seed: int, share: float) -> None:
+    x, noise, weight = weights(seed, 1, 20, 90)[0], weights(seed + 1, 1, 20, 90)[0], weights(seed + 2, inputs=20)
+    x_hat = x + 0.3 * noise
+    found = regressed(weight, statistics(x, x_hat), share)
+    error = (found[0] @ x_hat - weight[0] @ x).square().sum() - (weight[0] @ x).square().sum()
+    assert regression_error(weight, found, statistics(x, x_hat)) == pytest.approx(float(error) / 90, abs=1e-6)
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_few_images_ask_for_more_damping_than_many(seed: int) -> None:
+    """With fewer positions than inputs a regression without damping would answer these very positions."""
+
+    def chosen(positions: int) -> float:
+        halves = []
+        for half in range(2):
+            x = weights(seed + half, 1, 40, positions)[0]
+            halves.append(statistics(x, x + 0.4 * weights(seed + half + 7, 1, 40, positions)[0]))
+        return validated_damping(weights(seed + 5, inputs=40), halves)
+
+    assert chosen(20) > chosen(4000)
+
+
+def test_one_half_alone_asks_for_the_most_damping() -> None:
+    x = weights(1, 1, 20, 90)[0]
+    assert validated_damping(weights(2, inputs=20), [statistics(x, x)]) == 30.0
 
 
 GEOMETRIES: tuple[dict[str, Any], ...] = (
@@ -158,7 +195,7 @@ def test_images_that_show_nothing_leave_finite_codes_near_the_weights(prepared: 
     for layer in (part for part in gm.modules() if isinstance(part, QuantizedLayer)):
         off = layer.codes * grid.per_channel(layer.weight_scale, layer.weight) - layer.weight
         assert bool(torch.isfinite(layer.bias).all()) and bool((layer.weight_scale > 0).all())
-        assert float(off.square().mean()) < 0.1 * float(layer.weight.square().mean())
+        assert float(off.square().mean()) < 0.2 * float(layer.weight.square().mean())
 
 
 def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
