@@ -188,7 +188,9 @@ def test_channels_of_the_last_layer_keep_their_means(prepared: Prepared, images:
     assert float(difference.abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize("image", [torch.zeros(4, 3, 16, 16), torch.full((4, 3, 16, 16), 0.7)])
+@pytest.mark.parametrize(
+    "image", [torch.zeros(4, 3, 16, 16), torch.full((4, 3, 16, 16), 0.7), torch.linspace(0, 1, 768).view(1, 3, 16, 16)]
+)
 def test_images_that_show_nothing_leave_finite_codes_near_the_weights(prepared: Prepared, image: Tensor) -> None:
     gm, _ = prepared("residual")
     compensate_all(gm, image)
