@@ -189,15 +189,22 @@ def test_channels_of_the_last_layer_keep_their_means(prepared: Prepared, images:
 
 
 @pytest.mark.parametrize(
-    "image", [torch.zeros(4, 3, 16, 16), torch.full((4, 3, 16, 16), 0.7), torch.linspace(0, 1, 768).view(1, 3, 16, 16)]
+    ("image", "most"),
+    [
+        (torch.zeros(4, 3, 16, 16), 0.1),
+        (torch.full((4, 3, 16, 16), 0.7), 0.2),  # equal images bear each other out, so the regression goes further
+        (torch.linspace(0, 1, 768).view(1, 3, 16, 16), 0.1),
+    ],
 )
-def test_images_that_show_nothing_leave_finite_codes_near_the_weights(prepared: Prepared, image: Tensor) -> None:
+def test_images_that_show_nothing_leave_finite_codes_near_the_weights(
+    prepared: Prepared, image: Tensor, most: float
+) -> None:
     gm, _ = prepared("residual")
     compensate_all(gm, image)
     for layer in (part for part in gm.modules() if isinstance(part, QuantizedLayer)):
         off = layer.codes * grid.per_channel(layer.weight_scale, layer.weight) - layer.weight
         assert bool(torch.isfinite(layer.bias).all()) and bool((layer.weight_scale > 0).all())
-        assert float(off.square().mean()) < 0.2 * float(layer.weight.square().mean())
+        assert float(off.square().mean()) < most * float(layer.weight.square().mean())
 
 
 def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
