@@ -17,10 +17,12 @@ test-slow: $(STAMP)  ## the tests that take longer
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLC2701 --quiet genq_export calibrate export runtime_tests tools  # no name with _ from elsewhere
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
 gpu-check: $(STAMP)  ## everything that needs a GPU, eight minutes at most; writes the table of docs/gpu.md
-	$(BIN)/python -m runtime_tests.gpu_check
+	$(BIN)/python -m tools.gpu_check
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }

@@ -27,13 +27,14 @@ from PIL import Image
 from calibrate import stage as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.images import evaluation_set, load_images
-from genq_export.models import LoadedModel, load_model
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.data.evaluation import evaluation_set, load_images
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
-from genq_export.quantize.reference import load_reference
-from genq_export.workspace import Workspace
 from genq_export.zoo.idx import DEFAULT_FOLDER, load_split, to_rgb32
 
 UNFILTERED = {"energy_keep": 1.0, "distribution_keep": 1.0}

@@ -27,19 +27,21 @@ import torch
 
 from calibrate.dataset import kept_images
 from export.fold import fold
-from export.qdq import export_onnx
-from genq_export.builder import read_config
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.images import EvaluationSet, evaluation_set, load_images
-from genq_export.models import LoadedModel, load_model
-from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.fake_quant import ActivationQuantizer, record_codes
-from genq_export.quantize.grid import centered_codes, dequantize
+from export.onnx_qdq import export_onnx
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.data.evaluation import EvaluationSet, evaluation_set, load_images
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.network.files import load_reference
+from genq_export.network.grid import centered_codes, dequantize
+from genq_export.network.hooks import record_codes
+from genq_export.pipeline.build import read_config
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.reference import load_reference
-from genq_export.runtime_options import session_options
-from genq_export.targets import rule_for
+from genq_export.quantize.rounding_ties import avoid_ties
+from genq_export.runtimes.session_options import session_options
+from genq_export.targets.rule import rule_for
 from genq_export.zoo import ZOO_MODELS
 
 _CODE_IMAGES, _BATCH = 256, 64
@@ -76,7 +78,7 @@ def quantize_and_show(name: str, bits: int, scales: Any, calibration: Path) -> N
     reference, _ = prepare(model.module, model.input_size, config.quantize, rule)
     images = load_images(kept_images(calibration / "calibration")[:_CODE_IMAGES], model)
     calibrate_ranges(reference, list(images.split(_BATCH)))
-    clear_borders(reference)
+    avoid_ties(reference)
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(fold(reference), model.input_size, rule, Path(folder) / "model.onnx", int4_storage=True)
         show(f"{name} W{bits}A{bits}{' pow2' if scales == 'pow2' else ''}, ranges only", model, reference, Path(folder))

@@ -29,17 +29,17 @@ import numpy as np
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.audit import audit_onnxruntime, read_onnx
+from export.audit.engine_plan import audit_plan, quantizing_kernels
+from export.audit.onnxruntime import audit_onnxruntime, read_onnx
+from export.engine import build_engine
 from export.fold import fold
-from export.plan_text import audit_plan, quantizing_kernels
-from export.qdq import export_onnx
-from export.tensorrt import build_engine
-from genq_export.config import BuildConfig
-from genq_export.errors import reason_of
-from genq_export.preflight import engine_builder
+from export.onnx_qdq import export_onnx
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import reason_of
+from genq_export.core.imports import ensure_torchvision
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import rule_for
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.runtimes.tensorrt_packages import engine_builder
+from genq_export.targets.rule import rule_for
 
 SIZE = (3, 224, 224)
 STATIC = "quantize_static W8A8"

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from calibrate.generate import TextToImage, load_text_to_image
 from calibrate.generators import Generator
-from calibrate.pool import Order, Pool
+from calibrate.pool import ImageRequest, Pool
 from calibrate.prompts import TEMPLATES, PromptBook
+from calibrate.sources.text_to_image import TextToImage, load_text_to_image
 from genq_export import zoo
-from genq_export.config import CalibrateConfig
+from genq_export.config.calibrate import CalibrateConfig
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         pool = Pool(Path(folder), source, seed=0)
         for chunk in range(options.chunks + 1):
             numbers = range(chunk * options.batch, (chunk + 1) * options.batch)
-            orders = [Order(number, book.prompt(number, number % len(zoo.CLASS_NAMES))) for number in numbers]
+            orders = [ImageRequest(number, book.prompt(number, number % len(zoo.CLASS_NAMES))) for number in numbers]
             bare = seconds(lambda orders=orders: draw_bare(source, orders, Path(folder) / "bare"))
             ours = seconds(lambda orders=orders: list(pool.draw(orders)))
             rows.append((bare, ours))
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"| {name} | {medians} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
 
 
-def draw_bare(source: TextToImage, orders: list[Order], folder: Path) -> None:
+def draw_bare(source: TextToImage, orders: list[ImageRequest], folder: Path) -> None:
     """What a script of ten lines would do."""
     with torch.inference_mode():
         images = source.pipeline(

@@ -14,13 +14,15 @@ from peer_photographs import collect, crops, split
 
 from calibrate import stage as calibrate_stage
 from calibrate.dataset import kept_images
-from genq_export import lite0, zoo
-from genq_export.config import BuildConfig
-from genq_export.images import load_images
-from genq_export.models import LoadedModel, load_model
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests.floats import export_float
+from genq_export import zoo
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.data.evaluation import load_images
+from genq_export.models import package
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from runtime_tests.verify.float_baseline import export_float
 
 SYNTHETIC, DISTILLED, REAL = "synthetic", "distilled", "real"
 CALIBRATION_CROPS, JUDGING_CROPS = 3, 5  # of a photograph
@@ -57,7 +59,7 @@ def prepare_network(name: str, options: argparse.Namespace) -> Network:
     float_file = folder / "float.onnx"
     if not float_file.is_file():
         export_float(model, float_file)
-    images, judged, labels = _lite0(model, folder, options) if name == lite0.NAME else _of_the_zoo(name, options)
+    images, judged, labels = _lite0(model, folder, options) if name == package.NAME else _of_the_zoo(name, options)
     judging = folder / "judging.npy"
     if not judging.is_file():
         np.save(judging, _preprocessed(judged, model))
@@ -94,8 +96,8 @@ def _lite0(
 
 
 def _made(model: LoadedModel, generator: str, images: int, options: argparse.Namespace) -> list[Path]:
-    config = BuildConfig.for_model(lite0.NAME, bits=8, images=images, generator=generator)
-    workspace = Workspace.open(options.out / "pools" / f"{lite0.NAME}-{generator}-{images}")
+    config = BuildConfig.for_model(package.NAME, bits=8, images=images, generator=generator)
+    workspace = Workspace.open(options.out / "pools" / f"{package.NAME}-{generator}-{images}")
     calibrate_stage.run(workspace, config, model, Progress())
     return kept_images(workspace.path("calibration"))
 

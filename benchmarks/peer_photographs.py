@@ -144,7 +144,6 @@ def crops(photographs: list[Path], each: int) -> Iterator[Image.Image]:
             yield crop
 
 
-
 def _unpack(package: Package, folder: Path) -> None:
     downloads = folder.parent / "downloads" / package.name
     downloads.mkdir(parents=True, exist_ok=True)

@@ -41,16 +41,17 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 import onnxruntime
 
 from export import stage as export_stage
-from export.audit import audit_onnxruntime
-from genq_export import lite0, zoo
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
+from export.audit.onnxruntime import audit_onnxruntime
+from genq_export import zoo
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models import package
 from genq_export.quantize import stage as quantize_stage
-from genq_export.workspace import Workspace
 from genq_export.zoo.idx import DEFAULT_FOLDER
-from runtime_tests.latency import time_in_turns, wall_clock, warm_up
-from runtime_tests.metrics import kl_divergence, log_softmax
+from runtime_tests.verify.latency import time_in_turns, wall_clock, warm_up
+from runtime_tests.verify.metrics import kl_divergence, log_softmax
 
 OURS, NO_IMAGES = "genq-export", "its own"
 SURE = 0.3  # the float network's top probability from which an answer counts as sure
@@ -69,7 +70,7 @@ class Contender:
 
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network. Of brevitas GPTQ too where learning takes hours."""
-    real_size = network == lite0.NAME
+    real_size = network == package.NAME
     both, integer = (SYNTHETIC, REAL), ("W8A8",)
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
@@ -89,7 +90,7 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
 
 def _ours(network: str, settings: dict[str, Any]) -> list[Contender]:
     """Without real images; and with photographs. What real images change on the zoo is in quantization.py."""
-    if network != lite0.NAME:
+    if network != package.NAME:
         return [Contender(OURS, settings, BITS, (SYNTHETIC,), None)]
     return [
         Contender(OURS, settings, ("W8A8",), (SYNTHETIC, REAL), None),
@@ -285,7 +286,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for images, work and results")
     parser.add_argument("--peers-python", type=Path, required=True, help="python of the peers' environment")
-    parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, lite0.NAME])
+    parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, package.NAME])
     tools = (OURS, "ONNX Runtime", "NNCF", "brevitas", "MCT")
     parser.add_argument("--tools", nargs="+", default=list(tools), choices=tools)
     parser.add_argument("--bits", nargs="+", default=list(BITS), choices=BITS)

@@ -19,14 +19,15 @@ from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
 
 from genq_export import zoo
-from genq_export.config import ModelConfig
-from genq_export.models import LoadedModel, load_model
-from genq_export.progress import Progress
+from genq_export.config.model import ModelConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
-from genq_export.quantize.reference import load_reference
-from genq_export.workspace import Workspace
 from genq_export.zoo.idx import load_split, to_rgb32
-from runtime_tests.metrics import kl_divergence
+from runtime_tests.verify.metrics import kl_divergence
 
 JUDGED = 10_000
 BATCH = 250

@@ -21,12 +21,12 @@ import result_lines
 from calibration import accuracy, calibration_set, mean_and_spread, parse_with_shared
 
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
-from genq_export.quantize.reference import load_reference
-from genq_export.workspace import Workspace
 
 COLUMNS = ("W8A8", "W4A4 PTQ", "W4A4 QAT", "W2A4 PTQ", "W2A4 QAT")
 SYNTHETIC, REAL = "energy and distribution", "real training images"

@@ -19,16 +19,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from genq_export.config import BuildConfig, QuantizeConfig
-from genq_export.progress import Progress
-from genq_export.quantize import ptq
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.imports import ensure_torchvision
+from genq_export.core.progress import Progress
+from genq_export.network.hooks import set_quantization
+from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
+from genq_export.quantize.algorithms import reconstruction
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.blocks import Block, split
-from genq_export.quantize.fake_quant import set_quantization
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.rows import Cache, Rows, RowsInMemory
-from genq_export.targets import rule_for
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.targets.rule import rule_for
 
 SIZE = (3, 224, 224)
 BATCH = 32
@@ -85,7 +86,7 @@ def measure_step(name: str, rounds: int) -> None:
         x = target
     else:
         raise SystemExit(f"no block {name}; there are {', '.join(block.name for block in split(gm))}")
-    rows = RowsInMemory(x), RowsInMemory(x), RowsInMemory(target)
+    rows = ActivationsInMemory(x), ActivationsInMemory(x), ActivationsInMemory(target)
     bare = _bare_timer(block, x, target)
     step = _step_timer(block, rows, config)
     pairs = [(bare(), step()) for _ in range(rounds + 1)][1:]
@@ -121,13 +122,15 @@ def _bare_step(block: Block, x: Tensor, target: Tensor) -> None:
     set_quantization(block.module, True)
 
 
-def _step_timer(block: Block, rows: tuple[Rows, Rows, Rows], config: QuantizeConfig) -> Callable[[], float]:
+def _step_timer(
+    block: Block, rows: tuple[ActivationStore, ActivationStore, ActivationStore], config: QuantizeConfig
+) -> Callable[[], float]:
     """Processor seconds of one step: of a reconstruction with four steps less one with one, so without setting up."""
 
     def learn(iterations: int) -> float:
         state = {name: tensor.clone() for name, tensor in block.module.state_dict().items()}
         started = time.process_time()
-        ptq._learn(block, *rows, config.model_copy(update={"iterations": iterations}), seed=0)
+        reconstruction._learn(block, *rows, config.model_copy(update={"iterations": iterations}), seed=0)
         taken = time.process_time() - started
         block.module.load_state_dict(state)
         return taken
@@ -141,7 +144,7 @@ def measure_memory(count: int) -> None:
     gib = 2**30
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        cache = Cache(int(config.memory_budget), Path(folder))
+        cache = ActivationCache(int(config.memory_budget), Path(folder))
         images = cache.rows((count, *SIZE))
         generator = torch.Generator().manual_seed(0)
         for start in range(0, count, BATCH):

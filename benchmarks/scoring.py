@@ -15,11 +15,12 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from calibrate.scoring import FORWARD_BATCH, distribution_score, score_group
+from calibrate.scoring import FORWARD_BATCH, distribution_score_name, score_group
 from genq_export import zoo
-from genq_export.config import ModelConfig
-from genq_export.models import LoadedModel, load_model
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.config.model import ModelConfig
+from genq_export.core.imports import ensure_torchvision
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
 
 LARGE = ("resnet50", "mobilenetv2_100", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
 LARGE_IMAGES, LARGE_BATCH = 8, 8  # of 224 pixels, a pass of which takes about a second
@@ -55,7 +56,7 @@ def row(name: str, images: int, rounds: int) -> str:
     seconds = [(processor_time(plain), processor_time(scoring)) for _ in range(rounds + 2)][2:]
     low, middle, high = statistics.quantiles([b / a for a, b in seconds], n=4)
     times = [f"{1e3 * statistics.median(column) / count:.2f}" for column in zip(*seconds, strict=True)]
-    score = str(distribution_score(model)).replace("_", " ")
+    score = str(distribution_score_name(model)).replace("_", " ")
     return f"| {name} | {score} | {times[0]} | {times[1]} | {middle:.2f} ({low:.2f} to {high:.2f}) |"
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 # ruff: noqa: E402
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
-from genq_export.builder import read_config
-from genq_export.config import BuildConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import verify
-from runtime_tests.results import Verification
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.pipeline.build import read_config
+from runtime_tests.verify import run as verify
+from runtime_tests.verify.results import Verification
 
 
 def main() -> None:

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibrate.dataset import KEPT, Row
-from calibrate.pool import Drawn, Order, Pool
+from calibrate.pool import GeneratedImage, ImageRequest, Pool
 from calibrate.prompts import UNLABELLED, PromptBook
 from calibrate.scoring import Scores, score
-from calibrate.select import Candidate, interleave, is_usable, planned, select, shortfall
-from genq_export.config import CalibrateConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
+from calibrate.selection import Candidate, interleave, is_usable, planned, select, shortfall
+from genq_export.config.calibrate import CalibrateConfig
+from genq_export.core.progress import Progress
+from genq_export.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredImage:
     """One drawn image, its scores (None if it is unusable), and "kept" or what dropped it."""
 
-    drawn: Drawn
+    drawn: GeneratedImage
     scores: Scores | None
     reason: str
 
@@ -28,7 +28,7 @@ class Judged:
 class Collection:
     """A finished pool. usable: images by class that could be kept. images_per_second: None where none was new."""
 
-    images: list[Judged]
+    images: list[ScoredImage]
     usable: Counter[int]
     images_per_second: float | None
 
@@ -46,7 +46,7 @@ def collect(
 
     With several processes all must call this; only the main one scores, and only its collection is filled.
     """
-    drawn: list[Drawn] = []
+    drawn: list[GeneratedImage] = []
     scores: list[Scores | None] = []
     candidates: list[Candidate] = []
     seconds = 0.0
@@ -65,17 +65,17 @@ def collect(
         wanted = pool.ranks.agree(shortfall(candidates, quota, settings))
     reasons = select(candidates, quota, settings)
     return Collection(
-        images=[Judged(*parts) for parts in zip(drawn, scores, reasons, strict=True)],
+        images=[ScoredImage(*parts) for parts in zip(drawn, scores, reasons, strict=True)],
         usable=Counter(candidate.label for candidate in candidates if is_usable(candidate, settings)),
         images_per_second=round(pool.fresh / seconds, 2) if pool.fresh else None,
     )
 
 
-def judged_row(pool: Pool, image: Judged, names: Sequence[str]) -> Row:
+def judged_row(pool: Pool, image: ScoredImage, names: Sequence[str]) -> Row:
     """What the metadata says of a drawn image."""
-    prompt, scores = image.drawn.order.prompt, image.scores
+    prompt, scores = image.drawn.request.prompt, image.scores
     labelled = names != UNLABELLED
-    file = pool.path(image.drawn.order.number)
+    file = pool.path(image.drawn.request.number)
     return Row(
         file_name=f"{file.parent.name}/{file.name}",
         label=prompt.label if labelled else None,
@@ -91,25 +91,25 @@ def judged_row(pool: Pool, image: Judged, names: Sequence[str]) -> Row:
     )
 
 
-def _draw(pool: Pool, book: PromptBook, labels: Sequence[int], first: int, progress: Progress) -> list[Drawn]:
-    orders = [Order(first + place, book.prompt(first + place, label)) for place, label in enumerate(labels)]
+def _draw(pool: Pool, book: PromptBook, labels: Sequence[int], first: int, progress: Progress) -> list[GeneratedImage]:
+    requests = [ImageRequest(first + place, book.prompt(first + place, label)) for place, label in enumerate(labels)]
     world = pool.ranks.world
-    share = list(progress.track(pool.draw_share(orders), len(orders) // world, "drawing images"))
+    share = list(progress.track(pool.draw_share(requests), len(requests) // world, "drawing images"))
     if world == 1:
         return share
-    return list(pool.draw(orders)) if pool.ranks.is_main else []
+    return list(pool.draw(requests)) if pool.ranks.is_main else []
 
 
 def _score(
-    pool: Pool, drawn: Sequence[Drawn], model: LoadedModel, temperature: float, device: str, progress: Progress
+    pool: Pool, drawn: Sequence[GeneratedImage], model: LoadedModel, temperature: float, device: str, progress: Progress
 ) -> list[Scores | None]:
-    """Scores in order, rounded as the metadata states them: the selection can be redone from the file."""
-    paths = [pool.path(item.order.number) for item in drawn if item.rejected is None]
+    """Scores in request, rounded as the metadata states them: the selection can be redone from the file."""
+    paths = [pool.path(item.request.number) for item in drawn if item.rejected is None]
     stream = progress.track(score(model, paths, temperature, device), len(paths), "scoring images")
     scored = iter([found.rounded() for found in stream])
     return [next(scored) if item.rejected is None else None for item in drawn]
 
 
-def _candidate(item: Drawn, scores: Scores | None) -> Candidate:
-    energy, misfit = (scores.energy, scores.misfit) if scores else (None, None)
-    return Candidate(item.order.number, item.order.prompt.label, energy, misfit, item.rejected)
+def _candidate(item: GeneratedImage, scores: Scores | None) -> Candidate:
+    energy, distribution_score = (scores.energy, scores.distribution_score) if scores else (None, None)
+    return Candidate(item.request.number, item.request.prompt.label, energy, distribution_score, item.rejected)

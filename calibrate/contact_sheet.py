@@ -8,9 +8,9 @@ from typing import TypeVar
 from PIL import Image, ImageDraw, ImageFont
 
 from calibrate.dataset import Row
-from genq_export.errors import UserError
-from genq_export.images import read_image
-from genq_export.workspace import write_atomic
+from genq_export.core.errors import UserError
+from genq_export.core.workspace import write_atomic
+from genq_export.data.decode import read_image
 
 Item = TypeVar("Item")
 KEPT_SHOWN, DROPPED_SHOWN, CLASSES_SHOWN = 12, 6, 24

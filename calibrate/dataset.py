@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from genq_export.errors import UserError
-from genq_export.workspace import write_atomic
+from genq_export.core.errors import UserError
+from genq_export.core.workspace import write_atomic
 
 METADATA = "metadata.jsonl"
 KEPT = "kept"

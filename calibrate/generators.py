@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
 
 DISTILL = "distill"  # no pipeline at all: images out of the network itself
 LEAVES = "leaves"  # no pipeline and no class: images of nothing with the statistics of photographs

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from calibrate.prompts import Prompt, stable_integer
-from calibrate.ranks import Ranks
-from genq_export.workspace import fingerprint, write_atomic
+from genq_export.core.distributed import Ranks
+from genq_export.core.workspace import fingerprint, write_atomic
 
 MAX_ATTEMPTS = 4  # seeds tried for one image before it stays unusable
 _TEXT_KEY = "genq"
@@ -53,7 +53,7 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class ImageRequest:
     """One image to be drawn."""
 
     number: int
@@ -61,10 +61,10 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImage:
     """One image of the pool. rejected: why it is unusable after all its seeds, None if it is usable."""
 
-    order: Order
+    request: ImageRequest
     seed: int
     rejected: str | None
 
@@ -83,19 +83,19 @@ class Pool:
         """The file of image `number`."""
         return self.folder / f"{number:06d}.png"
 
-    def draw(self, orders: Sequence[Order]) -> Iterator[Drawn]:
-        """Yield every image ordered, in order; draw the chunks that are not done."""
-        return self._drawn(self._chunks(orders))
+    def draw(self, requests: Sequence[ImageRequest]) -> Iterator[GeneratedImage]:
+        """Yield every image ordered, in request; draw the chunks that are not done."""
+        return self._drawn(self._chunks(requests))
 
-    def draw_share(self, orders: Sequence[Order]) -> Iterator[Drawn]:
-        """Like `draw`, for the chunks that fall to this process; every process must call it with the same orders."""
-        yield from self._drawn(chunk for number, chunk in enumerate(self._chunks(orders)) if self.ranks.mine(number))
+    def draw_share(self, requests: Sequence[ImageRequest]) -> Iterator[GeneratedImage]:
+        """Like `draw`, for the chunks that fall to this process; every process must call it with the same requests."""
+        yield from self._drawn(chunk for number, chunk in enumerate(self._chunks(requests)) if self.ranks.owns(number))
         self.ranks.wait()
 
-    def _chunks(self, orders: Sequence[Order]) -> Iterator[Sequence[Order]]:
+    def _chunks(self, requests: Sequence[ImageRequest]) -> Iterator[Sequence[ImageRequest]]:
         size = self.source.batch_size
-        for start in range(0, len(orders), size):
-            yield orders[start : start + size]
+        for start in range(0, len(requests), size):
+            yield requests[start : start + size]
 
     def keep_only(self, count: int) -> None:
         """Remove what earlier runs left: images numbered `count` and above, and unfinished writes."""
@@ -107,24 +107,24 @@ class Pool:
         """The seed of image `number` at its `attempt`-th try: 63 bits."""
         return stable_integer(self.seed, number, "image", attempt)
 
-    def _draw_identity(self, chunk: Sequence[Order]) -> str:
-        orders = [(order.number, order.prompt.text, order.prompt.label) for order in chunk]
-        return fingerprint(self.source.identity, self.seed, orders)[:32]
+    def _draw_identity(self, chunk: Sequence[ImageRequest]) -> str:
+        requests = [(request.number, request.prompt.text, request.prompt.label) for request in chunk]
+        return fingerprint(self.source.identity, self.seed, requests)[:32]
 
-    def _completed(self, chunk: Sequence[Order]) -> list[Drawn] | None:
+    def _completed(self, chunk: Sequence[ImageRequest]) -> list[GeneratedImage] | None:
         identity = self._draw_identity(chunk)
         found = []
-        for order in chunk:
-            facts = read_facts(self.path(order.number))
+        for request in chunk:
+            facts = read_facts(self.path(request.number))
             if facts is None or facts["draw"] != identity:
                 return None
-            found.append(Drawn(order, facts["seed"], facts["rejected"]))
+            found.append(GeneratedImage(request, facts["seed"], facts["rejected"]))
         return found
 
-    def _drawn(self, chunks: Iterator[Sequence[Order]]) -> Iterator[Drawn]:
+    def _drawn(self, chunks: Iterator[Sequence[ImageRequest]]) -> Iterator[GeneratedImage]:
         """Images come out when their files are whole; meanwhile the next chunk is drawn, one ahead at most."""
         written: list[Future[None]] = []
-        before: list[Drawn] = []
+        before: list[GeneratedImage] = []
         with ThreadPoolExecutor(_WRITERS) as writers:
             for chunk in chunks:
                 found = self._completed(chunk)
@@ -136,32 +136,32 @@ class Pool:
             yield from before
 
     def _draw_chunk(
-        self, chunk: Sequence[Order], writers: ThreadPoolExecutor
-    ) -> tuple[list[Drawn], list[Future[None]]]:
+        self, chunk: Sequence[ImageRequest], writers: ThreadPoolExecutor
+    ) -> tuple[list[GeneratedImage], list[Future[None]]]:
         identity = self._draw_identity(chunk)
         pixels, drawn = self._draw_usable(chunk)
         facts = [
-            {"draw": identity, "prompt": item.order.prompt.text, "seed": item.seed, "rejected": item.rejected}
+            {"draw": identity, "prompt": item.request.prompt.text, "seed": item.seed, "rejected": item.rejected}
             for item in drawn
         ]
-        paths = [self.path(order.number) for order in chunk]
+        paths = [self.path(request.number) for request in chunk]
         writes = [writers.submit(write_image, *parts) for parts in zip(paths, pixels, facts, strict=True)]
         self.fresh += len(chunk)
         return drawn, writes
 
-    def _draw_usable(self, chunk: Sequence[Order]) -> tuple[list[np.ndarray], list[Drawn]]:
+    def _draw_usable(self, chunk: Sequence[ImageRequest]) -> tuple[list[np.ndarray], list[GeneratedImage]]:
         pixels: dict[int, np.ndarray] = {}
-        drawn: dict[int, Drawn] = {}
+        drawn: dict[int, GeneratedImage] = {}
         waiting = list(chunk)
         for attempt in range(MAX_ATTEMPTS):
-            seeds = [self.image_seed(order.number, attempt) for order in waiting]
-            images, reasons = self.source.draw([order.prompt for order in waiting], seeds)
-            for order, image, seed, reason in zip(waiting, images, seeds, reasons, strict=True):
-                pixels[order.number], drawn[order.number] = image, Drawn(order, seed, reason)
-            waiting = [order for order, reason in zip(waiting, reasons, strict=True) if reason is not None]
+            seeds = [self.image_seed(request.number, attempt) for request in waiting]
+            images, reasons = self.source.draw([request.prompt for request in waiting], seeds)
+            for request, image, seed, reason in zip(waiting, images, seeds, reasons, strict=True):
+                pixels[request.number], drawn[request.number] = image, GeneratedImage(request, seed, reason)
+            waiting = [request for request, reason in zip(waiting, reasons, strict=True) if reason is not None]
             if not waiting:
                 break
-        return [pixels[order.number] for order in chunk], [drawn[order.number] for order in chunk]
+        return [pixels[request.number] for request in chunk], [drawn[request.number] for request in chunk]
 
 
 def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:

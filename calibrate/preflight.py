@@ -13,10 +13,12 @@ from calibrate.generators import (
     unfit_for_style,
 )
 from calibrate.prompts import read_templates
-from genq_export import models, zoo
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.workspace import fingerprint, sha256
+from genq_export import zoo
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.workspace import fingerprint, sha256
+from genq_export.models import hub
+from genq_export.models import source as models
 
 _BYTES_PER_PIXEL = 2.0  # a photograph as lossless PNG; drawings take less
 _REMEDY = "give a local pipeline folder with --generator DIR (or --generator leaves, which needs none)"
@@ -53,10 +55,10 @@ def _generator_problems(config: BuildConfig) -> list[str]:
             return _style_problems(config, generator)
         if config.calibrate.generator is None and generator.name == zoo.ZOO_PIPELINE:
             return [f"{problem}; reinstall genq-export"]
-        if generator.folder.parent.name != "snapshots" or not models.hub_reachable():
+        if generator.folder.parent.name != "snapshots" or not hub.hub_reachable():
             return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
         return []
-    if models.hub_reachable():
+    if hub.hub_reachable():
         return []
     return [
         f"generator {generator.name} is not in the Hugging Face cache and the hub cannot be reached: {_REMEDY}, or fill"
@@ -91,7 +93,7 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
 def _real_problems(config: BuildConfig) -> list[str]:
     if config.calibrate.real is None:
         return []
-    from genq_export.images import list_images, read_image
+    from genq_export.data.decode import list_images, read_image
 
     try:
         for path in list_images(config.calibrate.real):
@@ -114,7 +116,7 @@ def _has_class_names(config: BuildConfig) -> bool:
     name = config.model.name
     if config.model.classes is not None or name in zoo.ZOO_MODELS:
         return True
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genq_export.errors import UserError
+from genq_export.core.errors import UserError
 
 PLAIN_TEMPLATE = "a photo of a {}"
 TEMPLATES = (
@@ -103,9 +103,7 @@ def prompt_names(class_names: Sequence[str], glosses: Sequence[str | None] | Non
     lemmas = [name.split(",")[0].strip() for name in class_names]
     if glosses is None:
         return tuple(lemmas)
-    return tuple(
-        f"{lemma}, {gloss}" if gloss else lemma for lemma, gloss in zip(lemmas, glosses, strict=True)
-    )
+    return tuple(f"{lemma}, {gloss}" if gloss else lemma for lemma, gloss in zip(lemmas, glosses, strict=True))
 
 
 def wordnet_glosses(descriptions: Sequence[str]) -> tuple[str | None, ...]:

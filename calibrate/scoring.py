@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from calibrate import distribution, patches
 from calibrate.dataset import rounded
-from calibrate.energy import energy
-from genq_export.images import load_images
-from genq_export.models import LoadedModel
+from calibrate.filters import bn_sensitivity as distribution
+from calibrate.filters import patch_entropy as patches
+from calibrate.filters.energy import energy
+from genq_export.data.evaluation import load_images
+from genq_export.models.loaded import LoadedModel
 
 FORWARD_BATCH = 64
 GROUP = 256  # images whose statistics are compared leaving one out; bounds memory whatever the pool
@@ -32,12 +33,12 @@ class Scores:
         )
 
     @property
-    def misfit(self) -> float | None:
+    def distribution_score(self) -> float | None:
         """The distribution score with low as good: BN sensitivity, or patch entropy with its sign changed."""
         return self.bn_sensitivity if self.patch_entropy is None else -self.patch_entropy
 
 
-def distribution_score(model: LoadedModel) -> str | None:
+def distribution_score_name(model: LoadedModel) -> str | None:
     """The network's distribution score: BN statistics where it has them, else its patches, else None (ConvNeXt)."""
     if distribution.bn_layers(model.module):
         return "bn_sensitivity"
@@ -69,7 +70,7 @@ def _batches(model: LoadedModel, paths: Sequence[Path], device: str) -> Iterator
 @torch.inference_mode()
 def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
     """Scores of images that are compared with each other: one forward pass a batch, float [B, C, H, W]."""
-    kind = distribution_score(model)
+    kind = distribution_score_name(model)
     if kind == "bn_sensitivity":
         return _with_bn_sensitivity(model, batches, temperature)
     if kind == "patch_entropy":

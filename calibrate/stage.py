@@ -10,17 +10,17 @@ from calibrate.contact_sheet import write_contact_sheet
 from calibrate.dataset import METADATA, Row, write_rows
 from calibrate.pool import Pool
 from calibrate.preflight import identity, problems
-from calibrate.ranks import join_ranks
-from calibrate.real import RealImages, joining, read_real, real_rows, write_real
+from calibrate.reference_images import RealImages, merge, read_real, real_rows, write_real
 from calibrate.scoring import score
-from calibrate.select import quotas
-from calibrate.sources import STYLE, class_names, drawn_classes, filters, open_source
+from calibrate.selection import quotas
+from calibrate.sources.open import STYLE, class_names, drawn_classes, filters, open_source
 from calibrate.summary import summarise
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import StageResult, Workspace, write_atomic
+from genq_export.config.build import BuildConfig
+from genq_export.core.distributed import join_ranks
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace, write_atomic
+from genq_export.models.loaded import LoadedModel
 
 __all__ = ["identity", "problems", "run"]
 
@@ -31,7 +31,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     """Make the calibration set in `calibration/` of the workspace, going on with what an earlier run left there.
 
     Started by `accelerate launch`, every process calls this with the same arguments and draws its share; all but the
-    main one (`calibrate.ranks`) hand back an empty result.
+    main one (`genq_export.core.distributed`) hand back an empty result.
 
     Raises UserError where the generator cannot be loaded, the classes have no names, or no image can be kept.
     """
@@ -50,7 +50,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     names = drawn_classes(config, model)
     joined, quota = RealImages((), ()), quotas(settings.images, len(names))
     if real is not None and settings.join_real:
-        joined, quota = joining(real, settings.images, len(names))
+        joined, quota = merge(real, settings.images, len(names))
     collection = collect(pool, book, model, quota, settings, config.device, progress)
     if not ranks.is_main:
         return StageResult([], {})

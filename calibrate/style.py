@@ -15,8 +15,8 @@ from safetensors.torch import save
 
 from calibrate.generators import unfit_for_style
 from calibrate.prompts import STYLE_TOKEN
-from genq_export.errors import UserError
-from genq_export.workspace import write_atomic
+from genq_export.core.errors import UserError
+from genq_export.core.workspace import write_atomic
 
 
 def base_identity(pipeline: Any) -> str:

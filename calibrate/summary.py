@@ -8,11 +8,11 @@ from calibrate.collect import Collection
 from calibrate.dataset import Row
 from calibrate.pool import ImageSource
 from calibrate.prompts import UNLABELLED
-from calibrate.scoring import distribution_score
-from calibrate.select import planned
-from calibrate.sources import drawn_classes, filters
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
+from calibrate.scoring import distribution_score_name
+from calibrate.selection import planned
+from calibrate.sources.open import drawn_classes, filters
+from genq_export.config.build import BuildConfig
+from genq_export.models.loaded import LoadedModel
 
 BINS = 40
 
@@ -36,7 +36,7 @@ def summarise(
     own = Counter(row.label for row in rows if row.kept and row.seed is not None)
     names = drawn_classes(config, model)
     labels: list[int | None] = [None] if names == UNLABELLED else list(range(len(names)))
-    distribution = distribution_score(model)
+    distribution = distribution_score_name(model)
     return {
         "model": model.name,
         "generator": source.name,
@@ -55,14 +55,12 @@ def summarise(
         "classes_thin": [
             names[label] for label, share in enumerate(quota) if collection.usable[label] < planned(share, settings)
         ],
-        "classes_dry": [
-            name for label, name, share in zip(labels, names, quota, strict=True) if own[label] < share
-        ],
+        "classes_dry": [name for label, name, share in zip(labels, names, quota, strict=True) if own[label] < share],
         "filters": {
             "energy_keep": settings.energy_keep,
             "energy_temperature": settings.energy_temperature,
             "energy_max": settings.energy_max,
-            "distribution_score": distribution,
+            "distribution_score_name": distribution,
             "distribution_keep": settings.distribution_keep if distribution else None,
             "pool_limit": settings.pool_limit,
         },

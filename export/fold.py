@@ -5,17 +5,12 @@ because clipping at 6 and then rounding is rounding and then clipping at the cod
 hi' = min(hi, round(6 / s)).
 """
 
-from pathlib import Path
-
 import torch
 from torch import fx, nn
 
-from export.integer_layers import IntegerLayer, IntegerMatMul, IntegerQuantizer, build_module
-from genq_export.graph_file import read_graph, write_graph
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
-from genq_export.quantize.grid import bias_codes
-
-TENSORS, STRUCTURE = "model.safetensors", "model.json"
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.grid import bias_codes
+from genq_export.network.integer import IntegerLayer, IntegerMatMul, IntegerQuantizer
 
 
 def fold(reference: fx.GraphModule) -> fx.GraphModule:
@@ -41,32 +36,14 @@ def fold(reference: fx.GraphModule) -> fx.GraphModule:
     return gm.eval()
 
 
-def save_integer_model(gm: fx.GraphModule, folder: Path) -> list[str]:
-    """Write the integer model into a build folder; returns the names of the files."""
-    write_graph(gm, folder / TENSORS, folder / STRUCTURE)
-    return [TENSORS, STRUCTURE]
-
-
-def load_integer_model(folder: Path) -> fx.GraphModule:
-    """The exact integer oracle: float32 [B, C, H, W] -> logits. Needs no float weights and no original checkpoint.
-
-    Raises UserError where the build folder holds none, or a damaged one.
-    """
-    return read_graph(folder / TENSORS, folder / STRUCTURE, build_module)
-
-
 def _fold_quantizer(part: ActivationQuantizer) -> IntegerQuantizer:
-    folded = IntegerQuantizer(
-        part.name, part.grid.bits, part.grid.signed, int(part.zero_point), part.grid.lo, part.hi
-    )
+    folded = IntegerQuantizer(part.name, part.grid.bits, part.grid.signed, int(part.zero_point), part.grid.lo, part.hi)
     folded.scale.copy_(part.scale)
     return folded
 
 
 def _fold_layer(part: QuantizedLayer, input_scale: torch.Tensor) -> IntegerLayer:
-    folded = IntegerLayer(
-        part.name, part.op, part.grid.bits, list(part.codes.shape), part.bias_on_grid, part.geometry
-    )
+    folded = IntegerLayer(part.name, part.op, part.grid.bits, list(part.codes.shape), part.bias_on_grid, part.geometry)
     bias = part.bias
     if part.bias_on_grid:
         bias = bias_codes(part.bias, input_scale, part.weight_scale).to(torch.int32)

@@ -4,13 +4,11 @@
 
 from typing import Any
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
+from genq_export.config.build import BuildConfig
+from genq_export.models.loaded import LoadedModel
 
 
-def build_readme(
-    config: BuildConfig, model: LoadedModel, facts: dict[str, Any], engine: dict[str, Any] | None
-) -> str:
+def build_readme(config: BuildConfig, model: LoadedModel, facts: dict[str, Any], engine: dict[str, Any] | None) -> str:
     """Markdown for `README.md` in the build folder."""
     channels, height, width = model.input_size
     bits = config.quantize.grid_name

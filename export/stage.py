@@ -3,21 +3,21 @@
 from fnmatch import fnmatchcase
 from typing import Any
 
-from export.audit import LayerAudit, audit_onnxruntime
-from export.fold import fold, save_integer_model
-from export.qdq import export_onnx
+from export.audit.onnxruntime import LayerAudit, audit_onnxruntime
+from export.audit.tensorrt import audit_tensorrt
+from export.engine import TIMING_CACHE, build_engine, save_engine
+from export.fold import fold
+from export.onnx_qdq import export_onnx
 from export.readme import build_readme
-from export.tensorrt import TIMING_CACHE, build_engine, save_engine
-from export.tensorrt_rules import audit_tensorrt
-from genq_export.config import BuildConfig
-from genq_export.engine_file import ENGINE_FILE, FACTS_FILE
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.preflight import engine_builder
-from genq_export.progress import Progress
-from genq_export.quantize.reference import load_reference
-from genq_export.targets import TargetRule, rule_for
-from genq_export.workspace import StageResult, Workspace
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.network.files import load_reference, save_integer_model
+from genq_export.runtimes.engine_file import ENGINE_FILE, FACTS_FILE
+from genq_export.runtimes.tensorrt_packages import engine_builder
+from genq_export.targets.rule import TargetRule, rule_for
 
 ONNX_FILE = "model.onnx"
 
@@ -33,9 +33,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     integer_model = fold(load_reference(workspace.folder))
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
     settings = config.export
-    facts = export_onnx(
-        integer_model, model.input_size, rule, path, settings.int4_storage, settings.half_remainder
-    )
+    facts = export_onnx(integer_model, model.input_size, rule, path, settings.int4_storage, settings.half_remainder)
     audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")

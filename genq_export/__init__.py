@@ -9,10 +9,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genq_export.builder import build
-    from genq_export.config import BuildConfig
-    from genq_export.errors import UserError
-    from genq_export.runtime import load
+    from genq_export.config.build import BuildConfig
+    from genq_export.core.errors import UserError
+    from genq_export.pipeline.build import build
+    from genq_export.runtimes.load import load
 
 __all__ = ["BuildConfig", "UserError", "build", "load"]
 
@@ -20,19 +20,19 @@ __all__ = ["BuildConfig", "UserError", "build", "load"]
 def __getattr__(name: str) -> Any:
     """Import on first use: `import genq_export` alone must not take seconds."""
     if name == "build":
-        from genq_export.builder import build
+        from genq_export.pipeline.build import build
 
         return build
     if name == "BuildConfig":
-        from genq_export.config import BuildConfig
+        from genq_export.config.build import BuildConfig
 
         return BuildConfig
     if name == "UserError":
-        from genq_export.errors import UserError
+        from genq_export.core.errors import UserError
 
         return UserError
     if name == "load":
-        from genq_export.runtime import load
+        from genq_export.runtimes.load import load
 
         return load
     raise AttributeError(f"module 'genq_export' has no attribute '{name}'")

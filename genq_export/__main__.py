@@ -1,6 +1,6 @@
 """`python -m genq_export` is `genq-export`."""
 
-from genq_export.cli import main
+from genq_export.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -15,14 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genq_export import build, builder
-from genq_export.builder import plan, read_config, run_stages
-from genq_export.cli import main
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
-from genq_export.runtime import load
-from genq_export.workspace import Workspace
+from genq_export import build
+from genq_export.cli.app import main
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.pipeline import build as pipeline
+from genq_export.pipeline.build import plan, read_config, run_stages
+from genq_export.runtimes.load import load
 from tests.launched import environments
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
@@ -63,7 +64,7 @@ def test_another_memory_budget_is_no_reason_to_quantize_again(built: Path) -> No
 
 
 def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
-    code = "import sys; from genq_export.cli import main; main()"
+    code = "import sys; from genq_export.cli.app import main; main()"
     started = time.perf_counter()
     command = [sys.executable, "-c", code, "export", str(built)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -73,8 +74,8 @@ def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
 
 def test_verify_runs_again_when_a_reader_of_images_changes(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: set[Path] = set()
-    monkeypatch.setattr(builder, "code_identity", lambda *paths: str(read.update(paths)))
-    builder.stage_fingerprint(Workspace.existing(built), small(), "verify")
+    monkeypatch.setattr(pipeline, "code_identity", lambda *paths: str(read.update(paths)))
+    pipeline.stage_fingerprint(Workspace.existing(built), small(), "verify")
     readers = [path for path in read if path.name in ("images.py", "image_shards.py", "image_datasets.py")]
     assert len(readers) == 3 and all(path.is_file() for path in readers)
 
@@ -154,10 +155,10 @@ def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_calibration_images_are_known_unless_the_folder_came_without_them(built: Path, tmp_path: Path) -> None:
-    assert len(builder.calibration_images(Workspace(built))) == 40
+    assert len(pipeline.calibration_images(Workspace(built))) == 40
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     shutil.rmtree(copy / "calibration" / "images")
-    assert builder.calibration_images(Workspace(copy)) == []
+    assert pipeline.calibration_images(Workspace(copy)) == []
 
 
 def test_a_build_folder_loads_as_a_callable(built: Path) -> None:
@@ -207,8 +208,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     config.write_text(small().to_yaml())
     code = (
         "import sys; from pathlib import Path\n"
-        "from genq_export.builder import run_stages; from genq_export.config import BuildConfig\n"
-        "from genq_export.progress import Progress\n"
+        "from genq_export.pipeline.build import run_stages; from genq_export.config.build import BuildConfig\n"
+        "from genq_export.core.progress import Progress\n"
         f"run_stages(BuildConfig.read(Path(sys.argv[1])), Path(sys.argv[2]), {STAGES!r}, Progress(quiet=True))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(config), str(folder)], env=os.environ)
@@ -290,7 +291,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_target_that_is_not_installed_is_said_before_the_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genq_export.preflight.engine_builder", lambda: None)
+    monkeypatch.setattr("genq_export.pipeline.preflight.engine_builder", lambda: None)
     (note,) = plan(small().model_copy(update={"target": "tensorrt"}), tmp_path / "build")["notes"]
     assert "TensorRT is not installed" in note and "tensorrt-rtx" in note
     assert plan(small(), tmp_path / "build")["notes"] == []

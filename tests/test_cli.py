@@ -89,13 +89,14 @@ def test_doctor_and_models_answer() -> None:
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_failed_gate_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, passed: bool) -> None:
     """Through typer itself, whose `Exit` comes back from the app as a value that the entry point must hand on."""
-    from genq_export import builder, cli
-    from runtime_tests import stage
+    from genq_export.cli import app
+    from genq_export.pipeline import build
+    from runtime_tests.verify import stage
 
-    monkeypatch.setattr(cli, "_run_existing", lambda *_: ("report",))
-    monkeypatch.setattr(builder, "last_report", lambda _: {"passed": passed})
+    monkeypatch.setattr(app, "_run_existing", lambda *_: ("report",))
+    monkeypatch.setattr(build, "last_report", lambda _: {"passed": passed})
     monkeypatch.setattr(stage, "report_summary", lambda _: "the summary")
     monkeypatch.setattr(sys, "argv", ["genq-export", "report", "build"])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        app.main()
     assert stop.value.code == (0 if passed else 1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
 
 
 @given(bits=st.integers(2, 8), seed=st.integers(0, 2**31 - 1), preset=st.sampled_from(["quick", "default", "thorough"]))

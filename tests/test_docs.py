@@ -72,7 +72,7 @@ def named(chosen: list[Block]) -> list[object]:
 
 def genq_export(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """The command in this process; returns its exit code."""
-    from genq_export.cli import main
+    from genq_export.cli.app import main
 
     monkeypatch.setattr(sys, "argv", ["genq-export", *arguments])
     try:
@@ -103,7 +103,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from genq_export import zoo
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm
@@ -240,7 +240,7 @@ def parse(words: list[str]) -> None:
 def parse_genq_export(arguments: list[str]) -> None:
     import typer
 
-    from genq_export.cli import app
+    from genq_export.cli.app import app
 
     group = typer.main.get_command(app)
     command = group.commands[arguments[0]]  # type: ignore[attr-defined]

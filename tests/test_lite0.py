@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from genq_export import lite0
-from genq_export.builder import run_stages
-from genq_export.config import BuildConfig, ModelConfig
-from genq_export.errors import UserError
-from genq_export.models import identity, load_model, problems, with_module
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.config.model import ModelConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.models import package
+from genq_export.models.source import identity, load_model, problems, with_module
+from genq_export.pipeline.build import run_stages
 
-PACKAGED = ModelConfig(name=lite0.NAME)
-needs_package = pytest.mark.skipif(lite0.weights_file() is None, reason="the extra lite0 is not installed")
+PACKAGED = ModelConfig(name=package.NAME)
+needs_package = pytest.mark.skipif(package.weights_file() is None, reason="the extra lite0 is not installed")
 
 
 def tensors(*names: str) -> dict[str, torch.Tensor]:
@@ -22,7 +23,7 @@ def tensors(*names: str) -> dict[str, torch.Tensor]:
 
 
 def test_tensors_are_matched_by_order() -> None:
-    found = lite0.matched_by_order(tensors("_a.weight", "_a.bias"), tensors("b.weight", "b.bias"), Path("w.pth"))
+    found = package.matched_by_order(tensors("_a.weight", "_a.bias"), tensors("b.weight", "b.bias"), Path("w.pth"))
     assert {name: float(tensor[0]) for name, tensor in found.items()} == {"b.weight": 0, "b.bias": 1}
 
 
@@ -36,11 +37,11 @@ def test_tensors_are_matched_by_order() -> None:
 )
 def test_another_file_is_refused(theirs: dict[str, torch.Tensor], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        lite0.matched_by_order(theirs, tensors("b.weight", "b.bias"), Path("w.pth"))
+        package.matched_by_order(theirs, tensors("b.weight", "b.bias"), Path("w.pth"))
 
 
 def test_a_missing_package_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    monkeypatch.setattr(package, "find_spec", lambda name: None)
     (found,) = problems(PACKAGED)
     assert "pip install 'genq-export[lite0]'" in found and "\n" not in found
     with pytest.raises(UserError, match="lite0"):
@@ -48,7 +49,7 @@ def test_a_missing_package_is_one_line_with_its_remedy(monkeypatch: pytest.Monke
 
 
 def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    monkeypatch.setattr(package, "find_spec", lambda name: None)
     model = with_module(PACKAGED, torch.nn.Identity())
     assert (model.mean, model.std, model.input_size) == ((0.498,) * 3, (0.502,) * 3, (3, 224, 224))
     assert model.class_names is not None and len(model.class_names) == 1000
@@ -57,14 +58,14 @@ def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch
 def test_a_checkpoint_under_this_name_is_for_timms_network(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm
 
-    network = timm.create_model(lite0.NAME)
+    network = timm.create_model(package.NAME)
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
-    model = load_model(ModelConfig(name=lite0.NAME, weights=tmp_path / "mine.safetensors"))
+    model = load_model(ModelConfig(name=package.NAME, weights=tmp_path / "mine.safetensors"))
     assert torch.equal(model.module.conv_stem.weight, network.conv_stem.weight)  # type: ignore[union-attr]
     assert model.mean == network.pretrained_cfg["mean"] != (0.498,) * 3
 
@@ -88,7 +89,7 @@ def test_the_float_network_knows_a_photograph() -> None:
 def test_a_users_network_is_built_from_its_file_alone(generator: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm

@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 from genq_export import zoo
-from genq_export.config import ModelConfig
-from genq_export.errors import UserError
-from genq_export.models import identity, load_model, problems
+from genq_export.config.model import ModelConfig
+from genq_export.core.errors import UserError
+from genq_export.models.source import identity, load_model, problems
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm

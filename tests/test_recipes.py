@@ -8,10 +8,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from genq_export.builder import plan, run_stages
-from genq_export.config import BuildConfig
-from genq_export.preflight import MissingError, preflight
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.pipeline.build import plan, run_stages
+from genq_export.pipeline.preflight import MissingError, preflight
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -59,7 +59,7 @@ def test_a_recipe_is_what_its_name_and_its_command_say(name: str) -> None:
 
 def one_step(name: str, folder: Path, images: Path) -> BuildConfig:
     """The recipe with random weights, two images, one step of everything, on the CPU."""
-    from genq_export.torchvision_ops import ensure_torchvision
+    from genq_export.core.imports import ensure_torchvision
 
     ensure_torchvision()
     import timm

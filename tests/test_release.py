@@ -62,7 +62,7 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(archives: tuple[Path, Path])
     assert packages == {"genq_export", "calibrate", "export", "runtime_tests"}
     sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
     assert sorted(sources - set(names)) == []
-    assert "genq-export = genq_export.cli:main" in entry_points
+    assert "genq-export = genq_export.cli.app:main" in entry_points
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_completion_is_offered_and_answers() -> None:
 
 def _completion(**variables: str) -> str:
     """What the shell's completion function is answered."""
-    program = "import sys; sys.argv = ['genq-export']; from genq_export.cli import main; main()"
+    program = "import sys; sys.argv = ['genq-export']; from genq_export.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | variables, capture_output=True, text=True, check=False
     )

@@ -12,12 +12,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from genq_export import load, runtime_options
-from genq_export.engine_file import check_fits, read_engine_facts
-from genq_export.engine_runtime import load_engine
-from genq_export.errors import UserError
-from genq_export.runtime_options import session_options
-from genq_export.workspace import StageResult, Workspace
+from genq_export import load
+from genq_export.core.errors import UserError
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.runtimes import session_options as options
+from genq_export.runtimes.engine_file import check_fits, read_engine_facts
+from genq_export.runtimes.engine_runtime import load_engine
+from genq_export.runtimes.session_options import session_options
 
 SIZE = (3, 4, 4)
 
@@ -187,7 +188,7 @@ def test_an_engine_for_another_gpu_is_refused_on_loading_the_build(build: Path) 
 
 @pytest.mark.parametrize("saturate", [True, False])
 def test_sessions_ask_for_exact_sums_where_they_would_saturate(saturate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_options, "sums_saturate", lambda: saturate)
+    monkeypatch.setattr(options, "sums_saturate", lambda: saturate)
     if saturate:
         assert session_options().get_session_config_entry("session.x64quantprecision") == "1"
     else:
@@ -196,8 +197,8 @@ def test_sessions_ask_for_exact_sums_where_they_would_saturate(saturate: bool, m
 
 
 def test_the_option_makes_sums_exact_on_any_processor() -> None:
-    assert runtime_options.largest_sum(runtime_options.EXACT_PRODUCTS) == runtime_options.EXACT_CODE
-    assert runtime_options.largest_sum() <= runtime_options.EXACT_CODE
+    assert options.largest_sum(options.EXACT_PRODUCTS) == options.EXACT_CODE
+    assert options.largest_sum() <= options.EXACT_CODE
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     if "vnni" in flags:
-        assert not runtime_options.sums_saturate()
+        assert not options.sums_saturate()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from genq_export.errors import BusyError, UserError
-from genq_export.workspace import MANIFEST_VERSION, StageResult, Workspace, fingerprint, write_atomic
+from genq_export.core.errors import BusyError, UserError
+from genq_export.core.workspace import MANIFEST_VERSION, StageResult, Workspace, fingerprint, write_atomic
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_second_build_is_kept_out(workspace: Workspace) -> None:
 
 def test_the_lock_goes_with_a_killed_process(workspace: Workspace) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from genq_export.workspace import Workspace\n"
+        "import os, sys; from pathlib import Path; from genq_export.core.workspace import Workspace\n"
         "with Workspace(Path(sys.argv[1])).locked(): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(workspace.folder)], check=False)

@@ -49,8 +49,8 @@ class Job:
         timm's BN with an activation inside becomes BN and activation, and its convolution that pads by the size of its
         input (TensorFlow's SAME) becomes padding and convolution: the tools neither fold the one nor trace the other.
         """
-        from genq_export.config import ModelConfig
-        from genq_export.models import load_model
+        from genq_export.config.model import ModelConfig
+        from genq_export.models.source import load_model
 
         loaded = load_model(ModelConfig(name=self.network))
         if self.settings.get("as_it_is"):

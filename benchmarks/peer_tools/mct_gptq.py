@@ -5,7 +5,7 @@ The first and the last layer keep 8 bits. What it exports computes in float, so 
 """
 
 # ruff: noqa: E402 - MCT imports torchvision, which a torch without CUDA needs help with first
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.core.imports import ensure_torchvision
 
 ensure_torchvision()
 

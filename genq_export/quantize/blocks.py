@@ -10,9 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize.capture import called_module, is_constant, module_path, op_name
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.placement import BARELY_NEGATIVE, NEVER_NEGATIVE
+from genq_export.network.aten import (
+    NON_NEGATIVE_OPS,
+    SHORT_NEGATIVE_TAIL_OPS,
+    called_module,
+    is_constant,
+    module_path,
+    op_name,
+)
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,12 @@ def _goes_on(node: fx.Node) -> bool:
     readers = list(node.users)
     if op_name(node) == "cat" and any(_is_quantizer(reader) for reader in readers):
         return True
-    return len(readers) == 1 and op_name(readers[0]) in (*NEVER_NEGATIVE, *BARELY_NEGATIVE, "hardtanh", "clamp")
+    return len(readers) == 1 and op_name(readers[0]) in (
+        *NON_NEGATIVE_OPS,
+        *SHORT_NEGATIVE_TAIL_OPS,
+        "hardtanh",
+        "clamp",
+    )
 
 
 def _block_key(nodes: list[fx.Node]) -> str:

@@ -4,7 +4,6 @@
 `nn_module_stack` says which module of the network it came from. So nothing here knows any architecture.
 """
 
-import operator
 import os
 import traceback
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from genq_export.errors import UserError
+from genq_export.core.errors import UserError
+from genq_export.network.aten import attribute, is_constant, module_path, new_constant, op_name
 
 _FUNCTIONAL = {
     "relu_": torch.ops.aten.relu.default,
@@ -82,47 +82,6 @@ def _check_same(module: nn.Module, gm: fx.GraphModule, input_size: tuple[int, in
         raise UserError("the traced network does not compute what the network computes (in-place operators?)")
 
 
-def op_name(node: fx.Node) -> str:
-    """`conv2d` for `aten.conv2d.default`; empty for nodes that call no ATen operator."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return ""
-    return node.target._schema.name.removeprefix("aten::")
-
-
-def module_path(node: fx.Node) -> str:
-    """Path of the innermost module that the node came from, `layer1.0.conv1`; empty at the top."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = str(stack[-1][0]) if stack else ""
-    return "" if path.startswith("_empty_nn_module_stack") else path
-
-
-def is_constant(node: object) -> bool:
-    """Is the value fixed once the network is (a parameter, or computed from parameters alone)?"""
-    if not isinstance(node, fx.Node):
-        return True
-    waiting, seen = [node], {node}
-    while waiting:  # not by recursion: networks are deeper than Python's stack
-        part = waiting.pop()
-        if part.op == "placeholder":
-            return False
-        fresh = set(part.all_input_nodes) - seen
-        seen |= fresh
-        waiting += fresh
-    return True
-
-
-def attribute(module: nn.Module, target: str) -> Tensor:
-    """The tensor that a get_attr node names."""
-    found: Any = operator.attrgetter(target)(module)
-    assert isinstance(found, Tensor)
-    return found
-
-
-def called_module(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that a node calls; None where it calls none."""
-    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
 def fold_batch_norm(gm: fx.GraphModule) -> None:
     """Fold every BatchNorm into the convolution before it.
 
@@ -171,15 +130,6 @@ def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift:
     product.meta = dict(node.meta)
     result.meta = dict(node.meta)
     node.replace_all_uses_with(result)
-
-
-def new_constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
-    """A get_attr node for a new buffer; a module that is called twice gets two."""
-    name, number = wanted, 2
-    while hasattr(gm, name):
-        name, number = f"{wanted}_{number}", number + 1
-    gm.register_buffer(name, value.detach().clone())
-    return gm.graph.get_attr(name)
 
 
 def _make_functional(gm: fx.GraphModule) -> None:

@@ -20,19 +20,23 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from genq_export.quantize.capture import is_constant, module_path, op_name
-from genq_export.quantize.layer_bits import LayerBits
-from genq_export.targets import TargetRule
+from genq_export.network.aten import (
+    AVERAGE_POOLS,
+    DATA_MOVEMENT_OPS,
+    LAYERS,
+    NON_NEGATIVE_OPS,
+    SHORT_NEGATIVE_TAIL_OPS,
+    is_constant,
+    module_path,
+    op_name,
+    readers_of,
+    root_of,
+)
+from genq_export.quantize.bit_allocation import LayerBits
+from genq_export.targets.rule import TargetRule
 
 # Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
 CONTAINER_BITS = 8
-LAYERS = ("conv2d", "linear")
-MOVES_NUMBERS = (
-    "max_pool2d", "flatten", "reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "pad", "roll",
-)  # fmt: skip
-AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
-NEVER_NEGATIVE = ("relu", "relu6", "softmax", "sigmoid", "hardsigmoid")
-BARELY_NEGATIVE = ("gelu", "silu", "hardswish")
 _NO_INTEGER_FORM = (
     "conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "bilinear", "bmm",
     "baddbmm", "addmm", "mm", "einsum", "group_norm", "instance_norm", "batch_norm", "rms_norm", "grid_sampler",
@@ -45,8 +49,8 @@ _NO_INTEGER_FORM = (
 class Placement:
     """The decisions: `bits_of` by root node, quantized `layers` and `products`, and what stays float and why.
 
-    shared: sets of roots that take one scale, the concatenation that gives it first. narrowed: the bits that layers and
-    products read a root in, where an addition reads it in the more of `bits_of`.
+    shared: sets of roots that take one scale, the concatenation that gives it first. requantized: the bits that
+    layers and products read a root in, where an addition reads it in the more of `bits_of`.
     """
 
     bits_of: dict[fx.Node, int] = field(default_factory=dict)
@@ -54,7 +58,7 @@ class Placement:
     products: list[fx.Node] = field(default_factory=list)
     unquantized: list[dict[str, str]] = field(default_factory=list)
     shared: list[list[fx.Node]] = field(default_factory=list)
-    narrowed: dict[fx.Node, int] = field(default_factory=dict)
+    requantized: dict[fx.Node, int] = field(default_factory=dict)
 
 
 def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
@@ -64,16 +68,16 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
     they ask. What is kept in float asks for nothing.
     """
     placement = Placement()
-    placement.layers = [node for node in layers_of(graph) if bits[node].kept_by is None]
-    placement.products = [node for node in products_of(graph) if bits[node].kept_by is None]
+    placement.layers = [node for node in layers_of(graph) if bits[node].excluded_by is None]
+    placement.products = [node for node in products_of(graph) if bits[node].excluded_by is None]
     for node in placement.layers:
         _ask(placement, node.args[0], bits[node].activation_bits)
     for node in placement.products:
         for source in node.args:
             _ask(placement, source, bits[node].activation_bits)
     for node, wanted in bits.items():
-        if wanted.kept_by is not None:
-            _leave(placement, node, f"kept in float as asked ('{wanted.kept_by}')")
+        if wanted.excluded_by is not None:
+            _leave(placement, node, f"kept in float as asked ('{wanted.excluded_by}')")
     added: list[fx.Node] = []
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
@@ -118,7 +122,7 @@ def _widen(placement: Placement, added: list[fx.Node]) -> None:
     joined = {root for roots in placement.shared for root in roots}
     for root in added:
         if root not in joined and placement.bits_of[root] < CONTAINER_BITS:
-            placement.narrowed[root] = placement.bits_of[root]
+            placement.requantized[root] = placement.bits_of[root]
             placement.bits_of[root] = CONTAINER_BITS
 
 
@@ -138,31 +142,16 @@ def _is_layer(node: fx.Node) -> bool:
     return isinstance(weight, fx.Node) and weight.op == "get_attr"
 
 
-def root_of(node: fx.Node) -> fx.Node:
-    """The node that computed the numbers that `node` holds, before operators that only move them.
-
-    What flattens a pooled mean counts as part of the pooling: a quantizer behind it leaves nothing between the
-    quantizer and the classifier.
-    """
-    while op_name(node) in MOVES_NUMBERS:
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
-        if op_name(source) in AVERAGE_POOLS:
-            return node
-        node = source
-    return node
-
-
 def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
     """Does the grid of this tensor need negative codes, on this target?"""
     clamped = op_name(root) in ("hardtanh", "clamp") and _lower_end(root) >= 0
     holds = bits <= rule.max_unsigned_bits or takes_shift(root)
-    return not ((clamped or op_name(root) in NEVER_NEGATIVE) and holds)
+    return not ((clamped or op_name(root) in NON_NEGATIVE_OPS) and holds)
 
 
 def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
     """May this tensor take a zero-point: its negative side is short, and the target deploys zero-points here."""
-    return op_name(root) in BARELY_NEGATIVE and (rule.zero_points == "native" or takes_shift(root))
+    return op_name(root) in SHORT_NEGATIVE_TAIL_OPS and (rule.zero_points == "native" or takes_shift(root))
 
 
 def takes_shift(root: fx.Node) -> bool:
@@ -174,15 +163,6 @@ def takes_shift(root: fx.Node) -> bool:
     return all(_is_layer(reader) and not _pads(reader) for reader in readers_of(root))
 
 
-def readers_of(node: fx.Node) -> Iterator[fx.Node]:
-    """Who computes with the numbers that `node` holds, behind operators that only move them (padding adds numbers)."""
-    for reader in node.users:
-        if op_name(reader) in MOVES_NUMBERS and op_name(reader) != "pad":
-            yield from readers_of(reader)
-        elif op_name(reader) != "sym_size":
-            yield reader
-
-
 def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
     """Where the narrower grid that `asking` (layers and products) want of `node` belongs, and who reads it there.
 
@@ -192,7 +172,7 @@ def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple
     for reader in node.users:
         if _read_by(reader, asking):
             here.append(reader)
-        elif op_name(reader) in MOVES_NUMBERS:
+        elif op_name(reader) in DATA_MOVEMENT_OPS:
             yield from narrow_readers(reader, asking)
     if here:
         yield node, here
@@ -200,7 +180,7 @@ def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple
 
 def _read_by(reader: fx.Node, asking: Collection[fx.Node]) -> bool:
     """Is this one of `asking`, or does it move numbers to them alone?"""
-    if op_name(reader) in MOVES_NUMBERS:
+    if op_name(reader) in DATA_MOVEMENT_OPS:
         return bool(reader.users) and all(_read_by(user, asking) for user in reader.users)
     return reader in asking
 
@@ -245,7 +225,7 @@ def _feeds_integers(node: fx.Node, placement: Placement) -> bool:
     """Does the value, perhaps after an activation function, reach a tensor that is quantized anyway or a pooling?"""
     if node in placement.bits_of:
         return True
-    passes = (*MOVES_NUMBERS, *NEVER_NEGATIVE, "hardtanh", "clamp")
+    passes = (*DATA_MOVEMENT_OPS, *NON_NEGATIVE_OPS, "hardtanh", "clamp")
     return any(
         op_name(user) in AVERAGE_POOLS
         or (op_name(user) in passes and (user in placement.bits_of or _feeds_integers(user, placement)))

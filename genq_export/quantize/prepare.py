@@ -7,18 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from genq_export.config import QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.quantize import grid
-from genq_export.quantize.capture import attribute, called_module, capture, module_path, op_name
-from genq_export.quantize.fake_quant import (
-    INPUT_NAME,
-    ActivationQuantizer,
-    QuantizedLayer,
-    QuantizedMatMul,
-    set_quantization,
-)
-from genq_export.quantize.layer_bits import bits_by_name
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.aten import attribute, called_module, module_path, op_name, root_of
+from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.hooks import set_quantization
+from genq_export.quantize import range_search
+from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
+from genq_export.quantize.bit_allocation import bits_by_name
+from genq_export.quantize.capture import capture
 from genq_export.quantize.placement import (
     Placement,
     is_asymmetric,
@@ -27,10 +24,8 @@ from genq_export.quantize.placement import (
     narrow_readers,
     place,
     products_of,
-    root_of,
 )
-from genq_export.quantize.vit import reparametrise
-from genq_export.targets import TargetRule
+from genq_export.targets.rule import TargetRule
 
 _SAMPLE_PER_BATCH = 32768
 
@@ -49,7 +44,7 @@ def prepare(
     """
     gm = capture(module, input_size)
     if batches and config.even_layer_norms:
-        reparametrise(gm, batches, config.activation_bits)
+        equalize_layernorms(gm, batches, config.activation_bits)
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(gm.graph, names)
     layers, products = layers_of(gm.graph), products_of(gm.graph)
@@ -62,14 +57,14 @@ def prepare(
         joined = next((nodes for nodes in placement.shared if root in nodes), [root])
         quantizers[root] = _insert_quantizer(gm, root, bits, _sign(joined, bits, rule), names)
     asking = {*placement.layers, *placement.products}
-    for root, bits in placement.narrowed.items():
+    for root, bits in placement.requantized.items():
         _insert_narrower(gm, quantizers[root], asking, bits, _sign([root], bits, rule), names)
     for first, *others in placement.shared:
         for root in others:
             _quantizer(gm, quantizers[root]).follow(_quantizer(gm, quantizers[first]))
     for node in layers:
         name = name_of[node]
-        if by_name[name].kept_by is None:
+        if by_name[name].excluded_by is None:
             _replace_layer(gm, node, name, by_name[name].weight_bits, rule, quantizers)
         else:
             _keep_float(gm, node, name, rule)
@@ -153,17 +148,17 @@ def _set_range(quantizer: ActivationQuantizer, sample: Tensor, percentile: float
     """Set scale and zero-point from a sample; False where the tensor is all zeros."""
     zero_point = 0
     if percentile is not None:
-        inner = grid.without_tails(sample, percentile)
+        inner = range_search.without_tails(sample, percentile)
         if not inner.abs().max() > 0:  # hardly ever anything but zero: the tail is all there is
             inner = sample
         if quantizer.asymmetric:
-            scale, zero_point = grid.whole_asymmetric(inner, quantizer.grid.bits, quantizer.pow2)
+            scale, zero_point = range_search.whole_asymmetric(inner, quantizer.grid.bits, quantizer.pow2)
         else:
-            scale = grid.whole_range(inner, quantizer.grid, quantizer.pow2)
+            scale = range_search.whole_range(inner, quantizer.grid, quantizer.pow2)
     elif quantizer.asymmetric:
-        scale, zero_point = grid.search_asymmetric(sample, quantizer.grid.bits, pow2=quantizer.pow2)
+        scale, zero_point = range_search.search_asymmetric(sample, quantizer.grid.bits, pow2=quantizer.pow2)
     else:
-        scale = grid.search_activation_scale(sample, quantizer.grid, pow2=quantizer.pow2)
+        scale = range_search.search_activation_scale(sample, quantizer.grid, pow2=quantizer.pow2)
     quantizer.zero_point.fill_(zero_point)
     quantizer.scale.copy_(scale)
     return bool(sample.abs().max() > 0)
@@ -227,7 +222,7 @@ def _insert_narrower(
 ) -> None:
     """Put a second quantizer behind the call `wide` of a first, for `asking` alone. sign: (signed, asymmetric)."""
     for source, readers in list(narrow_readers(wide, asking)):
-        name = names.take("quantizer", f"{_quantizer(gm, wide).name}_narrowed")
+        name = names.take("quantizer", f"{_quantizer(gm, wide).name}_requantized")
         _insert_behind(gm, source, ActivationQuantizer(name, bits, *sign), readers)
 
 
@@ -268,7 +263,7 @@ def _replace_layer(
     geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")} if op == "conv2d" else {}
     bias_on_grid = rule.bias_on_grid and op == "conv2d"
     layer = QuantizedLayer(name, op, bits, weight, bias, bias_on_grid, **geometry)
-    layer.weight_scale.copy_(grid.search_weight_scale(layer.weight, layer.grid))
+    layer.weight_scale.copy_(range_search.search_weight_scale(layer.weight, layer.grid))
     layer.round_weight()
     target = f"layers.{name}"
     gm.add_submodule(target, layer)

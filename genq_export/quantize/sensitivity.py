@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize import grid
+from genq_export.network import grid
+from genq_export.network.aten import called_module
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.hooks import set_quantization
+from genq_export.quantize import range_search
 from genq_export.quantize.blocks import Block, run_blocks, split
-from genq_export.quantize.capture import called_module
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
-from genq_export.quantize.qat import kl_divergence
+from genq_export.quantize.divergence import kl_divergence
 
 _SAMPLE = 2**18
 
@@ -59,7 +61,7 @@ def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> 
 
 
 def ranked(costs: Sequence[Cost]) -> list[dict[str, Any]]:
-    """Rows `{name, weight_bits, activation_bits, kl}`, the most expensive first."""
+    """ActivationStore `{name, weight_bits, activation_bits, kl}`, the most expensive first."""
     return [cost.row() for cost in sorted(costs, key=lambda cost: (-cost.kl, cost.name))]
 
 
@@ -115,15 +117,15 @@ def _run_with(
 
 def _rounded(weight: Tensor, bits: int) -> Tensor:
     of = grid.Grid(bits, signed=True)
-    scale = grid.per_channel(grid.search_weight_scale(weight, of), weight)
+    scale = grid.per_channel(range_search.search_weight_scale(weight, of), weight)
     return grid.fake_quantize(weight, scale, of.lo, of.hi)
 
 
 def _on_grid(x: Tensor, quantizer: ActivationQuantizer, bits: int) -> Tensor:
     sample = x.flatten()[:: max(1, x.numel() // _SAMPLE) | 1].cpu()
     if quantizer.asymmetric:
-        scale, zero_point = grid.search_asymmetric(sample, bits, pow2=quantizer.pow2)
+        scale, zero_point = range_search.search_asymmetric(sample, bits, pow2=quantizer.pow2)
         return grid.fake_quantize(x, scale, 0, 2**bits - 1, zero_point)
     of = grid.Grid(bits, quantizer.grid.signed)
-    scale = grid.search_activation_scale(sample, of, pow2=quantizer.pow2)
+    scale = range_search.search_activation_scale(sample, of, pow2=quantizer.pow2)
     return grid.fake_quantize(x, scale, of.lo, of.hi)

@@ -10,30 +10,32 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, fx
 
-from genq_export.config import BuildConfig, LayerOverride, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.images import load_images
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.quantize.bias_correction import CORRECTION_IMAGES, correct_biases
-from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, device_of
-from genq_export.quantize.mixed import assign, check_budget, options_to_measure
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import LayerOverride, QuantizeConfig
+from genq_export.core.collectives import TrainingRanks
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace, write_atomic
+from genq_export.data.evaluation import load_images
+from genq_export.models.loaded import LoadedModel
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.files import save_reference
+from genq_export.network.hooks import device_of
+from genq_export.quantize.activation_cache import ActivationCache, ActivationStore
+from genq_export.quantize.algorithms.bias_correction import CORRECTION_IMAGES, correct_biases
+from genq_export.quantize.algorithms.mixed_precision import assign, check_budget, options_to_measure
+from genq_export.quantize.algorithms.qat import ALONE, EpochStore, train
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import ALONE, EpochStore, train
-from genq_export.quantize.ranks import TrainingRanks
-from genq_export.quantize.reference import save_reference
-from genq_export.quantize.rows import Cache, Rows
+from genq_export.quantize.rounding_ties import avoid_ties
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
-from genq_export.targets import rule_for
-from genq_export.workspace import StageResult, Workspace, write_atomic
+from genq_export.targets.rule import rule_for
 
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
 _SENSITIVITY_IMAGES = 64
-Together = Callable[[QuantizeConfig], AbstractContextManager[TrainingRanks]]
+Distributed = Callable[[QuantizeConfig], AbstractContextManager[TrainingRanks]]
 
 
 def run(
@@ -43,18 +45,18 @@ def run(
     images: list[Path],
     partial: Path,
     progress: Progress,
-    together: Together = lambda _: nullcontext(ALONE),
+    distributed: Distributed = lambda _: nullcontext(ALONE),
 ) -> StageResult:
     """Quantize `model` on the images given; finished blocks are kept in `partial` until the stage is done.
 
-    together: what QAT happens inside. Other processes are to call `help_train` then, with the settings that it is given
-    and the ranks that it gives.
+    distributed: what QAT happens inside. Other processes are to call `help_train` then, with the settings that it is
+    given and the ranks that it gives.
     Raises UserError where the network does not trace or gives numbers that are not finite.
     """
     if not images:
         raise UserError("the calibration set is empty: nothing to quantize on")
     progress.say(f"quantize: {len(images)} images, {config.quantize.grid_name}")
-    cache = Cache(int(config.quantize.memory_budget), partial / "cache")
+    cache = ActivationCache(int(config.quantize.memory_budget), partial / "cache")
     pixels = _load(images, model, cache)
     settings = config.quantize
     gm, placement, dead = _prepared(model, settings, config, pixels)
@@ -75,11 +77,11 @@ def run(
             correct_biases(gm, pixels.read(0, min(len(pixels), CORRECTION_IMAGES)).to(device_of(gm)))
     training: dict[str, list[float]] = {}
     if settings.qat_epochs > 0:
-        with together(settings) as ranks:
-            ranks.start_alike(gm.state_dict().values())
+        with distributed(settings) as ranks:
+            ranks.broadcast_parameters(gm.state_dict().values())
             training = train(gm, pixels, settings, config.seed, _epoch_store(partial), progress, ranks)
     gm.cpu()
-    clear_borders(gm)
+    avoid_ties(gm)
     outputs = save_reference(gm, workspace.folder)
     summary = {
         "images": len(images),
@@ -107,13 +109,13 @@ def help_train(
 
     settings: the build's, with the bits of each layer where they were assigned.
     """
-    pixels = _load(images, model, Cache(int(settings.memory_budget), partial / "cache"))
+    pixels = _load(images, model, ActivationCache(int(settings.memory_budget), partial / "cache"))
     gm, _, _ = _prepared(model, settings, config, pixels)
-    ranks.start_alike(gm.state_dict().values())
+    ranks.broadcast_parameters(gm.state_dict().values())
     train(gm, pixels, settings, config.seed, _epoch_store(partial), Progress(quiet=True), ranks)
 
 
-def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
+def _load(images: list[Path], model: LoadedModel, cache: ActivationCache) -> ActivationStore:
     """All images in the network's own preprocessing."""
     pixels = cache.rows((len(images), *model.input_size))
     for start in range(0, len(images), _RANGE_BATCH):
@@ -122,7 +124,7 @@ def _load(images: list[Path], model: LoadedModel, cache: Cache) -> Rows:
 
 
 def _prepared(
-    model: LoadedModel, settings: QuantizeConfig, config: BuildConfig, pixels: Rows
+    model: LoadedModel, settings: QuantizeConfig, config: BuildConfig, pixels: ActivationStore
 ) -> tuple[fx.GraphModule, Placement, list[str]]:
     """The network on the build's device, quantizers in place and ranges searched; where they sit; the dead tensors."""
     batches = pixels.read(0, min(len(pixels), _RANGE_IMAGES)).split(_RANGE_BATCH)

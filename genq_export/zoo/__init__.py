@@ -1,6 +1,6 @@
 """The embedded default: tiny real networks, a tiny text-to-image pipeline, and real test images.
 
-Everything here was trained on Fashion-MNIST by `python -m genq_export.zoo.train`; README.md beside this file says how.
+Everything here was trained on Fashion-MNIST by `python -m tools.train_zoo.train`; README.md beside this file says how.
 Importing this module is cheap: torch, timm and diffusers are imported by the functions that need them.
 """
 

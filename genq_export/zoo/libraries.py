@@ -7,7 +7,7 @@ of this package name the class that a function takes or returns.
 import importlib
 from typing import Any
 
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.core.imports import ensure_torchvision
 
 
 def timm(submodule: str) -> Any:

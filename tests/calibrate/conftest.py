@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.config.build import BuildConfig
+from genq_export.core.imports import ensure_torchvision
+from genq_export.models.loaded import LoadedModel
 
 torch.set_num_threads(1)  # networks this small only lose by sharing their work
 

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from genq_export import zoo
-from genq_export.cli import main
-from genq_export.workspace import Workspace
+from genq_export.cli.app import main
+from genq_export.core.workspace import Workspace
 
 Calibrate = Callable[..., str]
 
@@ -93,7 +93,7 @@ def test_a_hub_that_times_out(refused: Calibrate, tmp_path: Path, monkeypatch: p
         raise TimeoutError("The read operation timed out\nand more")
 
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", time_out)
-    monkeypatch.setattr("genq_export.models.hub_reachable", lambda: True)
+    monkeypatch.setattr("genq_export.models.hub.hub_reachable", lambda: True)
     said = refused("--generator", "owner/name")
     assert "The read operation timed out" in said
     assert "--generator DIR" in said and "hf download owner/name --local-dir DIR" in said
@@ -101,7 +101,7 @@ def test_a_hub_that_times_out(refused: Calibrate, tmp_path: Path, monkeypatch: p
 
 
 def test_a_hub_out_of_reach(refused: Calibrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genq_export.models.hub_reachable", lambda: False)
+    monkeypatch.setattr("genq_export.models.hub.hub_reachable", lambda: False)
     assert "--generator DIR" in refused("--generator", "owner/name")
     assert not (tmp_path / "build").exists()
 

@@ -9,14 +9,15 @@ from torch import nn
 
 from calibrate import stage
 from calibrate.dataset import read_rows
-from calibrate.distill import DistilledImages, jittered, statistics_distance, swinging
 from calibrate.prompts import Prompt
-from genq_export.config import BuildConfig, CalibrateConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.torchvision_ops import ensure_torchvision
-from genq_export.workspace import Workspace
+from calibrate.sources.distillation import DistilledImages, jittered, statistics_distance, swinging
+from genq_export.config.build import BuildConfig
+from genq_export.config.calibrate import CalibrateConfig
+from genq_export.core.errors import UserError
+from genq_export.core.imports import ensure_torchvision
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import loaded
 
 
@@ -106,7 +107,7 @@ def test_a_network_with_nothing_to_distil_from_is_refused() -> None:
 def test_a_whole_set_without_generator_or_class_names(
     tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genq_export.models.identity", lambda config: "tiny")
+    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="distill", images=7, steps=2)
     assert stage.problems(config) == []
     stage.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))

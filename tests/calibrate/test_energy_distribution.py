@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from calibrate.distribution import bn_sensitivity, channel_sums, recording, running_statistics
-from calibrate.energy import energy
+from calibrate.filters.bn_sensitivity import bn_sensitivity, channel_sums, recording, running_statistics
+from calibrate.filters.energy import energy
 
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=8), st.floats(0.1, 10), st.floats(-20, 20))

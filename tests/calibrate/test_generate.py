@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.generate import default_guidance, default_steps, load_text_to_image
 from calibrate.generators import Generator
 from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
-from genq_export.config import CalibrateConfig
-from genq_export.torchvision_ops import ensure_torchvision
+from calibrate.sources.text_to_image import default_guidance, default_steps, load_text_to_image
+from genq_export.config.calibrate import CalibrateConfig
+from genq_export.core.imports import ensure_torchvision
 
 ensure_torchvision()
 import diffusers  # noqa: E402

@@ -11,12 +11,12 @@ from PIL import Image
 from calibrate import stage
 from calibrate.contact_sheet import DROPPED_SHOWN, KEPT_SHOWN
 from calibrate.dataset import read_rows
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import StageResult, Workspace
-from runtime_tests.charts import stacked_columns
-from runtime_tests.data_view import calibration_view
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models.loaded import LoadedModel
+from runtime_tests.report.calibration_section import calibration_view
+from runtime_tests.report.charts import stacked_columns
 
 GREEN, RED = (0x1F, 0x8A, 0x5B), (0xC2, 0x45, 0x3D)
 

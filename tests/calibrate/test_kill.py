@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from genq_export.config import BuildConfig
-from genq_export.workspace import sha256
+from genq_export.config.build import BuildConfig
+from genq_export.core.workspace import sha256
 
 CHILD = """
 import sys, torch
@@ -19,9 +19,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.calibrate.conftest import seeded_convnet
 from calibrate import stage
-from genq_export.config import BuildConfig
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
 config = BuildConfig.read(Path(sys.argv[1]))
 stage.run(Workspace.open(Path(sys.argv[2])), config, seeded_convnet(), Progress(quiet=True))
 """

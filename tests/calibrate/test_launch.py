@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from genq_export.builder import run_stages
-from genq_export.config import BuildConfig
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.pipeline.build import run_stages
 from tests.calibrate.test_kill import set_hashes
 
 SMALL = ("--images", "20", "--set", "calibrate.steps=3", "--set", "calibrate.batch_size=4", "--preset", "quick")

@@ -10,12 +10,12 @@ from PIL import Image
 
 from calibrate import stage
 from calibrate.dataset import read_rows
-from calibrate.leaves import LeavesImages, dead_leaves, noise
 from calibrate.prompts import Prompt
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
+from calibrate.sources.dead_leaves import LeavesImages, dead_leaves, noise
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,7 +61,7 @@ def test_amplitudes_fall_as_those_of_photographs_do() -> None:
 def test_a_whole_set_has_no_classes_and_is_filtered_as_one(
     tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genq_export.models.identity", lambda config: "tiny")
+    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="leaves", images=6)
     assert stage.problems(config) == []
     nameless = replace(convnet, class_names=None)
@@ -79,7 +79,7 @@ def test_a_whole_set_has_no_classes_and_is_filtered_as_one(
 def test_real_images_join_whatever_their_class(
     tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genq_export.models.identity", lambda config: "tiny")
+    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     folder = tmp_path / "real" / "class 1"
     folder.mkdir(parents=True)
     for number in range(2):

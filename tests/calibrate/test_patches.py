@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from calibrate.patches import attention_layers, patch_entropy, patches_of, recording
-from genq_export.torchvision_ops import ensure_torchvision
+from calibrate.filters.patch_entropy import attention_layers, patch_entropy, patches_of, recording
+from genq_export.core.imports import ensure_torchvision
 
 
 def _by_definition(patches: torch.Tensor) -> float:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from calibrate import preflight
-from calibrate.generate import load_text_to_image
 from calibrate.generators import Generator, cached_folder, drawn_size, find_generator, folder_identity, folder_problem
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
+from calibrate.sources.text_to_image import load_text_to_image
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
 
 Make = Callable[..., BuildConfig]
 
@@ -26,7 +26,7 @@ def copied(pipeline_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genq_export.models.hub_reachable", lambda: False)
+    monkeypatch.setattr("genq_export.models.hub.hub_reachable", lambda: False)
 
 
 def for_model(name: str, config: BuildConfig) -> BuildConfig:
@@ -152,9 +152,7 @@ def test_the_preflight_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_hub_that_times_out_is_one_line_with_a_way_out(
-    make_config: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_times_out_is_one_line_with_a_way_out(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     def time_out(*arguments: object, **more: object) -> None:

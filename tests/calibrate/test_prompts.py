@@ -14,8 +14,8 @@ from calibrate.prompts import (
     stable_integer,
     wordnet_glosses,
 )
-from genq_export.errors import UserError
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.core.errors import UserError
+from genq_export.core.imports import ensure_torchvision
 
 
 def test_a_prompt_names_its_class_with_the_right_article() -> None:

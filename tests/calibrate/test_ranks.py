@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from calibrate.ranks import Ranks, join_ranks
-from genq_export.config import BuildConfig
+from genq_export.config.build import BuildConfig
+from genq_export.core.distributed import Ranks, join_ranks
 from tests.calibrate.test_kill import set_hashes, start
 from tests.launched import environments
 
@@ -21,7 +21,7 @@ import atexit
 from pathlib import Path
 
 atexit.register(lambda: print(*(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))))
-from calibrate.ranks import join_ranks
+from genq_export.core.distributed import join_ranks
 
 assert join_ranks("cpu").agree("something") == "something"
 import torch.distributed.nn.functional
@@ -63,11 +63,11 @@ def test_two_processes_give_the_bytes_of_one(
 def test_a_single_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     ranks = join_ranks("cpu")
-    assert ranks == Ranks(0, 1) and ranks.is_main and ranks.mine(5) and ranks.agree([1]) == [1]
+    assert ranks == Ranks(0, 1) and ranks.is_main and ranks.owns(5) and ranks.agree([1]) == [1]
 
 
 def test_chunks_are_dealt_out_in_turn() -> None:
-    shares = [[chunk for chunk in range(7) if Ranks(rank, 3).mine(chunk)] for rank in range(3)]
+    shares = [[chunk for chunk in range(7) if Ranks(rank, 3).owns(chunk)] for rank in range(3)]
     assert shares == [[0, 3, 6], [1, 4], [2, 5]]
 
 

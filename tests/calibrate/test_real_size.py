@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from calibrate.dataset import kept_images
-from calibrate.generate import TextToImage, default_batch_size
 from calibrate.generators import Generator
 from calibrate.prompts import Prompt
-from genq_export.builder import run_stages
-from genq_export.config import BuildConfig, CalibrateConfig
-from genq_export.progress import Progress
-from genq_export.torchvision_ops import ensure_torchvision
-from genq_export.workspace import Workspace
-from genq_export.zoo.captions import vocabulary
-from genq_export.zoo.text import MAX_LENGTH, build_tokenizer
+from calibrate.sources.text_to_image import TextToImage, default_batch_size
+from genq_export.config.build import BuildConfig
+from genq_export.config.calibrate import CalibrateConfig
+from genq_export.core.imports import ensure_torchvision
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.pipeline.build import run_stages
 from tests.calibrate.conftest import build_pipeline
+from tools.train_zoo.captions import vocabulary
+from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
 
 ensure_torchvision()
 

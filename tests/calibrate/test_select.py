@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrate.dataset import KEPT
-from calibrate.select import (
+from calibrate.selection import (
     DISTRIBUTION,
     ENERGY,
     ENERGY_MAX,
@@ -16,7 +16,7 @@ from calibrate.select import (
     select,
     shortfall,
 )
-from genq_export.config import CalibrateConfig
+from genq_export.config.calibrate import CalibrateConfig
 
 _scores = st.floats(-100, 100)
 
@@ -37,8 +37,8 @@ def _pools(draw: st.DrawFn) -> tuple[list[Candidate], list[int], CalibrateConfig
         )
     )
     candidates = [
-        Candidate(number, label, None if rejected else energy, misfit, rejected)
-        for number, (label, energy, misfit, rejected) in enumerate(pool)
+        Candidate(number, label, None if rejected else energy, distribution_score, rejected)
+        for number, (label, energy, distribution_score, rejected) in enumerate(pool)
     ]
     return candidates, draw(st.lists(st.integers(0, 12), min_size=classes, max_size=classes)), config
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from calibrate.spectra import Spectra, colour_directions, falling
+from calibrate.sources.spectra import Spectra, colour_directions, falling
 
 
 def energy_below(images: torch.Tensor, frequency: float) -> float:

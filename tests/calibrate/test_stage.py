@@ -9,11 +9,11 @@ from PIL import Image
 from calibrate import stage
 from calibrate.dataset import kept_images, kept_labels, read_rows
 from calibrate.prompts import Prompt, stable_integer
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace, sha256
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace, sha256
+from genq_export.models.loaded import LoadedModel
 
 Make = Callable[..., BuildConfig]
 
@@ -46,7 +46,7 @@ def test_the_second_run_draws_nothing_and_changes_nothing(
 ) -> None:
     folder = build(tmp_path / "b", make_config(), convnet)
     before = hashes(folder)
-    monkeypatch.setattr("calibrate.generate.TextToImage.draw", None)
+    monkeypatch.setattr("calibrate.sources.text_to_image.TextToImage.draw", None)
     assert hashes(build(tmp_path / "b", make_config(), convnet)) == before
 
 
@@ -76,7 +76,7 @@ def test_filters_can_change_without_drawing_again(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path / "b", make_config(energy_keep=0.5, distribution_keep=0.8), convnet)
-    monkeypatch.setattr("calibrate.generate.TextToImage.draw", None)
+    monkeypatch.setattr("calibrate.sources.text_to_image.TextToImage.draw", None)
     folder = build(tmp_path / "b", make_config(energy_keep=0.8, distribution_keep=0.5), convnet)
     assert Counter(row.reason for row in read_rows(folder))["distribution"] > 6
 
@@ -84,7 +84,7 @@ def test_filters_can_change_without_drawing_again(
 def test_flat_images_are_drawn_again_with_their_next_seed(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from calibrate.generate import TextToImage
+    from calibrate.sources.text_to_image import TextToImage
 
     draw, calls = TextToImage.draw, []
 

@@ -15,17 +15,17 @@ from safetensors.torch import save_file
 
 from calibrate import stage
 from calibrate.dataset import read_rows
-from calibrate.generate import load_text_to_image
 from calibrate.generators import Generator
-from calibrate.invert import Inversion, learn_style
 from calibrate.prompts import STYLE_SUFFIX, STYLE_TOKEN
-from calibrate.real import RealImages, joining
+from calibrate.reference_images import RealImages, merge
+from calibrate.sources.text_to_image import load_text_to_image
 from calibrate.style import base_identity, load_style, save_style, set_embedding
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
+from calibrate.textual_inversion import Inversion, learn_style
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import CLASS_NAMES, build_pipeline
 
 Make = Callable[..., BuildConfig]
@@ -67,10 +67,10 @@ def test_learning_moves_the_token_and_nothing_else(pipeline: Any, real: Path, tm
 
 
 def test_the_loss_goes_down(pipeline: Any, real: Path, tmp_path: Path) -> None:
-    from calibrate import invert
+    from calibrate import textual_inversion
 
     losses: list[float] = []
-    loss_of = invert._loss
+    loss_of = textual_inversion._loss
 
     def keep(*arguments: Any) -> torch.Tensor:
         loss = loss_of(*arguments[:-1], 0)  # the same noise at every step: what is left is what the token explains
@@ -78,7 +78,7 @@ def test_the_loss_goes_down(pipeline: Any, real: Path, tmp_path: Path) -> None:
         return loss
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invert, "_loss", keep)
+        patch.setattr(textual_inversion, "_loss", keep)
         learn(pipeline, real, tmp_path / "state", steps=40)
     assert losses[-1] < losses[0]
 
@@ -86,7 +86,7 @@ def test_the_loss_goes_down(pipeline: Any, real: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_with_the_same_token(
     pipeline: Any, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calibrate.invert.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("calibrate.textual_inversion.CHECKPOINT_EVERY", 2)
     whole = learn(pipeline, real, tmp_path / "one")
 
     class Killed(Exception):
@@ -206,7 +206,7 @@ def test_real_images_of_every_mode_and_size(
 
 def test_real_images_take_places_of_their_class() -> None:
     real = RealImages(tuple(Path(str(n)) for n in range(4)), (0, 0, 0, 1))
-    chosen, quota = joining(real, images=6, classes=3)
+    chosen, quota = merge(real, images=6, classes=3)
     assert chosen.labels == (0, 0, 1) and quota == [0, 1, 2]
     unlabelled = RealImages(real.paths, (None,) * 4)
-    assert joining(unlabelled, 3, 3) == (RealImages(real.paths[:3], (None,) * 3), [0, 0, 0])
+    assert merge(unlabelled, 3, 3) == (RealImages(real.paths[:3], (None,) * 3), [0, 0, 0])

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.fold import fold
-from export.qdq import export_onnx
-from genq_export.config import QuantizeConfig, Target
+from export.onnx_qdq import export_onnx
+from genq_export.config.build import Target
+from genq_export.config.quantize import QuantizeConfig
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 torch.set_num_threads(1)
 

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.audit import LayerAudit, audit_onnxruntime, read_onnx
-from export.audit_file import audit_file
-from export.plan_text import audit_plan, quantizing_kernels, rows_of_inspector
-from export.tensorrt import build_engine
-from export.tensorrt_rules import audit_tensorrt
-from genq_export.config import ExportConfig
-from genq_export.errors import UserError
+from export.audit.engine_plan import audit_plan, quantizing_kernels, rows_of_inspector
+from export.audit.file import audit_file
+from export.audit.onnxruntime import LayerAudit, audit_onnxruntime, read_onnx
+from export.audit.tensorrt import audit_tensorrt
+from export.engine import build_engine
+from genq_export.config.export import ExportConfig
+from genq_export.core.errors import UserError
 
 Exported = Callable[..., Any]
 

@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-import genq_export.preflight
-from export.fold import TENSORS, fold, load_integer_model, save_integer_model
-from export.qdq import export_onnx
-from genq_export.config import BuildConfig, QuantizeConfig, Target
-from genq_export.errors import UserError
-from genq_export.preflight import preflight
+import genq_export.pipeline.preflight
+from export.fold import fold
+from export.onnx_qdq import export_onnx
+from genq_export.config.build import BuildConfig, Target
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
+from genq_export.pipeline.preflight import preflight
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.reference import load_reference
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 
 def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:
@@ -26,11 +27,9 @@ def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 7, 200])
-def test_a_cut_safetensors_file_is_refused(
-    reference: Callable[..., fx.GraphModule], tmp_path: Path, keep: int
-) -> None:
+def test_a_cut_safetensors_file_is_refused(reference: Callable[..., fx.GraphModule], tmp_path: Path, keep: int) -> None:
     save_integer_model(fold(reference("plain")), tmp_path)
-    path = tmp_path / TENSORS
+    path = tmp_path / INTEGER_FILES[0]
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match="cannot read the quantized network"):
         load_integer_model(tmp_path)
@@ -63,7 +62,7 @@ def test_a_gpu_that_no_engine_can_be_built_for_is_named_at_preflight(
 ) -> None:
     builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
-    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt_rtx")
+    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt_rtx")
     config = BuildConfig.for_model(
         "fashion_resnet", target="tensorrt", settings=["export.compute_capabilities=[SM89, SM90]"]
     )
@@ -77,11 +76,11 @@ def test_a_compatibility_that_tensorrt_rtx_lacks_is_refused_at_preflight(
 ) -> None:
     builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
-    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt_rtx")
+    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt_rtx")
     config = BuildConfig.for_model("fashion_resnet", target="tensorrt", settings=[f"export.{field}=true"])
     with pytest.raises(UserError, match=rf"^export\.{field}: .*: leave it out and .*install tensorrt"):
         preflight(config, tmp_path / "build")
-    monkeypatch.setattr(genq_export.preflight, "engine_builder", lambda: "tensorrt")
+    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt")
     preflight(config, tmp_path / "build")
 
 

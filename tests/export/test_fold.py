@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, fx
 
-from export.fold import STRUCTURE, TENSORS, fold, load_integer_model, save_integer_model
-from genq_export.errors import UserError
-from genq_export.quantize.capture import op_name
-from genq_export.quantize.fake_quant import record_codes
+from export.fold import fold
+from genq_export.core.errors import UserError
+from genq_export.network.aten import op_name
+from genq_export.network.files import INTEGER_FILES, load_integer_model, save_integer_model
+from genq_export.network.hooks import record_codes
 
 Reference = Callable[..., fx.GraphModule]
 
@@ -53,11 +54,11 @@ def test_a_saved_integer_model_comes_back_without_float_weights(
     tmp_path: Path, reference: Reference, images: Tensor, name: str
 ) -> None:
     gm = fold(reference(name))
-    assert save_integer_model(gm, tmp_path) == [TENSORS, STRUCTURE]
+    assert save_integer_model(gm, tmp_path) == list(INTEGER_FILES)
     again = load_integer_model(tmp_path)
     with torch.no_grad():
         assert torch.equal(again(images), gm(images))
-    weights = {key: tensor for key, tensor in load_file(tmp_path / TENSORS).items() if tensor.dim() > 1}
+    weights = {key: tensor for key, tensor in load_file(tmp_path / INTEGER_FILES[0]).items() if tensor.dim() > 1}
     layers = {key: tensor for key, tensor in weights.items() if key.startswith("layers.")}
     assert layers and all(tensor.dtype == torch.int8 for tensor in layers.values())
 

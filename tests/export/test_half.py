@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto
 from torch import Tensor
 
-from export.plan_text import audit_plan
-from export.qdq import export_onnx
-from export.tensorrt import build_engine
-from export.tensorrt_rules import audit_tensorrt
-from genq_export.runtime_options import session_options
-from genq_export.targets import rule_for
+from export.audit.engine_plan import audit_plan
+from export.audit.tensorrt import audit_tensorrt
+from export.engine import build_engine
+from export.onnx_qdq import export_onnx
+from genq_export.runtimes.session_options import session_options
+from genq_export.targets.rule import rule_for
 
 Exported = Callable[..., Any]
 SIZE = (3, 16, 16)

@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, fx
 
-from export.qdq import export_onnx
-from genq_export.errors import UserError
-from genq_export.quantize.fake_quant import record_codes
-from genq_export.runtime_options import session_options
-from genq_export.targets import rule_for
+from export.onnx_qdq import export_onnx
+from genq_export.core.errors import UserError
+from genq_export.network.hooks import record_codes
+from genq_export.runtimes.session_options import session_options
+from genq_export.targets.rule import rule_for
 
 Exported = Callable[..., Any]
 ALL = [(name, target) for name in ("residual", "attention") for target in ("onnxruntime", "tensorrt")]
@@ -106,7 +106,7 @@ def test_layers_are_named_after_modules_and_nothing_else_is_told(exported: Expor
     tensors = {output for node in model.graph.node for output in node.output}
     assert "input/dequantized" in tensors
     content = made.path.read_bytes()
-    for secret in (b"/home", b"/tmp", b"/usr", b".py", b"File \"", b"Traceback", str(Path.cwd()).encode()):
+    for secret in (b"/home", b"/tmp", b"/usr", b".py", b'File "', b"Traceback", str(Path.cwd()).encode()):
         assert secret not in content
 
 

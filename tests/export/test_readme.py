@@ -11,13 +11,13 @@ from PIL import Image
 
 from export.stage import run as run_export
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
-from genq_export.quantize.borders import clear_borders
-from genq_export.quantize.reference import load_reference
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
+from genq_export.quantize.rounding_ties import avoid_ties
 from genq_export.quantize.stage import run as run_quantize
-from genq_export.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +49,5 @@ def test_five_lines_run_the_file_in_the_build_folder(folder: Path) -> None:
 def test_the_saved_reference_keeps_clear_of_borders(folder: Path) -> None:
     reference = load_reference(folder)
     saved = {name: tensor.clone() for name, tensor in reference.state_dict().items()}
-    assert clear_borders(reference) == 0
+    assert avoid_ties(reference) == 0
     assert all(torch.equal(tensor, saved[name]) for name, tensor in reference.state_dict().items())

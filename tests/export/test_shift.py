@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from export.audit import audit_onnxruntime
+from export.audit.engine_plan import audit_plan
+from export.audit.onnxruntime import audit_onnxruntime
+from export.audit.tensorrt import audit_tensorrt
+from export.engine import build_engine
 from export.fold import fold
-from export.integer_layers import IntegerLayer, IntegerQuantizer
-from export.plan_text import audit_plan
-from export.shift import shift_steps, without_zero_points
-from export.tensorrt import build_engine
-from export.tensorrt_rules import audit_tensorrt
-from genq_export.config import QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.quantize.fake_quant import record_codes
+from export.passes.zero_point_shift import shift_steps, without_zero_points
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.hooks import record_codes
+from genq_export.network.integer import IntegerLayer, IntegerQuantizer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Reference = Callable[..., fx.GraphModule]
 SIZE = (3, 16, 16)
@@ -76,8 +76,10 @@ def test_one_shifted_layer_is_the_native_one(
     native = one_layer(bits, min(zero_point, hi), hi, 2.0**exponent, bias_on_grid, linear, generator)
     eighths = torch.randint(-8 * 300, 8 * 300, (4, 6, 5, 5), generator=generator)
     x = (eighths.flatten(1)[:, :6] if linear else eighths) * 2.0**exponent / 8
-    x = x[(x / 2.0**exponent % 1 != 0.5).reshape(len(x), -1).all(1)] if linear else torch.where(
-        x / 2.0**exponent % 1 == 0.5, x + 2.0**exponent / 8, x
+    x = (
+        x[(x / 2.0**exponent % 1 != 0.5).reshape(len(x), -1).all(1)]
+        if linear
+        else torch.where(x / 2.0**exponent % 1 == 0.5, x + 2.0**exponent / 8, x)
     )
     shifted = without_zero_points(native)
     (_, codes), (_, moved) = record_codes(native, x), record_codes(shifted, x)

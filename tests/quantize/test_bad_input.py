@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.fold import fold
-from genq_export.config import BuildConfig, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.hooks import record_codes
+from genq_export.quantize.algorithms.qat import EpochStore, train
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.capture import capture
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, record_codes
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import EpochStore, train
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]
@@ -84,9 +86,7 @@ def test_a_network_that_does_not_trace_names_the_module_and_the_line() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_fewer_images_than_a_batch_are_enough(
-    network: Network, settings: Settings, images: Tensor, count: int
-) -> None:
+def test_fewer_images_than_a_batch_are_enough(network: Network, settings: Settings, images: Tensor, count: int) -> None:
     config = settings(4, qat_epochs=1, batch_size=32, iterations=3)
     gm, _ = prepare(network("residual"), (3, 16, 16), config, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images[:count]])

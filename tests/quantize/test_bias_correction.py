@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from genq_export.quantize.bias_correction import correct_biases
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, set_quantization
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.hooks import set_quantization
+from genq_export.quantize.algorithms.bias_correction import correct_biases
 from genq_export.quantize.placement import Placement
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from genq_export.config import QuantizeConfig, Target
-from genq_export.quantize.borders import clear_additions, clear_borders, numbers, pairs_in_doubt, sums_in_doubt
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.config.build import Target
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import rule_for
+from genq_export.quantize.rounding_ties import avoid_addition_ties, avoid_ties, numbers, pairs_in_doubt, sums_in_doubt
+from genq_export.targets.rule import rule_for
 
 
 def by_brute_force(step: torch.Tensor, scale: torch.Tensor, first: int, last: int) -> list[int]:
@@ -56,7 +57,7 @@ def test_a_scale_moves_by_hardly_anything_and_codes_stay(target: Target) -> None
     quantizers["1"].scale.copy_(OUTPUT_SCALE)
     layer.weight_scale.fill_(float(WEIGHT_SCALE))
     codes = layer.codes.clone()
-    assert clear_borders(gm) == 0
+    assert avoid_ties(gm) == 0
     assert torch.equal(layer.codes, codes)
     moved = (layer.weight_scale / WEIGHT_SCALE - 1).abs()
     if target == "tensorrt":
@@ -86,7 +87,7 @@ def test_no_pair_of_an_addition_stays_in_doubt(seed: int, scales: str) -> None:
     calibrate_ranges(gm, [torch.randn(4, 3, 8, 8)])
     quantizers = {part.name: part for part in gm.modules() if isinstance(part, ActivationQuantizer)}
     before = {name: part.scale.clone() for name, part in quantizers.items()}
-    left = clear_additions(gm)
+    left = avoid_addition_ties(gm)
     moved = {name for name, part in quantizers.items() if not torch.equal(part.scale, before[name])}
     assert moved <= {"add"}
     if scales == "pow2":
@@ -116,11 +117,11 @@ def test_no_code_that_is_quantized_again_stays_at_a_border() -> None:
     gm, _ = prepare(Chain().eval().requires_grad_(False), (3, 8, 8), config, rule_for("onnxruntime"))
     calibrate_ranges(gm, [torch.randn(4, 3, 8, 8)])
     quantizers = {part.name: part for part in gm.modules() if isinstance(part, ActivationQuantizer)}
-    wide, narrow = quantizers["first"], quantizers["first_narrowed"]
+    wide, narrow = quantizers["first"], quantizers["first_requantized"]
     narrow.scale.copy_(wide.scale * 16)
     nothing = torch.zeros(1, dtype=torch.float64)
     assert pairs_in_doubt(numbers(wide), nothing, narrow.scale, narrow.grid.lo, narrow.hi) > 10
-    clear_additions(gm)
+    avoid_addition_ties(gm)
     assert pairs_in_doubt(numbers(wide), nothing, narrow.scale, narrow.grid.lo, narrow.hi) == 0
     assert abs(float(narrow.scale / wide.scale) / 16 - 1) < 1e-4
 

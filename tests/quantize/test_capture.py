@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genq_export.errors import UserError
-from genq_export.quantize.capture import capture, op_name
+from genq_export.core.errors import UserError
+from genq_export.network.aten import op_name
+from genq_export.quantize.capture import capture
 
 SIZE = (3, 8, 8)
 
@@ -17,9 +18,7 @@ def operators(module: nn.Module) -> list[str]:
     return [op_name(node) for node in capture(module, SIZE).graph.nodes if op_name(node)]
 
 
-def test_the_graph_computes_the_network_at_any_batch_size(
-    network: Callable[[str], nn.Module], images: Tensor
-) -> None:
+def test_the_graph_computes_the_network_at_any_batch_size(network: Callable[[str], nn.Module], images: Tensor) -> None:
     module = network("residual")
     gm = capture(module, (3, 16, 16))
     for count in (1, 5):

@@ -13,12 +13,18 @@ from PIL import Image
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from genq_export.config import BuildConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
-from genq_export.quantize import grid, stage
-from genq_export.quantize.blocks import split
-from genq_export.quantize.compensation import (
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network import grid
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.files import load_reference
+from genq_export.network.grid import Grid
+from genq_export.network.hooks import set_quantization
+from genq_export.quantize import range_search, stage
+from genq_export.quantize.activation_cache import ActivationsInMemory
+from genq_export.quantize.algorithms.gptq import (
     Statistics,
     best_codes,
     compensate,
@@ -30,14 +36,10 @@ from genq_export.quantize.compensation import (
     validated_damping,
     windows,
 )
-from genq_export.quantize.fake_quant import QuantizedLayer, set_quantization
-from genq_export.quantize.grid import Grid
+from genq_export.quantize.blocks import split
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import prepare
-from genq_export.quantize.reference import load_reference
-from genq_export.quantize.rows import RowsInMemory
-from genq_export.targets import rule_for
-from genq_export.workspace import Workspace
+from genq_export.targets.rule import rule_for
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 FOUR_BITS = Grid(4, signed=True)
@@ -54,7 +56,7 @@ def correlated(seed: int, groups: int = 1, inputs: int = 70) -> Tensor:
 
 
 def searched(weight: Tensor) -> Tensor:
-    return grid.search_weight_scale(weight.flatten(0, 1), FOUR_BITS).double().view(weight.shape[:2])
+    return range_search.search_weight_scale(weight.flatten(0, 1), FOUR_BITS).double().view(weight.shape[:2])
 
 
 def nearest(weight: Tensor, scale: Tensor) -> Tensor:
@@ -211,7 +213,7 @@ def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
     """Block after block, as the reconstruction does."""
     float_input = quantized_input = images
     for block in split(gm):
-        compensate(block, RowsInMemory(float_input), RowsInMemory(quantized_input))
+        compensate(block, ActivationsInMemory(float_input), ActivationsInMemory(quantized_input))
         with torch.no_grad():
             set_quantization(block.module, False)
             float_input = block.module(float_input)

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.fold import fold
-from genq_export.config import QuantizeConfig
-from genq_export.progress import Progress
-from genq_export.quantize import ptq
-from genq_export.quantize.fake_quant import ActivationQuantizer, record_codes
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.progress import Progress
+from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.network.hooks import record_codes
+from genq_export.quantize.algorithms import reconstruction
+from genq_export.quantize.algorithms.qat import EpochStore, train
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import EpochStore, train
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Settings = Callable[..., QuantizeConfig]
 
@@ -75,7 +76,7 @@ def test_all_that_is_joined_has_one_scale_until_the_end(
     settings: Settings, images: Tensor, target: str, activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(ptq, "_error_now", lambda *_: 0.0)  # so that a few steps stay, whatever they do
+    monkeypatch.setattr(reconstruction, "_error_now", lambda *_: 0.0)  # so that a few steps stay, whatever they do
     config = settings(4, qat_epochs=1, activation_lr=1e-2, qat_scale_lr=1e-2)
     gm = ranged(Branches(activation), config, images, target)
     found = sharing(gm)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from genq_export.config import BuildConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
 from genq_export.quantize import stage
-from genq_export.quantize.reference import load_reference
-from genq_export.workspace import Workspace
 from genq_export.zoo import few_shot_set
 
 

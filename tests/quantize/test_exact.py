@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from genq_export.quantize.exact import conv2d_codes, linear_codes, matmul_codes
+from genq_export.network.integer_arithmetic import conv2d_codes, linear_codes, matmul_codes
 
 SEEDS = st.integers(0, 10_000)
 

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from export.fold import fold
-from genq_export.config import QuantizeConfig
-from genq_export.progress import Progress
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.imports import ensure_torchvision
+from genq_export.core.progress import Progress
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.hooks import record_codes, set_quantization
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.blocks import run_blocks, split
-from genq_export.quantize.fake_quant import QuantizedLayer, record_codes, set_quantization
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.targets import rule_for
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.targets.rule import rule_for
 
 TARGETS = ("onnxruntime", "tensorrt")
 FAST = (

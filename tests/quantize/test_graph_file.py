@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor, fx
 
-from genq_export.errors import UserError
+from genq_export.core.errors import UserError
+from genq_export.network.files import REFERENCE_FILES, load_reference, save_reference
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.reference import STRUCTURE, TENSORS, load_reference, save_reference
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 Edit = Callable[[dict[str, Any]], Any]
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, prepared: Prepared) -> Path:
 @pytest.mark.parametrize("name", ["residual", "gated", "attention"])
 def test_a_reference_comes_back_as_it_was(tmp_path: Path, prepared: Prepared, images: Tensor, name: str) -> None:
     gm, _ = prepared(name)
-    assert set(save_reference(gm, tmp_path)) == {TENSORS, STRUCTURE}
+    assert set(save_reference(gm, tmp_path)) == set(REFERENCE_FILES)
     again = load_reference(tmp_path)
     with torch.no_grad():
         assert torch.equal(again(images), gm(images))
@@ -38,7 +38,7 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, prepared: Prepared)
     for part in ("a", "b"):
         (tmp_path / part).mkdir()
         save_reference(prepared("residual")[0], tmp_path / part)
-    for name in (TENSORS, STRUCTURE):
+    for name in REFERENCE_FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -80,9 +80,9 @@ def test_a_tampered_structure_is_refused_and_nothing_in_it_runs(
     folder: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    document = json.loads((folder / STRUCTURE).read_text())
+    document = json.loads((folder / REFERENCE_FILES[1]).read_text())
     edit(document)
-    (folder / STRUCTURE).write_text(json.dumps(document))
+    (folder / REFERENCE_FILES[1]).write_text(json.dumps(document))
     with pytest.raises(UserError):
         load_reference(folder)
     assert not (tmp_path / "ran").exists()
@@ -90,13 +90,13 @@ def test_a_tampered_structure_is_refused_and_nothing_in_it_runs(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b"[" * 100_000])
 def test_a_structure_that_is_none_is_refused(folder: Path, content: bytes) -> None:
-    (folder / STRUCTURE).write_bytes(content)
+    (folder / REFERENCE_FILES[1]).write_bytes(content)
     with pytest.raises(UserError):
         load_reference(folder)
 
 
 def test_truncated_missing_and_foreign_tensors_are_refused(folder: Path) -> None:
-    path = folder / TENSORS
+    path = folder / REFERENCE_FILES[0]
     whole = path.read_bytes()
     tensors = load(whole)
     path.write_bytes(whole[: len(whole) // 2])

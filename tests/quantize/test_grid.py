@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genq_export.quantize import grid
-from genq_export.quantize.grid import Grid
+from genq_export.network import grid
+from genq_export.network.grid import Grid
+from genq_export.quantize import range_search
 
 FEW = settings(deadline=None, max_examples=25)
 BITS = st.integers(2, 8)
@@ -61,7 +62,7 @@ def test_ties_go_to_the_even_code() -> None:
 @given(GRIDS, NUMBERS)
 def test_activation_search_is_never_worse_than_the_whole_range(of: Grid, numbers: Tensor) -> None:
     numbers = numbers if of.signed else numbers.abs()
-    found = grid.search_activation_scale(numbers, of)
+    found = range_search.search_activation_scale(numbers, of)
     whole = torch.maximum(numbers.max() / of.hi, numbers.min() / of.lo if of.signed else torch.tensor(0.0))
     assert float(found) > 0
     if whole > torch.finfo(torch.float32).tiny:
@@ -72,7 +73,7 @@ def test_activation_search_is_never_worse_than_the_whole_range(of: Grid, numbers
 @given(BITS, st.lists(NUMBERS.filter(lambda x: len(x) >= 4).map(lambda x: x[:4]), min_size=1, max_size=5))
 def test_weight_search_is_never_worse_than_the_whole_range_in_any_channel(bits: int, rows: list[Tensor]) -> None:
     of, weight = Grid(bits, True), torch.stack(rows)
-    scales = grid.search_weight_scale(weight, of)
+    scales = range_search.search_weight_scale(weight, of)
     for row, scale in zip(weight, scales, strict=True):
         whole = torch.maximum(row.max() / of.hi, row.min() / of.lo)
         assert float(scale) > 0
@@ -84,7 +85,7 @@ def test_weight_search_is_never_worse_than_the_whole_range_in_any_channel(bits: 
 @given(BITS, NUMBERS)
 def test_asymmetric_grids_contain_zero_exactly(bits: int, numbers: Tensor) -> None:
     of = Grid(bits, False)
-    scale, zero_point = grid.search_asymmetric(numbers, bits)
+    scale, zero_point = range_search.search_asymmetric(numbers, bits)
     assert float(scale) > 0 and of.lo <= zero_point <= of.hi
     assert float(fake(torch.zeros(()), scale, of, zero_point)) == 0.0
 
@@ -93,7 +94,7 @@ def test_asymmetric_grids_contain_zero_exactly(bits: int, numbers: Tensor) -> No
 @given(BITS, NUMBERS)
 def test_asymmetric_search_is_never_worse_than_the_whole_range(bits: int, numbers: Tensor) -> None:
     of = Grid(bits, False)
-    scale, zero_point = grid.search_asymmetric(numbers, bits)
+    scale, zero_point = range_search.search_asymmetric(numbers, bits)
     low, high = numbers.min().clamp(max=0), numbers.max().clamp(min=0)
     whole = (high - low) / of.hi
     if whole > 1e-30:
@@ -103,7 +104,7 @@ def test_asymmetric_search_is_never_worse_than_the_whole_range(bits: int, number
 
 def test_an_asymmetric_grid_covers_a_tensor_that_is_all_negative() -> None:
     numbers = torch.linspace(-0.3, -0.1, 50)
-    scale, zero_point = grid.search_asymmetric(numbers, 8)
+    scale, zero_point = range_search.search_asymmetric(numbers, 8)
     assert float((fake(numbers, scale, Grid(8, False), zero_point) - numbers).abs().max()) <= float(scale) * 0.51
 
 
@@ -111,25 +112,25 @@ def test_an_asymmetric_grid_covers_a_tensor_that_is_all_negative() -> None:
 def test_tensors_of_nothing_get_a_usable_scale(value: float) -> None:
     numbers = torch.full((2, 10), value)
     scales = [
-        grid.search_activation_scale(numbers, Grid(4, False)),
-        grid.search_activation_scale(numbers, Grid(4, True)),
-        *grid.search_weight_scale(numbers, Grid(4, True)),
-        grid.search_asymmetric(numbers, 4)[0],
+        range_search.search_activation_scale(numbers, Grid(4, False)),
+        range_search.search_activation_scale(numbers, Grid(4, True)),
+        *range_search.search_weight_scale(numbers, Grid(4, True)),
+        range_search.search_asymmetric(numbers, 4)[0],
     ]
     assert all(float(scale) > 0 and bool(torch.isfinite(scale)) for scale in scales)
 
 
 def test_zeros_get_scale_one() -> None:
-    assert float(grid.search_activation_scale(torch.zeros(5), Grid(4, True))) == 1
-    assert grid.search_weight_scale(torch.zeros(2, 5), Grid(4, True)).tolist() == [1, 1]
-    assert float(grid.search_asymmetric(torch.zeros(5), 4)[0]) == 1
+    assert float(range_search.search_activation_scale(torch.zeros(5), Grid(4, True))) == 1
+    assert range_search.search_weight_scale(torch.zeros(2, 5), Grid(4, True)).tolist() == [1, 1]
+    assert float(range_search.search_asymmetric(torch.zeros(5), 4)[0]) == 1
 
 
 @FEW
 @given(st.floats(1e-3, 1e3, allow_subnormal=False), GRIDS)
 def test_a_constant_tensor_keeps_its_value(value: float, of: Grid) -> None:
     numbers = torch.full((7,), value)
-    scale = grid.search_activation_scale(numbers, of)
+    scale = range_search.search_activation_scale(numbers, of)
     assert torch.allclose(fake(numbers, scale, of), numbers, rtol=0.1)
 
 

@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from export.audit import audit_onnxruntime
+from export.audit.onnxruntime import audit_onnxruntime
 from export.fold import fold
-from export.qdq import export_onnx
-from genq_export.config import BuildConfig, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul, record_codes
-from genq_export.quantize.layer_bits import bits_by_name
+from export.onnx_qdq import export_onnx
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.hooks import record_codes
+from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]

@@ -7,9 +7,11 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.fused import (
+from genq_export.network import grid
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.quantize import range_search
+from genq_export.quantize.algorithms.adaround import SoftRounding, inverse_rectified_sigmoid, rectified_sigmoid
+from genq_export.quantize.algorithms.autograd import (
     drop_mask,
     mix,
     quantize_with_drop,
@@ -17,13 +19,13 @@ from genq_export.quantize.fused import (
     soft_rounded,
     squared_error,
 )
-from genq_export.quantize.learners import RoundingLearner, ScaleLearner, inverse_rectified_sigmoid, rectified_sigmoid
+from genq_export.quantize.algorithms.lsq import ScaleLearner
 
 
 def layer(bits: int, seed: int = 0) -> QuantizedLayer:
     weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(seed))
     part = QuantizedLayer("conv", "conv2d", bits, weight, None, False)
-    part.weight_scale.copy_(grid.search_weight_scale(weight, part.grid))
+    part.weight_scale.copy_(range_search.search_weight_scale(weight, part.grid))
     part.round_weight()
     return part
 
@@ -48,7 +50,7 @@ def test_the_rectified_sigmoid_is_inverted(h: float) -> None:
 @given(st.integers(2, 8), st.integers(0, 100))
 def test_a_soft_weight_starts_at_the_float_weight_and_hard_rounding_is_nearest(bits: int, seed: int) -> None:
     part = layer(bits, seed)
-    learner = RoundingLearner(part)
+    learner = SoftRounding(part)
     scale = grid.per_channel(part.weight_scale, part.weight)
     inside = (part.weight / scale > part.grid.lo) & (part.weight / scale < part.grid.hi)
     assert bool(((learner() - part.weight).abs() <= scale * 2e-3)[inside].all())
@@ -64,10 +66,10 @@ def test_learning_starts_from_the_codes_that_the_layer_has(bits: int, seed: int)
     moved = torch.randint(-2, 3, part.codes.shape, generator=torch.Generator().manual_seed(seed))
     codes = (part.codes + moved).clamp(part.grid.lo, part.grid.hi).to(torch.int8)
     part.codes.copy_(codes)
-    near = RoundingLearner(part, leeway=0.2)
+    near = SoftRounding(part, init_margin=0.2)
     away = (near() / grid.per_channel(part.weight_scale, part.weight) - codes).abs()
     assert float(away.detach().max()) < 0.201
-    for learner in (near, RoundingLearner(part)):
+    for learner in (near, SoftRounding(part)):
         learner.commit(part)
         assert torch.equal(part.codes, codes)
 
@@ -76,7 +78,7 @@ def test_learning_starts_from_the_codes_that_the_layer_has(bits: int, seed: int)
 @given(st.integers(2, 8), st.integers(0, 100))
 def test_a_soft_weight_is_within_one_step_of_the_hard_one_whatever_was_learned(bits: int, seed: int) -> None:
     part = layer(bits, seed)
-    learner = RoundingLearner(part)
+    learner = SoftRounding(part)
     with torch.no_grad():
         learner.v += torch.randn(learner.v.shape) * 5
         learner.log_scale += torch.randn(learner.log_scale.shape) * 0.1
@@ -88,7 +90,7 @@ def test_a_soft_weight_is_within_one_step_of_the_hard_one_whatever_was_learned(b
 
 
 def test_the_regulariser_is_zero_once_all_is_decided() -> None:
-    learner = RoundingLearner(layer(4))
+    learner = SoftRounding(layer(4))
     assert float(learner.regulariser(2.0).detach()) > 1
     with torch.no_grad():
         learner.v.copy_(torch.where(learner.v > 0, 20.0, -20.0))
@@ -98,7 +100,7 @@ def test_the_regulariser_is_zero_once_all_is_decided() -> None:
 @pytest.mark.parametrize("step", [1e3, -1e3, 1e30])
 def test_scales_stay_positive_and_finite_under_any_learning_rate(step: float) -> None:
     part, activation = layer(4), quantizer()
-    rounding, scale = RoundingLearner(part), ScaleLearner(activation, 0.5, torch.Generator())
+    rounding, scale = SoftRounding(part), ScaleLearner(activation, 0.5, torch.Generator())
     with torch.no_grad():
         rounding.log_scale += step
         scale.log_scale += step
@@ -113,7 +115,7 @@ def test_what_was_not_learned_is_committed_unchanged() -> None:
     activation, part = quantizer(scale=0.123456), layer(4)
     before = part.weight_scale.clone()
     ScaleLearner(activation, 0.5, torch.Generator()).commit(activation)
-    RoundingLearner(part).commit(part)
+    SoftRounding(part).commit(part)
     assert float(activation.scale) == float(torch.tensor(0.123456))
     assert torch.equal(part.weight_scale, before)
 
@@ -179,7 +181,7 @@ def test_mix_takes_each_element_from_one_of_two_rows() -> None:
 @given(st.integers(2, 8), st.floats(2, 20), st.integers(0, 100))
 def test_written_out_gradients_of_learned_rounding_are_those_of_autograd(bits: int, beta: float, seed: int) -> None:
     part = layer(bits, seed)
-    learner = RoundingLearner(part)
+    learner = SoftRounding(part)
     with torch.no_grad():
         learner.v += torch.randn(learner.v.shape, generator=torch.Generator().manual_seed(seed)) * 2
     scale = grid.per_channel(part.weight_scale, part.weight).clone().requires_grad_()

@@ -8,19 +8,21 @@ import torch
 from PIL import Image
 from torch import Tensor, fx
 
-from genq_export.config import BuildConfig, LayerOverride, ModelConfig, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.models import load_model
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.config.model import ModelConfig
+from genq_export.config.quantize import LayerOverride, QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network.hooks import set_quantization
 from genq_export.quantize import stage
-from genq_export.quantize.fake_quant import set_quantization
-from genq_export.quantize.mixed import WIDTHS, Choice, _solve, assign, options_to_measure
+from genq_export.quantize.algorithms.mixed_precision import WIDTHS, Choice, _solve, assign, options_to_measure
+from genq_export.quantize.divergence import kl_divergence
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.qat import kl_divergence
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
-from genq_export.targets import rule_for
-from genq_export.workspace import Workspace
+from genq_export.targets.rule import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
@@ -70,9 +72,7 @@ def test_the_programme_finds_what_trying_everything_finds() -> None:
         for name, cost, count in zip("ab", full, (10, 30), strict=True)
     ]
     for budget in (80, 100, 140, 200, 280, 320):
-        tried = [
-            (full[0][a] + full[1][b], a, b) for a in WIDTHS for b in WIDTHS if 10 * a + 30 * b <= budget
-        ]
+        tried = [(full[0][a] + full[1][b], a, b) for a in WIDTHS for b in WIDTHS if 10 * a + 30 * b <= budget]
         found = _solve(choices, budget)
         assert found is not None
         assert full[0][found["a"]] + full[1][found["b"]] == pytest.approx(min(tried)[0])

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from genq_export.config import QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.quantize.capture import capture, op_name
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
-from genq_export.quantize.layer_bits import LayerBits
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.aten import op_name
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.quantize.bit_allocation import LayerBits
+from genq_export.quantize.capture import capture
 from genq_export.quantize.placement import Placement, layers_of, place
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets import ONNXRUNTIME, TENSORRT, rule_for
+from genq_export.targets.rule import ONNXRUNTIME, TENSORRT, rule_for
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 
@@ -39,20 +40,20 @@ def test_an_addition_reads_8_bits_and_the_layer_beside_it_its_own(prepared: Prep
     """Behind the pooling: both read what comes out of that."""
     gm, placement = prepared("residual")
     grids = quantizers(gm)
-    assert (grids["act"].grid.bits, grids["act_narrowed"].grid.bits) == (8, 4)
+    assert (grids["act"].grid.bits, grids["act_requantized"].grid.bits) == (8, 4)
     node_of = {str(node.target): node for node in gm.graph.nodes if node.op == "call_module"}
-    narrowed = node_of["quantizers.act_narrowed"]
-    assert op_name(narrowed.args[0]) == "max_pool2d"
-    assert set(narrowed.users) == {node_of["layers.depthwise"]}
-    assert list(placement.narrowed.values()) == [4]
-    assert "act_narrowed" not in quantizers(prepared("residual", "onnxruntime", 8)[0])
+    requantized = node_of["quantizers.act_requantized"]
+    assert op_name(requantized.args[0]) == "max_pool2d"
+    assert set(requantized.users) == {node_of["layers.depthwise"]}
+    assert list(placement.requantized.values()) == [4]
+    assert "act_requantized" not in quantizers(prepared("residual", "onnxruntime", 8)[0])
 
 
 def test_a_layer_that_stays_in_float_reads_what_the_addition_reads(settings: Callable[..., QuantizeConfig]) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), Twice(), nn.Conv2d(4, 2, 1), nn.Flatten()).eval()
     gm, _ = prepare(module, (3, 4, 4), settings(keep_float=("1.second",)), rule_for("onnxruntime"))
-    (narrowed,) = (node for node in gm.graph.nodes if node.target == "quantizers.0_narrowed")
-    readers = {str(reader.target) for reader in narrowed.users}
+    (requantized,) = (node for node in gm.graph.nodes if node.target == "quantizers.0_requantized")
+    readers = {str(reader.target) for reader in requantized.users}
     assert readers == {"layers.1.first"}
 
 
@@ -83,7 +84,7 @@ class Joined(nn.Module):
 
 def test_what_a_concatenation_joins_keeps_one_grid(settings: Callable[..., QuantizeConfig]) -> None:
     gm, placement = prepare(Joined().eval(), (3, 8, 8), settings(), rule_for("onnxruntime"))
-    assert not placement.narrowed
+    assert not placement.requantized
     assert {part.grid.bits for part in quantizers(gm).values() if part.leader is not part} == {4}
 
 
@@ -99,7 +100,7 @@ def test_every_layer_is_quantized_grouped_depthwise_and_dilated_ones_too(prepare
 def test_relu_is_unsigned_where_the_container_can_hold_it(prepared: Prepared) -> None:
     for target in ("onnxruntime", "tensorrt"):
         grids = quantizers(prepared("residual", target)[0])
-        assert not grids["act_narrowed"].grid.signed and not grids["act1"].grid.signed
+        assert not grids["act_requantized"].grid.signed and not grids["act1"].grid.signed
         assert grids["input"].grid.signed and grids["input"].grid.bits == 8
     for target, signed in (("onnxruntime", False), ("tensorrt", True)):
         assert quantizers(prepared("residual", target, 8)[0])["act"].grid.signed is signed

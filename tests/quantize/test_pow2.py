@@ -10,17 +10,19 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from genq_export.config import BuildConfig, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
-from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.quantize.grid import Grid
-from genq_export.quantize.learners import power_of_two_ste
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.network import grid
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.grid import Grid
+from genq_export.quantize import range_search
+from genq_export.quantize.algorithms.lsq import power_of_two_ste
+from genq_export.quantize.algorithms.qat import EpochStore, train
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.qat import EpochStore, train
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Settings = Callable[..., QuantizeConfig]
 QUIET = Progress(quiet=True)
@@ -44,7 +46,7 @@ def quantized(network: nn.Module, config: QuantizeConfig, images: Tensor) -> fx.
 @given(st.floats(1e-6, 1e6), st.sampled_from([Grid(4, True), Grid(4, False), Grid(8, True)]))
 def test_a_searched_scale_is_the_best_power_of_two(size: float, of: Grid) -> None:
     sample = torch.linspace(-1 if of.signed else 0, 1, 101) ** 3 * size
-    found = grid.search_activation_scale(sample, of, pow2=True)
+    found = range_search.search_activation_scale(sample, of, pow2=True)
 
     def error(scale: Tensor) -> float:
         return float((grid.fake_quantize(sample, scale, of.lo, of.hi) - sample).abs().pow(2.4).mean())
@@ -56,7 +58,7 @@ def test_a_searched_scale_is_the_best_power_of_two(size: float, of: Grid) -> Non
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_a_zero_point_goes_with_a_power_of_two(bits: int) -> None:
     sample = torch.nn.functional.gelu(torch.linspace(-4, 4, 500))
-    scale, zero_point = grid.search_asymmetric(sample, bits, pow2=True)
+    scale, zero_point = range_search.search_asymmetric(sample, bits, pow2=True)
     assert is_power_of_two(scale) and 0 <= zero_point < 2**bits
     found = grid.fake_quantize(sample, scale, 0, 2**bits - 1, zero_point)
     assert float((found - sample).abs().mean()) < float(scale)
@@ -65,8 +67,8 @@ def test_a_zero_point_goes_with_a_power_of_two(bits: int) -> None:
 def test_tensors_of_nothing_get_a_usable_scale() -> None:
     for value in (0.0, 1e-45, 1e-38):
         sample = torch.full((10,), value)
-        symmetric = grid.search_activation_scale(sample, Grid(4, True), pow2=True)
-        asymmetric, _ = grid.search_asymmetric(sample, 4, pow2=True)
+        symmetric = range_search.search_activation_scale(sample, Grid(4, True), pow2=True)
+        asymmetric, _ = range_search.search_asymmetric(sample, 4, pow2=True)
         for scale in (symmetric, asymmetric):
             assert is_power_of_two(scale) and bool(torch.isfinite(scale))
 

@@ -6,12 +6,20 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from genq_export.config import QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
-from genq_export.quantize.fake_quant import INPUT_NAME, ActivationQuantizer
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
+from genq_export.quantize.algorithms.reconstruction import (
+    BETA_END,
+    BETA_START,
+    WARM_UP,
+    BlockStore,
+    beta_at,
+    lr_scale,
+    reconstruct,
+)
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.ptq import BETA_END, BETA_START, WARM_UP, BlockStore, beta_at, haste, reconstruct
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 Settings = Callable[..., QuantizeConfig]
@@ -110,4 +118,4 @@ def test_beta_waits_and_then_falls_in_a_line() -> None:
 
 
 def test_few_steps_are_larger_ones_and_many_are_as_configured() -> None:
-    assert [haste(count) for count in (250, 1000, 20_000)] == [2.0, 1.0, 1.0]
+    assert [lr_scale(count) for count in (250, 1000, 20_000)] == [2.0, 1.0, 1.0]

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor, fx
 
 from genq_export import zoo
-from genq_export.config import BuildConfig, ModelConfig, QuantizeConfig
-from genq_export.models import load_model
-from genq_export.progress import Progress
+from genq_export.config.build import BuildConfig
+from genq_export.config.model import ModelConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.progress import Progress
+from genq_export.models.source import load_model
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.quantize.activation_cache import ActivationsOnDisk
+from genq_export.quantize.algorithms.qat import ALONE, EpochStore, _Learner, train
 from genq_export.quantize.blocks import split
-from genq_export.quantize.fake_quant import QuantizedLayer
+from genq_export.quantize.divergence import kl_divergence
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.qat import ALONE, EpochStore, _Learner, kl_divergence, train
-from genq_export.quantize.rows import RowsOnDisk
-from genq_export.targets import ONNXRUNTIME
+from genq_export.targets.rule import ONNXRUNTIME
 
 QUIET = Progress(quiet=True)
 NOTHING = EpochStore(lambda: None, lambda tensors: None)
@@ -118,7 +121,7 @@ def test_images_read_from_disk_train_to_the_same_bytes(
     in_memory, on_disk = deepcopy(ranged), deepcopy(ranged)
     few = images[:40].contiguous()  # as rows of a file are: another layout in memory takes other kernels
     once = settings.model_copy(update={"qat_epochs": 1})
-    rows = RowsOnDisk(tuple(few.shape), tmp_path)
+    rows = ActivationsOnDisk(tuple(few.shape), tmp_path)
     rows.write(0, few)
     assert train(in_memory, few, once, 0, NOTHING, QUIET) == train(on_disk, rows, once, 0, NOTHING, QUIET)
     assert all(

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, fx
 
-from genq_export.config import QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
-from genq_export.quantize.fake_quant import QuantizedLayer
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.collectives import TrainingRanks
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.quantize.algorithms.qat import CodeLearner, EpochStore, train
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.qat import CodeLearner, EpochStore, train
-from genq_export.quantize.ranks import TrainingRanks
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 Settings = Callable[..., QuantizeConfig]
@@ -69,12 +69,12 @@ _CHILD = """
 import sys
 import torch
 from safetensors.torch import save_file
-from genq_export.config import QuantizeConfig
-from genq_export.progress import Progress
+from genq_export.config.build import QuantizeConfig
+from genq_export.core.progress import Progress
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.qat import EpochStore, train
-from genq_export.quantize.ranks import TrainingRanks
-from genq_export.targets import ONNXRUNTIME
+from genq_export.quantize.algorithms.qat import EpochStore, train
+from genq_export.core.collectives import TrainingRanks
+from genq_export.targets.rule import ONNXRUNTIME
 
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.quantize import grid
-from genq_export.quantize.fake_quant import ActivationQuantizer
-from genq_export.quantize.grid import Grid
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.network import grid
+from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.network.grid import Grid
+from genq_export.quantize import range_search
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges
 
@@ -19,25 +20,25 @@ Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 
 def test_tails_are_clipped_at_the_nearest_rank() -> None:
     sample = torch.arange(1001.0)
-    assert grid.without_tails(sample, 99).aminmax() == (10, 990)
-    assert grid.without_tails(sample, 100).aminmax() == (0, 1000)
+    assert range_search.without_tails(sample, 99).aminmax() == (10, 990)
+    assert range_search.without_tails(sample, 100).aminmax() == (0, 1000)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_the_grid_covers_what_is_left(bits: int) -> None:
     sample = torch.linspace(-0.2, 3.0, 1000)
     for of in (Grid(bits, True), Grid(bits, False)):
-        scale = grid.whole_range(sample, of)
+        scale = range_search.whole_range(sample, of)
         assert float(scale) * of.hi == pytest.approx(3.0)
-    scale, zero_point = grid.whole_asymmetric(sample, bits)
+    scale, zero_point = range_search.whole_asymmetric(sample, bits)
     found = grid.fake_quantize(sample, scale, 0, 2**bits - 1, zero_point)
     assert float((found - sample).abs().max()) <= float(scale) * 1.01
-    assert float(grid.whole_range(sample, Grid(bits, False), pow2=True)) >= 3.0 / (2**bits - 1)
+    assert float(range_search.whole_range(sample, Grid(bits, False), pow2=True)) >= 3.0 / (2**bits - 1)
 
 
 def test_zeros_get_scale_one() -> None:
-    assert float(grid.whole_range(torch.zeros(9), Grid(4, True))) == 1
-    assert grid.whole_asymmetric(torch.zeros(9), 4) == (1, 0)
+    assert float(range_search.whole_range(torch.zeros(9), Grid(4, True))) == 1
+    assert range_search.whole_asymmetric(torch.zeros(9), 4) == (1, 0)
 
 
 def test_an_outlier_counts_at_100_and_not_below(prepared: Prepared, images: Tensor) -> None:

@@ -7,13 +7,19 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from genq_export.config import BuildConfig, QuantizeConfig
-from genq_export.errors import UserError
-from genq_export.progress import Progress
-from genq_export.quantize import rows
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.quantize import activation_cache
+from genq_export.quantize.activation_cache import (
+    ActivationCache,
+    ActivationsInMemory,
+    ActivationsOnDisk,
+    ActivationStore,
+)
+from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
-from genq_export.quantize.ptq import BlockStore, reconstruct
-from genq_export.quantize.rows import Cache, Rows, RowsInMemory, RowsOnDisk
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 Settings = Callable[..., QuantizeConfig]
@@ -21,23 +27,23 @@ Settings = Callable[..., QuantizeConfig]
 
 def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     values = torch.randn(10, 3, 5)
-    for kept in (RowsOnDisk((10, 3, 5), tmp_path), RowsInMemory(torch.empty(10, 3, 5))):
+    for kept in (ActivationsOnDisk((10, 3, 5), tmp_path), ActivationsInMemory(torch.empty(10, 3, 5))):
         for start in (4, 0, 8):
             kept.write(start, values[start : start + 4])
         assert len(kept) == 10
         assert torch.equal(kept.read(2, 7), values[2:7])
         chosen = torch.tensor([9, 0, 9, 3])
-        found, places = kept.pick(chosen)
+        found, places = kept.gather(chosen)
         assert torch.equal(found[places], values[chosen])
         kept.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_fills_memory_first_and_takes_it_back(tmp_path: Path) -> None:
-    cache = Cache(budget=1000, folder=tmp_path / "cache")
+    cache = ActivationCache(budget=1000, folder=tmp_path / "cache")
 
-    def on_disk(kept: Rows) -> bool:
-        return isinstance(kept, RowsOnDisk)
+    def on_disk(kept: ActivationStore) -> bool:
+        return isinstance(kept, ActivationsOnDisk)
 
     first, second = cache.rows((2, 100)), cache.rows((2, 100))
     assert not on_disk(first) and on_disk(second)
@@ -53,7 +59,7 @@ def test_the_disk_changes_no_bit(
 ) -> None:
     store = BlockStore(lambda number: None, lambda number, state: None)
     results = []
-    for cache in (None, Cache(budget, tmp_path)):
+    for cache in (None, ActivationCache(budget, tmp_path)):
         gm, _ = prepared("residual")
         errors = reconstruct(gm, images, settings(4), 0, store, Progress(quiet=True), cache)
         results.append((errors, gm.state_dict()))
@@ -65,9 +71,9 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rows.os, "posix_fallocate", full)
+    monkeypatch.setattr(activation_cache.os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"no room for 4\.0 GB .*No space left.*--memory-budget"):
-        RowsOnDisk((1000, 1000, 1000), tmp_path)
+        ActivationsOnDisk((1000, 1000, 1000), tmp_path)
 
 
 def test_the_budget_is_read_with_its_unit() -> None:

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from genq_export.config import QuantizeConfig
-from genq_export.quantize.capture import capture, op_name
-from genq_export.quantize.fake_quant import ActivationQuantizer
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.aten import op_name
+from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
+from genq_export.quantize.capture import capture
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.vit import reparametrise
-from genq_export.targets import rule_for
+from genq_export.targets.rule import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]
@@ -39,7 +40,7 @@ def test_the_float_network_is_unchanged_and_its_channels_are_even(
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     gm = capture(module, (3, 16, 16))
     expected = gm(images)
-    changed = reparametrise(gm, [images[:8], images[8:]], bits=4, strength=strength)
+    changed = equalize_layernorms(gm, [images[:8], images[8:]], bits=4, strength=strength)
     assert changed == [node.name for node in norms(gm)[:2]]
     assert torch.allclose(gm(images), expected, rtol=1e-4, atol=1e-5)
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
@@ -76,7 +77,7 @@ class Shared(nn.Module):
 def test_layer_norms_that_others_read_or_that_have_no_gain_are_left() -> None:
     gm = capture(Shared().eval(), (3, 4, 4))
     assert len(norms(gm)) == 2
-    assert reparametrise(gm, [torch.randn(4, 3, 4, 4)], bits=4) == []
+    assert equalize_layernorms(gm, [torch.randn(4, 3, 4, 4)], bits=4) == []
 
 
 def test_a_channel_of_zeros_stays_finite(network: Network, settings: Settings, images: Tensor) -> None:

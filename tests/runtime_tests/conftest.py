@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel, load_model
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests.constants import Constants
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from runtime_tests.verify.constants import Constants
 
 MODEL = "fashion_resnet"
 torch.set_num_threads(1)  # beside other work, torch with more threads than free cores mostly waits
@@ -96,6 +97,6 @@ def plant(build: Workspace) -> Callable[[Edit], Workspace]:
 @pytest.fixture(scope="session")
 def images(few_images: Path, model: LoadedModel) -> np.ndarray:
     """float32 [24, 3, 32, 32]"""
-    from genq_export.images import load_images
+    from genq_export.data.evaluation import load_images
 
     return load_images(sorted(few_images.rglob("*.png"))[::7][:24], model).numpy()

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from runtime_tests import accuracy
-from runtime_tests.backends import Batch, Codes
-from runtime_tests.errors import BackendError
+from genq_export.core.errors import BackendError
+from genq_export.runtimes.backends import Batch, Codes
+from runtime_tests.verify import accuracy
 
 LABELS = np.arange(12) % 4
 

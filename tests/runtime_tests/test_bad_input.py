@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from genq_export import zoo
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import gates, isolation, verify
-from runtime_tests.constants import Constants
-from runtime_tests.results import Verification
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.runtimes.isolation import process
+from runtime_tests.verify import gates
+from runtime_tests.verify import run as verify
+from runtime_tests.verify.constants import Constants
+from runtime_tests.verify.results import Verification
 from tests.runtime_tests.conftest import Edit
 
 Run = Callable[..., Verification]
@@ -81,7 +83,7 @@ def test_images_of_which_some_have_no_label_are_refused(run: Run, tmp_path: Path
 
 
 def test_a_hanging_runtime_is_stopped_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_WORKER", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(process, "_WORKER", [sys.executable, "-c", "import time; time.sleep(600)"])
     measured = run(time_limit=0.5, backends=("reference", "onnxruntime"))
     status = {item.name: (item.status, item.detail) for item in measured.backends}
     assert status["onnxruntime"] == ("failed", "onnxruntime did not answer within 0.5 s and was stopped")

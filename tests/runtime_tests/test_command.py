@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from genq_export import builder
-from genq_export.cli import app
-from genq_export.config import BuildConfig
-from runtime_tests.command import command
+from genq_export.cli.app import app
+from genq_export.config.build import BuildConfig
+from genq_export.pipeline import build
+from runtime_tests.report.reproduce import command
 
 
 def test_it_says_what_differs_from_its_preset() -> None:
@@ -44,6 +44,6 @@ def test_the_command_line_reads_it_back(options: dict[str, Any], monkeypatch: py
         told.append(resolved)
         raise KeyboardInterrupt  # nothing is to be built
 
-    monkeypatch.setattr(builder, "run_stages", keep)
+    monkeypatch.setattr(build, "run_stages", keep)
     CliRunner().invoke(app, shlex.split(command(config))[1:])
     assert told == [config]

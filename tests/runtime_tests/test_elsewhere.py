@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genq_export.cli import app
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import StageResult, Workspace
-from runtime_tests import machine, verify
-from runtime_tests.report import read_report, read_verification
-from runtime_tests.stage import run_verify
+from genq_export.cli.app import app
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models.loaded import LoadedModel
+from runtime_tests.report.assemble import read_report, read_verification
+from runtime_tests.verify import machine
+from runtime_tests.verify import run as verify
+from runtime_tests.verify.stage import run_verify
 
 QUIET = Progress(quiet=True)
 
@@ -127,7 +128,7 @@ def test_a_build_that_was_not_exported_cannot_be_verified(tmp_path: Path, config
 def test_float_of_the_folder_is_the_float_network(pristine_build: Path, model: LoadedModel, images: np.ndarray) -> None:
     import torch
 
-    from genq_export.verify_again import _network
+    from genq_export.pipeline.reverify import _network
 
     values = BuildConfig.for_model("fashion_resnet").model_dump()
     values["model"]["weights"] = Path("gone.safetensors")

@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import verify
-from runtime_tests.backends import oracle_backend
-from runtime_tests.constants import Constants
-from runtime_tests.explain import Case, explain
-from runtime_tests.graph import quantizers
-from runtime_tests.report import Report, assemble
-from runtime_tests.results import BackendFidelity, VerifyFile
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.network.onnx_graph import quantizers
+from genq_export.runtimes.backends import oracle_backend
+from runtime_tests.report.assemble import Report, assemble
+from runtime_tests.verify import run as verify
+from runtime_tests.verify.constants import Constants
+from runtime_tests.verify.diagnosis.explain import Case, explain
+from runtime_tests.verify.results import BackendFidelity, VerifyFile
 from tests.runtime_tests.conftest import Edit
 
 Judge = Callable[[Workspace], Report]

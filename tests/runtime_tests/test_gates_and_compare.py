@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genq_export.config import BuildConfig, GatesConfig, QuantizeConfig
-from runtime_tests import compare, gates, html, text
-from runtime_tests.report import Bits, LayerCost, Report, _verdict
-from runtime_tests.results import (
+from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.verify import GatesConfig
+from runtime_tests.report import compare, html, text
+from runtime_tests.report.assemble import Bits, LayerCost, Report, _verdict
+from runtime_tests.verify import gates
+from runtime_tests.verify.results import (
     BackendFidelity,
     BackendRun,
     Evaluation,

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import gpu_latency, latency, speed, tensorrt_backend
-from runtime_tests.errors import BackendError
-from runtime_tests.results import LatencyRow
+from genq_export.core.errors import BackendError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.runtimes import gpu_timing, tensorrt
+from runtime_tests.verify import latency, speed
+from runtime_tests.verify.results import LatencyRow
 
 
 class Event:
@@ -44,22 +45,22 @@ def test_events_time_each_call_in_turn() -> None:
     def spend(milliseconds: float) -> None:
         Event.now += milliseconds
 
-    watch = gpu_latency.EventStopwatch(lambda: (Event(), Event()))
+    watch = gpu_timing.EventStopwatch(lambda: (Event(), Event()))
     times = latency.time_in_turns([lambda: spend(0.25), lambda: spend(2)], 3, watch)
     assert times.tolist() == [[0.25, 2]] * 3
 
 
 def test_clocks_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert gpu_latency.describe_clocks("1755, 1980, 2619, 41\n") == "SM 1755 of 1980 MHz, memory 2619 MHz, 41 °C"
-    assert gpu_latency.describe_clocks("[N/A], 1980, 2619, 41") is None
+    assert gpu_timing.describe_clocks("1755, 1980, 2619, 41\n") == "SM 1755 of 1980 MHz, memory 2619 MHz, 41 °C"
+    assert gpu_timing.describe_clocks("[N/A], 1980, 2619, 41") is None
     tool = tmp_path / "nvidia-smi"
     tool.write_text('#!/bin/sh\necho "$@" > ' + str(tmp_path / "asked") + "\necho '1755, 1980, 2619, 41'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert gpu_latency.read_clocks() == "SM 1755 of 1980 MHz, memory 2619 MHz, 41 °C"
+    assert gpu_timing.read_clocks() == "SM 1755 of 1980 MHz, memory 2619 MHz, 41 °C"
     assert "--query-gpu" in (tmp_path / "asked").read_text(), "asks, and sets nothing"
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    assert gpu_latency.read_clocks() is None
+    assert gpu_timing.read_clocks() is None
 
 
 class Engine:
@@ -154,8 +155,8 @@ def fakes(
         DataType=types.SimpleNamespace(FLOAT="float", INT8="int8", HALF="half"),
         TensorIOMode=types.SimpleNamespace(INPUT="in"),
     )  # fmt: skip
-    monkeypatch.setattr(tensorrt_backend, "_import", lambda: trt)
-    monkeypatch.setattr(tensorrt_backend, "_cuda", lambda: fake_torch)
+    monkeypatch.setattr(tensorrt, "_import", lambda: trt)
+    monkeypatch.setattr(tensorrt, "_cuda", lambda: fake_torch)
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_an_engine_that_does_not_belong_here_never_reaches_tensorrt(
     fakes(monkeypatch, deserialize=seen.append)
     write_engine(tmp_path, **changed)
     with pytest.raises(BackendError, match=reason) as caught:
-        tensorrt_backend.TensorRtBackend(tmp_path / "model.onnx")
+        tensorrt.TensorRtBackend(tmp_path / "model.onnx")
     assert "\n" not in str(caught.value) and seen == []
 
 
@@ -205,12 +206,12 @@ def test_an_engine_that_tensorrt_does_not_load_is_not_replaced(
 ) -> None:
     fakes(monkeypatch, deserialize=lambda _: None)
     with pytest.raises(BackendError, match=r"TensorRT 11\.0 does not load model\.engine on a GPU"):
-        tensorrt_backend.TensorRtBackend(engine_file)
+        tensorrt.TensorRtBackend(engine_file)
 
 
 def test_an_engine_takes_any_number_of_images(monkeypatch: pytest.MonkeyPatch, engine_file: Path) -> None:
     fakes(monkeypatch)
-    backend = tensorrt_backend.TensorRtBackend(engine_file)
+    backend = tensorrt.TensorRtBackend(engine_file)
     assert (backend.title, backend.device) == ("TensorRT 11.0", "a GPU")
     assert backend.logits(np.zeros((130, 3, 4, 4), np.float32)).shape == (130, 3)
     assert (backend.logits(np.zeros((2, 3, 4, 4), np.float32)) == 7).all()
@@ -221,7 +222,7 @@ def test_a_call_replays_a_graph_or_enqueues(
     monkeypatch: pytest.MonkeyPatch, engine_file: Path, capturable: bool
 ) -> None:
     fakes(monkeypatch, capturable)
-    backend = tensorrt_backend.TensorRtBackend(engine_file)
+    backend = tensorrt.TensorRtBackend(engine_file)
     call, captured = backend.captured(np.zeros((2, 3, 4, 4), np.float32))
     assert captured == capturable
     before = backend._context.calls
@@ -231,7 +232,7 @@ def test_a_call_replays_a_graph_or_enqueues(
 
 def test_sessions_on_a_gpu_are_timed_by_events(monkeypatch: pytest.MonkeyPatch, engine_file: Path) -> None:
     fakes(monkeypatch)
-    monkeypatch.setattr(gpu_latency, "_cuda_events", lambda: (Event(), Event()))
+    monkeypatch.setattr(gpu_timing, "_cuda_events", lambda: (Event(), Event()))
     monkeypatch.setattr(latency, "warm_up", lambda *_: 0)
     monkeypatch.setattr(Event, "elapsed_time", lambda *_: 0.5)
     names = ("float", "deployed", "deployed again")
@@ -249,8 +250,8 @@ def test_sessions_on_a_gpu_are_timed_by_events(monkeypatch: pytest.MonkeyPatch, 
 def test_float_baseline_of_a_gpu_is_half_precision(model: LoadedModel, tmp_path: Path) -> None:
     import onnx
 
-    from runtime_tests.backends import OnnxRuntimeBackend
-    from runtime_tests.floats import export_float
+    from genq_export.runtimes.backends import OnnxRuntimeBackend
+    from runtime_tests.verify.float_baseline import export_float
 
     export_float(model, tmp_path / "half.onnx", half=True)
     graph = onnx.load(tmp_path / "half.onnx").graph
@@ -263,7 +264,7 @@ def test_float_baseline_of_a_gpu_is_half_precision(model: LoadedModel, tmp_path:
     assert found.dtype == np.float32 and np.abs(found - expected).max() < 0.05
     assert next(model.module.parameters()).dtype == torch.float32, "the network itself is left as it is"
     trt = pytest.importorskip("tensorrt_rtx")
-    from export.tensorrt import build_engine
+    from export.engine import build_engine
 
     assert len(build_engine(tmp_path / "half.onnx", model.input_size, trt.__name__).plan) > 1000
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from genq_export.workspace import Workspace
-from runtime_tests import gpu_check
-from runtime_tests.gpu_check import Row
-from runtime_tests.gpu_generation import Shape, images_per_second
-from runtime_tests.results import VerifyFile
+from genq_export.core.workspace import Workspace
+from runtime_tests.verify.results import VerifyFile
+from tools.gpu_check import check
+from tools.gpu_check.check import Row
+from tools.gpu_check.generation import Shape, images_per_second
 
 
 def test_without_a_gpu_the_page_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,16 +22,16 @@ def test_without_a_gpu_the_page_is_left_alone(tmp_path: Path, capsys: pytest.Cap
         pytest.skip("this machine has a GPU")
     page = tmp_path / "gpu.md"
     page.write_text("as it was")
-    assert gpu_check.main(["--page", str(page)]) == 2
+    assert check.main(["--page", str(page)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("error: the checks need an NVIDIA GPU")
     assert page.read_text() == "as it was"
 
 
 def test_the_oracle_check_compares_every_code(pristine_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = gpu_check.oracle_row(pristine_build, "cpu", 16)
+    row = check.oracle_row(pristine_build, "cpu", 16)
     assert row.passed and row.figure.startswith("0 of ") and "on 16 images" in row.figure
-    from runtime_tests import backends
+    from genq_export.runtimes import backends
 
     honest = backends.oracle_backend
 
@@ -42,12 +42,12 @@ def test_the_oracle_check_compares_every_code(pristine_build: Path, monkeypatch:
         return backend
 
     monkeypatch.setattr(backends, "oracle_backend", off_by_one)
-    assert gpu_check.oracle_row(pristine_build, "other", 16).passed is False
+    assert check.oracle_row(pristine_build, "other", 16).passed is False
 
 
 def test_a_check_is_a_process_that_prints_its_rows(pristine_build: Path) -> None:
-    command = [sys.executable, "-m", "runtime_tests.gpu_check", "--only", "oracle", "--device", "cpu", "--images", "16"]
-    code, output, error = gpu_check._run([*command, "--build", str(pristine_build)], time.monotonic() + 100)
+    command = [sys.executable, "-m", "tools.gpu_check.check", "--only", "oracle", "--device", "cpu", "--images", "16"]
+    code, output, error = check._run([*command, "--build", str(pristine_build)], time.monotonic() + 100)
     assert code == 0, error
     (row,) = json.loads(output)
     assert row["passed"] and "codes differ on 16 images" in row["figure"]
@@ -66,8 +66,8 @@ def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest
             return None, "", "stopped at the end of the 480 s of all checks"
         return 0, json.dumps([{"check": name, "figure": "1", "passed": True}]), ""
 
-    monkeypatch.setattr(gpu_check, "_run", run)
-    rows = gpu_check.run_all(time.monotonic() + 480)
+    monkeypatch.setattr(check, "_run", run)
+    rows = check.run_all(time.monotonic() + 480)
     assert [(row.check, row.passed) for row in rows[1:]] == [
         ("oracle", False), ("int8", True), ("engine", False), ("generation", True)
     ]  # fmt: skip
@@ -75,29 +75,29 @@ def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest
 
 
 def test_time_runs_out_for_a_check_and_is_said() -> None:
-    assert gpu_check._run([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
-    code, _, error = gpu_check._run(["never"], time.monotonic() - 1)
+    assert check._run([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
+    code, _, error = check._run(["never"], time.monotonic() - 1)
     assert code is None and "not run within the 480 s" in error
 
 
 def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
-    page.write_text(gpu_check.PAGE.read_text())
+    page.write_text(check.PAGE.read_text())
     rows = [Row("a|b", "0 of 9", True), Row("c", "no", False), Row("d", "missing", None)]
-    gpu_check.write_page(page, rows, 12.3)
+    check.write_page(page, rows, 12.3)
     text = page.read_text()
     assert "| a/b | 0 of 9 | ok |" in text and "| c | no | FAILED |" in text and "| d | missing | – |" in text
-    assert gpu_check.COMMAND in text and f"torch {torch.__version__}" in text
+    assert check.COMMAND in text and f"torch {torch.__version__}" in text
     assert "No figure was measured" not in text and "## What is checked" in text
-    gpu_check.write_page(page, rows[:1], 1)
-    assert page.read_text().count(gpu_check.BEGIN) == 1 and "| c |" not in page.read_text()
+    check.write_page(page, rows[:1], 1)
+    assert page.read_text().count(check.BEGIN) == 1 and "| c |" not in page.read_text()
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="lost the marks"):
-        gpu_check.write_page(page, rows, 1)
+        check.write_page(page, rows, 1)
 
 
 def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
-    from runtime_tests.results import BackendFidelity, BackendRun, Evaluation
+    from runtime_tests.verify.results import BackendFidelity, BackendRun, Evaluation
     from tests.runtime_tests.test_gates_and_compare import run
 
     workspace = Workspace.open(tmp_path / "build")
@@ -105,7 +105,7 @@ def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
     def rows(**changes: Any) -> list[Row]:
         measured = run(deployed="tensorrt", **changes)
         workspace.write_json("verify.json", VerifyFile(runs=(measured,)).model_dump(mode="json"))
-        return gpu_check.engine_rows(workspace.folder)
+        return check.engine_rows(workspace.folder)
 
     backend = BackendRun(name="tensorrt", title="TensorRT 11.0", device="a GPU", status="ok")
     missing = backend.model_copy(update={"status": "missing", "detail": "TensorRT is not installed"})
@@ -153,16 +153,14 @@ def test_the_timed_architecture_is_stable_diffusions() -> None:
 
 
 def test_the_int8_check_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime_tests import gpu_int8
+    from tools.gpu_check import int8
 
-    monkeypatch.setattr(gpu_int8, "check", lambda device: [(f"int8 on {device}", "0 of 5 codes differ", True)])
-    assert gpu_check.run_check("int8", None, "cpu", 1) == [Row("int8 on cpu", "0 of 5 codes differ", True)]
+    monkeypatch.setattr(int8, "check", lambda device: [(f"int8 on {device}", "0 of 5 codes differ", True)])
+    assert check.run_check("int8", None, "cpu", 1) == [Row("int8 on cpu", "0 of 5 codes differ", True)]
 
 
 def test_the_command_says_two_without_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime_tests.gpu_check"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "tools.gpu_check.check"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1

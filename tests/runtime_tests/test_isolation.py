@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import isolation, verify
-from runtime_tests.errors import BackendError
-from runtime_tests.isolation import IsolatedBackend
-from runtime_tests.wire import Channel, Message
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import BackendError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.runtimes.isolation import process
+from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.isolation.protocol import Channel, Message
+from runtime_tests.verify import run as verify
 
 
 def worker(body: str) -> list[str]:
@@ -48,7 +49,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_isolated_logits_and_codes_are_those_of_the_session(pristine_build: Path, images: np.ndarray) -> None:
-    from runtime_tests.backends import OnnxRuntimeBackend
+    from genq_export.runtimes.backends import OnnxRuntimeBackend
 
     path = pristine_build / "model.onnx"
     own, isolated = OnnxRuntimeBackend(path, threads=1), IsolatedBackend("onnxruntime", path, 60.0, threads=1)
@@ -87,9 +88,9 @@ def test_wire_carries_arrays_of_any_size(tmp_path: Path) -> None:
 def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
     build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime_tests import gates
+    from runtime_tests.verify import gates
 
-    monkeypatch.setattr(isolation, "_WORKER", worker("import os; os.abort()"))
+    monkeypatch.setattr(process, "_WORKER", worker("import os; os.abort()"))
     monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     run = verify.verify(build, config, model, Progress(quiet=True))
     status = {item.name: item.status for item in run.backends}

@@ -4,9 +4,9 @@ import types
 
 import pytest
 
-from runtime_tests import latency
-from runtime_tests.errors import BackendError
-from runtime_tests.results import LatencyRow
+from genq_export.core.errors import BackendError
+from runtime_tests.verify import latency
+from runtime_tests.verify.results import LatencyRow
 
 
 class Clock:

@@ -6,15 +6,16 @@ import numpy as np
 import onnx
 import pytest
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import backends, verify
-from runtime_tests.errors import BackendError
-from runtime_tests.isolation import IsolatedBackend
-from runtime_tests.results import Verification
-from runtime_tests.unwatched import explain_unwatched
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import BackendError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.runtimes import backends
+from genq_export.runtimes.isolation.process import IsolatedBackend
+from runtime_tests.verify import run
+from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
+from runtime_tests.verify.results import Verification
 from tests.runtime_tests.test_saturation import one_convolution
 
 pytest.importorskip("openvino")
@@ -25,10 +26,10 @@ def measured(pristine_build: Path, config: BuildConfig, model: LoadedModel) -> V
     values = config.model_dump()
     values["verify"]["backends"] = ("reference", "oracle", "onnxruntime", "openvino")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-        patch.setattr(verify, "_quality", lambda *_: ((), ()))
+        patch.setattr(run, "speed_and_size", lambda *_: (None, None))
+        patch.setattr(run, "_quality", lambda *_: ((), ()))
         workspace = Workspace.existing(pristine_build)
-        return verify.verify(workspace, BuildConfig.parse(values), model, Progress(quiet=True))
+        return run.verify(workspace, BuildConfig.parse(values), model, Progress(quiet=True))
 
 
 def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verification) -> None:
@@ -41,7 +42,7 @@ def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verificatio
 
 
 def test_answers_are_those_of_the_reference(measured: Verification) -> None:
-    """Watched, OpenVINO computes the file as written; unwatched it fuses, and what that moves is measured apart."""
+    """Watched, OpenVINO computes the file as written; probe_effect it fuses, and what that moves is measured apart."""
     assert measured.agreement["openvino_vs_reference"] >= 0.98
     assert abs(measured.accuracy["openvino"].top1 - measured.accuracy["reference"].top1) <= 0.02
     assert measured.agreement["onnxruntime_vs_reference"] == 1.0
@@ -50,11 +51,11 @@ def test_answers_are_those_of_the_reference(measured: Verification) -> None:
 def test_what_watching_hides_is_found_by_experiment(measured: Verification) -> None:
     """Unwatched, the addition is fused into the convolution in front of it, whose result is then not rounded."""
     fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
-    assert fidelity.watching_moved > 0.1 and fidelity.unwatched is not None
-    assert "with them off 24 of 24 answers of one batch are the oracle's" in fidelity.unwatched
+    assert fidelity.probe_logit_shift > 0.1 and fidelity.probe_effect is not None
+    assert "with them off 24 of 24 answers of one batch are the oracle's" in fidelity.probe_effect
     layers = "layer1.0.conv2, layer2.0.conv2, layer3.0.conv2 and layer4.0.conv2"
-    assert f"They add the results of {layers} to the residual" in fidelity.unwatched
-    assert "saturate" not in fidelity.unwatched, "7-bit weights cannot"
+    assert f"They add the results of {layers} to the residual" in fidelity.probe_effect
+    assert "saturate" not in fidelity.probe_effect, "7-bit weights cannot"
 
 
 def test_saturation_is_told_apart_from_fusion(
@@ -73,7 +74,7 @@ def test_saturation_is_told_apart_from_fusion(
     workspace.record("export", "e", run_export(workspace, wide, model, quiet), 1.0)
     oracle = backends.oracle_backend(workspace.folder)
     content = onnx.load(workspace.path("model.onnx"))
-    reason, evidence = explain_unwatched(content, images, oracle.logits(images), 60.0)
+    reason, evidence = explain_probe_effect(content, images, oracle.logits(images), 60.0)
     assert reason is not None and "without rounding them to codes" in reason, evidence
     probe = one_convolution(tmp_path / "probe.onnx")
     full = np.full((1, 2, 3, 3), 255, np.float32)
@@ -84,9 +85,9 @@ def test_saturation_is_told_apart_from_fusion(
 
 def test_nothing_is_said_that_no_experiment_confirms(pristine_build: Path, images: np.ndarray) -> None:
     content = onnx.load(pristine_build / "model.onnx")
-    reason, evidence = explain_unwatched(content, images, np.zeros((len(images), 10), np.float32), 60.0)
+    reason, evidence = explain_probe_effect(content, images, np.zeros((len(images), 10), np.float32), 60.0)
     assert reason is None and evidence[-1].endswith("do not explain what watching changes")
-    reason, evidence = explain_unwatched(onnx.ModelProto(), images, np.zeros((24, 10), np.float32), 60.0)
+    reason, evidence = explain_probe_effect(onnx.ModelProto(), images, np.zeros((24, 10), np.float32), 60.0)
     assert reason is None and "the experiments failed" in evidence[0]
 
 

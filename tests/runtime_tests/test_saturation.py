@@ -8,15 +8,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from genq_export.config import BuildConfig
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import verify
-from runtime_tests.backends import OnnxRuntimeBackend, OpenVinoBackend
-from runtime_tests.constants import Constants
-from runtime_tests.errors import BackendMissing
-from runtime_tests.explain import halve_weight_codes
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import BackendMissing
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.runtimes.backends import OnnxRuntimeBackend, OpenVinoBackend
+from runtime_tests.verify import run
+from runtime_tests.verify.constants import Constants
+from runtime_tests.verify.diagnosis.explain import halve_weight_codes
 
 QUIET = Progress(quiet=True)
 
@@ -84,7 +84,7 @@ def test_saturated_sums_are_told_from_other_differences(
 
     if runtime not in saturating:
         pytest.skip(f"{runtime} is not installed")
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(run, "speed_and_size", lambda *_: (None, None))
     values = config.model_dump()
     values["quantize"]["first_last_bits"] = 8
     values["verify"]["backends"] = (runtime,)
@@ -93,7 +93,7 @@ def test_saturated_sums_are_told_from_other_differences(
     images = sorted(few_images.rglob("*.png"))
     workspace.record("quantize", "q", run_quantize(workspace, wide, model, images, tmp_path / "p", QUIET), 1.0)
     workspace.record("export", "e", run_export(workspace, wide, model, QUIET), 1.0)
-    found = verify.verify(workspace, wide, model, QUIET).fidelity
+    found = run.verify(workspace, wide, model, QUIET).fidelity
     fidelity = next(item for item in found if item.backend == runtime)
     if saturating[runtime]:
         assert fidelity.first_diverging == "conv1.2"

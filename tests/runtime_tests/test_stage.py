@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from genq_export.config import BuildConfig
-from genq_export.errors import UserError
-from genq_export.models import LoadedModel
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests.report import read_report, read_verification
-from runtime_tests.results import VerifyFile
-from runtime_tests.schema import SCHEMA_FILE, report_schema
-from runtime_tests.stage import report_summary, run_report, run_verify
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from runtime_tests.report.assemble import read_report, read_verification
+from runtime_tests.report.schema import SCHEMA_FILE, report_schema
+from runtime_tests.verify.results import VerifyFile
+from runtime_tests.verify.stage import report_summary, run_report, run_verify
 
 QUIET = Progress(quiet=True)
 
@@ -59,7 +59,7 @@ def test_report_json_has_the_agreed_keys(finished: Workspace) -> None:
 
 
 def test_report_is_what_the_published_schema_says(finished: Workspace) -> None:
-    assert json.loads(SCHEMA_FILE.read_text()) == report_schema(), "run python -m runtime_tests.schema"
+    assert json.loads(SCHEMA_FILE.read_text()) == report_schema(), "run python -m runtime_tests.report.schema"
     read_report(finished.folder)
 
 
@@ -91,7 +91,7 @@ def test_csv_and_markdown_and_terminal_say_the_same(finished: Workspace) -> None
 def test_same_build_gives_the_same_measurements(
     finished: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime_tests import verify
+    from runtime_tests.verify import run as verify
 
     monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     first = read_verification(finished).runs[-1]
@@ -110,7 +110,7 @@ def test_same_build_gives_the_same_measurements(
 def test_runs_of_other_machines_stay_and_stale_ones_go(
     finished: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime_tests import verify
+    from runtime_tests.verify import run as verify
 
     monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     own = read_verification(finished).runs[-1]
@@ -150,7 +150,7 @@ def test_three_unlabelled_images_and_missing_pieces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """No labels, no oracle, no deployed file: what is left is measured, the rest is named."""
-    from runtime_tests import verify
+    from runtime_tests.verify import run as verify
 
     monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     folder = tmp_path / "three"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from genq_export import zoo
-from genq_export.config import BuildConfig, Target
-from genq_export.models import load_model
-from genq_export.progress import Progress
-from genq_export.workspace import Workspace
-from runtime_tests import verify
+from genq_export.config.build import BuildConfig, Target
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from runtime_tests.verify import run as verify
 
 QUIET = Progress(quiet=True)
 
@@ -46,8 +46,8 @@ def test_codes_are_the_oracles(
 
 
 def test_tensorrt_without_its_package_or_gpu_is_missing_not_failed(pristine_build: Path) -> None:
-    from runtime_tests.errors import BackendMissing
-    from runtime_tests.isolation import IsolatedBackend
+    from genq_export.core.errors import BackendMissing
+    from genq_export.runtimes.isolation.process import IsolatedBackend
 
     with pytest.raises(BackendMissing, match="TensorRT"):
         IsolatedBackend("tensorrt", pristine_build / "model.onnx", 60.0)

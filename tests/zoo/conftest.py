@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from genq_export import zoo
-from genq_export.torchvision_ops import ensure_torchvision
+from genq_export.core.imports import ensure_torchvision
 
 ensure_torchvision()
 
 
 @pytest.fixture(scope="session")
 def pipeline() -> Any:
-    from genq_export.zoo.pipeline import load_pipeline
+    from tools.train_zoo.pipeline import load_pipeline
 
     return load_pipeline(zoo.pipeline_folder())

@@ -9,10 +9,10 @@ import timm
 import torch
 
 from genq_export import zoo
-from genq_export.zoo.classifiers import accuracy, augment
-from genq_export.zoo.images import few_shots
-from genq_export.zoo.styles import render_each
-from genq_export.zoo.training import normalise
+from tools.train_zoo.classifiers import accuracy, augment
+from tools.train_zoo.images import few_shots
+from tools.train_zoo.styles import render_each
+from tools.train_zoo.training import normalise
 
 
 @pytest.fixture(scope="module")

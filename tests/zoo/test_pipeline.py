@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from genq_export import zoo
-from genq_export.zoo.autoencoder import build_autoencoder, encode, normalise_latents
-from genq_export.zoo.captions import vocabulary
-from genq_export.zoo.diffusion import min_snr_weights
-from genq_export.zoo.evaluate import prompts_in_turn, tile
-from genq_export.zoo.pipeline import sample
-from genq_export.zoo.text import MAX_LENGTH, build_tokenizer, learn_merges
-from genq_export.zoo.train import main as train_main
+from tools.train_zoo.autoencoder import build_autoencoder, encode, normalise_latents
+from tools.train_zoo.captions import vocabulary
+from tools.train_zoo.diffusion import min_snr_weights
+from tools.train_zoo.evaluate import prompts_in_turn, tile
+from tools.train_zoo.pipeline import sample
+from tools.train_zoo.text import MAX_LENGTH, build_tokenizer, learn_merges
+from tools.train_zoo.train import main as train_main
 
 
 def test_it_is_an_ordinary_stable_diffusion_pipeline(pipeline: Any) -> None:

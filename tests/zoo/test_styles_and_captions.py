@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from genq_export import zoo
-from genq_export.zoo.captions import ADJECTIVES, STYLE_PHRASES, caption, fill, vocabulary, with_articles
 from genq_export.zoo.names import CLASS_NAMES, STYLES
-from genq_export.zoo.styles import render, render_each
+from tools.train_zoo.captions import ADJECTIVES, STYLE_PHRASES, caption, fill, vocabulary, with_articles
+from tools.train_zoo.styles import render, render_each
 
 
 @pytest.fixture(scope="module")

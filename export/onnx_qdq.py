@@ -1,0 +1,259 @@
+"""Integer model -> QDQ ONNX in the form that the target executes with integer kernels.
+
+The integer model's custom operators are translated one by one; everything else is exported as it is. What differs by
+target is in `genq_export.targets.rule`:
+
+ONNX Runtime                                        TensorRT
+QuantizeLinear (uint8) -> Clip -> DequantizeLinear  Clip -> QuantizeLinear (int8) -> DequantizeLinear
+bias of Conv INT32 through DequantizeLinear         bias float
+linear layers as MatMul                             linear layers as Gemm
+weights of <= 4 bits stored as INT4, Cast to INT8   weights INT8
+zero-points                                         shifted numbers, folded into the next bias
+(export.passes.zero_point_shift)
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+from torch import fx
+
+from export.passes.fp16 import compute_remainder_in_half
+from export.passes.int4_storage import store_in_int4
+from export.passes.zero_point_shift import without_zero_points
+from genq_export.core.errors import UserError, reason_of
+from genq_export.core.workspace import write_atomic
+from genq_export.targets.rule import TargetRule
+
+_NAME = "genq.name"
+
+
+def export_onnx(
+    integer_model: fx.GraphModule,
+    input_size: tuple[int, int, int],
+    rule: TargetRule,
+    path: Path,
+    int4_storage: bool,
+    half_remainder: bool = False,
+) -> dict[str, Any]:
+    """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
+
+    half_remainder: what stays float computes in FP16 (targets that hold FP16 only).
+    Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage, and
+    half_operators, how many compute in FP16.
+    Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
+    """
+    deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
+    model = _to_onnx(deployed, input_size, rule).model
+    _name_after_modules(model)
+    _strip_metadata(model)
+    half = compute_remainder_in_half(model) if half_remainder and rule.half_remainder else 0
+    narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
+    store_in_int4(model, narrow)
+    model.ir_version = rule.ir_version
+    model.producer_name, model.producer_version = "genq-export", None
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    write_atomic(path, proto.SerializeToString(deterministic=True))
+    counts = [node.op_type for node in model.graph]
+    return {
+        "opset": rule.opset,
+        "ir_version": rule.ir_version,
+        "quantize_linear": counts.count("QuantizeLinear"),
+        "dequantize_linear": counts.count("DequantizeLinear"),
+        "bytes": path.stat().st_size,
+        "weight_storage": "int4 (8-bit layers int8)" if narrow else "int8",
+        "half_operators": half,
+    }
+
+
+def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
+    example = torch.zeros(2, *input_size)
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's exporter calls its own deprecated functions
+            program = torch.onnx.export(
+                integer_model,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=rule.opset,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch},),
+                custom_translation_table=_translations(rule),
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UserError(f"the network has an operator without an ONNX form: {_operator_at_fault(error)}") from error
+    assert program is not None
+    return program
+
+
+def _operator_at_fault(error: BaseException) -> str:
+    """The operator that the exporter's chain of causes names, else the innermost message's first line."""
+    innermost = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    named = re.search(r"OpOverload\(op='([\w.]+)'", str(innermost))
+    return named.group(1) if named else reason_of(innermost)
+
+
+def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., Any]]:
+    genq = torch.ops.genq
+    for_cpu = rule.name == "onnxruntime"
+    return {
+        genq.quantize_dequantize.default: _quantize_uint8 if for_cpu else _quantize_int8,
+        genq.conv2d.default: _conv2d,
+        genq.linear.default: _linear_matmul if for_cpu else _linear_gemm,
+        genq.matmul.default: _matmul,
+    }
+
+
+def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
+    """Codes in uint8: signed grids travel shifted by 128. A narrow grid is clipped on codes, where it fuses."""
+    shift = 128 if lo < 0 else 0
+    zero = _constant(zero_point + shift, np.uint8)
+    codes = op.QuantizeLinear(x, scale, zero)
+    if (lo + shift, hi + shift) != (0, 255):
+        low = _constant(lo + shift, np.uint8)
+        high = _constant(hi + shift, np.uint8)
+        codes = op.Clip(codes, low, high)
+    return op.DequantizeLinear(_named(codes, f"{name}/codes"), scale, zero)
+
+
+def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
+    """Codes in int8 with zero-point 0. A narrow grid is clipped on numbers, half a step inside the next code.
+
+    x / s <= hi + 0.25 rounds to at most hi, and clips nothing that rounds to a code of the grid otherwise.
+    """
+    assert zero_point == 0 and -128 <= lo <= hi <= 127, f"{name} is not shifted"
+    if (lo, hi) != (-128, 127):
+        low = op.Mul(scale, op.Constant(value_float=lo - 0.25))
+        high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
+        x = op.Clip(x, low, high)
+    zero = _constant(0, np.int8)
+    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), f"{name}/codes"), scale, zero)
+
+
+def _constant(value: int, kind: type[np.integer[Any]]) -> Any:
+    """A scalar; onnxscript takes an onnx_ir tensor here, which its types do not say."""
+    return op.Constant(value=ir.tensor(np.array(value, dtype=kind)))  # type: ignore[arg-type]
+
+
+def _conv2d(
+    x: Any,
+    input_scale: Any,
+    weight_codes: Any,
+    weight_scale: Any,
+    bias: Any,
+    bias_scale: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    name: str,
+) -> Any:
+    if bias.dtype == ir.DataType.INT32:
+        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), f"{name}/bias")
+    product = op.Conv(
+        x,
+        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight"),
+        bias,
+        strides=list(stride),
+        pads=[*padding, *padding],
+        dilations=list(dilation),
+        group=groups,
+    )
+    return product
+
+
+def _linear_matmul(
+    x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
+) -> Any:
+    """MatMul with weights [K, C], then the bias, written as a subtraction.
+
+    ONNX Runtime runs MatMul with per-channel weights in integers and Gemm in float, and would make a Gemm of a MatMul
+    and an Add; y - (-b) is the same number and stays apart.
+    """
+    codes = op.Transpose(weight_codes, perm=[1, 0])
+    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), f"{name}/weight"))
+    return op.Sub(_named(product, f"{name}/product"), op.Neg(bias))
+
+
+def _linear_gemm(
+    x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
+) -> Any:
+    """Gemm for [N, K]; for more dimensions a MatMul and an Add."""
+    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight")
+    if len(x.shape) == 2:
+        return op.Gemm(x, weight, bias, transB=1)
+    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), f"{name}/product")
+    return op.Add(product, bias)
+
+
+def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
+    product = op.MatMul(a, b)
+    product.producer().metadata_props[_NAME] = name
+    return product
+
+
+def _named(value: Any, name: str) -> Any:
+    """Give a tensor, and the node that makes it, a name that people recognise."""
+    value.name = name
+    value.producer().name = name
+    return value
+
+
+def _name_after_modules(model: ir.Model) -> None:
+    """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
+    for node in model.graph:
+        name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
+        if _NAME in node.metadata_props:
+            node.name = node.metadata_props[_NAME]
+        elif node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
+            node.name = name.removesuffix("/weight")
+        elif node.op_type in ("Conv", "Gemm", "MatMul") and _kept_float(node):
+            node.name = _kept_float(node)
+        elif node.op_type == "DequantizeLinear":
+            source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
+            if source.endswith("/codes"):
+                _named(node.outputs[0], f"{source.removesuffix('/codes')}/dequantized")
+
+
+def _kept_float(node: ir.Node) -> str:
+    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
+    weight = node.inputs[1]
+    producer = weight.producer() if weight is not None else None
+    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
+        weight = producer.inputs[0]
+    name = str(weight.name) if weight is not None else ""
+    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
+
+
+def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:
+    """Paths of layers whose weight codes fit in 4 bits."""
+    from genq_export.network.integer import IntegerLayer
+
+    return [part.name for part in integer_model.modules() if isinstance(part, IntegerLayer) and part.bits <= 4]
+
+
+def _strip_metadata(model: ir.Model) -> None:
+    """Drop stack traces and paths that the exporter leaves in the file."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = model.graph.doc_string = None
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    values = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    for value in [*values, *(output for node in model.graph.all_nodes() for output in node.outputs)]:
+        value.metadata_props.clear()
+        value.doc_string = None

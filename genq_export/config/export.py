@@ -1,0 +1,30 @@
+"""The deployed file."""
+
+from typing import Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from genq_export.config.base import Frozen
+
+
+class ExportConfig(Frozen):
+    """The deployed file."""
+
+    int4_storage: bool = Field(True, description="store weights of 4 bits or fewer in 4 bits (ONNX Runtime target)")
+    half_remainder: bool = Field(
+        False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
+    )
+    engine_batches: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (1, 8, 64), description="smallest, best and largest batch of the engine"
+    )
+    compute_capabilities: tuple[str, ...] = Field(
+        ("SM86", "SM89", "SM120"), min_length=1, description="GPUs that TensorRT-RTX builds for, ahead of time"
+    )
+    version_compatible: bool = Field(False, description="the engine also runs on later versions (TensorRT)")
+    hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")
+
+    @model_validator(mode="after")
+    def _batches_in_order(self) -> Self:
+        if list(self.engine_batches) != sorted(self.engine_batches):
+            raise ValueError("engine_batches must rise: smallest, best, largest")
+        return self

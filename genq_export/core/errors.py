@@ -1,0 +1,25 @@
+"""What a user is meant to see, and what goes wrong with one runtime while the others go on."""
+
+
+class UserError(Exception):
+    """Bad input or a missing piece: one line that says what was wrong, where, and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+class BusyError(UserError):
+    """Another build holds the folder."""
+
+
+class BackendError(Exception):
+    """A backend could not be loaded, crashed, hung or answered nonsense: one line that says which and why."""
+
+
+class BackendMissing(BackendError):
+    """The runtime is not installed on this machine, or the machine lacks what it needs."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

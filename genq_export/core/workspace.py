@@ -1,0 +1,217 @@
+"""The build folder: what each stage left, whether it still holds, and how it is written without ever being half there.
+
+`manifest.json` records for every stage the fingerprint of its inputs and the sha256 of every output. A stage is fresh
+when its fingerprint is the same and its files still have these hashes. This module does not import torch.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from genq_export.core.errors import BusyError, UserError
+
+MANIFEST_VERSION = 1
+_MANIFEST = "manifest.json"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage hands back: files it wrote (relative to the build folder) and facts worth keeping."""
+
+    outputs: list[str]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Workspace:
+    """One build folder. Open it with `Workspace.open`, which refuses folders that are not ours."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path) -> "Workspace":
+        """Create the folder or take up an earlier build in it.
+
+        Raises UserError where the path is a file, holds something that is not a build, or a build of another
+        manifest version.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"output {folder} is a file; give a folder with -o")
+        workspace = cls(folder)
+        if folder.is_dir() and not (folder / _MANIFEST).is_file() and any(folder.iterdir()):
+            raise UserError(f"output folder {folder} is not empty and not a genq-export build; give another with -o")
+        workspace.read_manifest()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / _MANIFEST).is_file():
+                workspace._write_manifest({"version": MANIFEST_VERSION, "stages": {}})
+        return workspace
+
+    @classmethod
+    def existing(cls, folder: Path) -> "Workspace":
+        """A folder that must already hold a build; raises UserError otherwise."""
+        if not (folder / _MANIFEST).is_file():
+            raise UserError(f"{folder} is not a genq-export build folder (no {_MANIFEST} in it)")
+        workspace = cls(folder)
+        workspace.read_manifest()
+        return workspace
+
+    def path(self, *parts: str) -> Path:
+        """A path in the build folder."""
+        return self.folder.joinpath(*parts)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other builds; raises BusyError if one has it. The lock goes with the process."""
+        with writing(self.folder), open(self.path(_LOCK), "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"another build is writing to {self.folder}; wait for it or give another -o") from None
+            yield
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest, empty if there is none yet. Raises UserError for one that is not ours or of another version."""
+        path = self.path(_MANIFEST)
+        if not path.is_file():
+            return {"version": MANIFEST_VERSION, "stages": {}}
+        try:
+            manifest = json.loads(path.read_text())
+            found = manifest["version"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} is not a genq-export manifest; give another folder with -o") from None
+        if found != MANIFEST_VERSION:
+            raise UserError(
+                f"{path} has version {found}, this genq-export writes version {MANIFEST_VERSION}:"
+                " build into a new folder with -o, or use the genq-export that made it"
+            )
+        assert isinstance(manifest, dict)
+        return manifest
+
+    def is_fresh(self, stage: str, fingerprint: str) -> bool:
+        """Did this stage run with these inputs, and are its files unharmed?"""
+        record = self.read_manifest()["stages"].get(stage)
+        if record is None or record["fingerprint"] != fingerprint:
+            return False
+        return all(
+            self.path(name).is_file() and sha256(self.path(name)) == digest
+            for name, digest in record["outputs"].items()
+        )
+
+    def output_hashes(self, stage: str) -> dict[str, str]:
+        """sha256 by relative path of what the stage left; raises UserError if it has not run."""
+        record = self.read_manifest()["stages"].get(stage)
+        if record is None:
+            raise UserError(f"{self.folder} has no finished '{stage}' stage: run `genq-export {stage}` first")
+        return dict(record["outputs"])
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        """The facts the stage handed back; raises UserError if it has not run."""
+        record = self.read_manifest()["stages"].get(stage)
+        if record is None:
+            raise UserError(f"{self.folder} has no finished '{stage}' stage: run `genq-export {stage}` first")
+        return dict(record["summary"])
+
+    def record(self, stage: str, fingerprint: str, result: StageResult, seconds: float) -> None:
+        """Write down that a stage finished; what later stages left stays recorded until they run again."""
+        manifest = self.read_manifest()
+        manifest["stages"][stage] = {
+            "fingerprint": fingerprint,
+            "seconds": round(seconds, 3),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
+            "versions": package_versions(),
+            "summary": result.summary,
+            "outputs": {name: sha256(self.path(name)) for name in sorted(result.outputs)},
+        }
+        self._write_manifest(manifest)
+
+    def rehash(self, stage: str) -> None:
+        """Note the present hashes of a finished stage's files; everything else that is recorded of it stays."""
+        manifest = self.read_manifest()
+        outputs = manifest["stages"][stage]["outputs"]
+        manifest["stages"][stage]["outputs"] = {name: sha256(self.path(name)) for name in outputs}
+        self._write_manifest(manifest)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file of the build atomically."""
+        write_atomic(self.path(name), content)
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write a JSON file of the build atomically."""
+        write_atomic(self.path(name), (json.dumps(content, indent=1) + "\n").encode())
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        self.write_json(_MANIFEST, manifest)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a write into one line (disk full, no permission, …)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UserError(f"cannot write to {error.filename or path}: {os.strerror(error.errno)}") from None
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside, flush to disk, rename over: a reader or a crash sees the old file or the new one."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            with open(partial, "wb") as handle:
+                _write_through(handle, content)
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _write_through(handle: IO[bytes], content: bytes) -> None:
+    handle.write(content)
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(*parts: object) -> str:
+    """Hex digest of JSON-able parts: the identity of a stage's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_identity(*folders: Path) -> str:
+    """Hex digest over the Python sources below these folders or files: a stage's code version."""
+    files = sorted(path for folder in folders for path in ([folder] if folder.is_file() else folder.glob("*.py")))
+    return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what decides a build's numbers, as installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("genq-export", "torch", "timm", "diffusers", "onnx", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

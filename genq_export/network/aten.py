@@ -1,0 +1,91 @@
+"""Nodes of a graph of ATen operators: what they compute, where they come from, what only moves numbers."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+
+def op_name(node: fx.Node) -> str:
+    """`conv2d` for `aten.conv2d.default`; empty for nodes that call no ATen operator."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    return node.target._schema.name.removeprefix("aten::")
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the innermost module that the node came from, `layer1.0.conv1`; empty at the top."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    return "" if path.startswith("_empty_nn_module_stack") else path
+
+
+def is_constant(node: object) -> bool:
+    """Is the value fixed once the network is (a parameter, or computed from parameters alone)?"""
+    if not isinstance(node, fx.Node):
+        return True
+    waiting, seen = [node], {node}
+    while waiting:  # not by recursion: networks are deeper than Python's stack
+        part = waiting.pop()
+        if part.op == "placeholder":
+            return False
+        fresh = set(part.all_input_nodes) - seen
+        seen |= fresh
+        waiting += fresh
+    return True
+
+
+def attribute(module: nn.Module, target: str) -> Tensor:
+    """The tensor that a get_attr node names."""
+    found: Any = operator.attrgetter(target)(module)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def called_module(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls; None where it calls none."""
+    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def new_constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
+    """A get_attr node for a new buffer; a module that is called twice gets two."""
+    name, number = wanted, 2
+    while hasattr(gm, name):
+        name, number = f"{wanted}_{number}", number + 1
+    gm.register_buffer(name, value.detach().clone())
+    return gm.graph.get_attr(name)
+
+
+LAYERS = ("conv2d", "linear")
+DATA_MOVEMENT_OPS = (
+    "max_pool2d", "flatten", "reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "pad", "roll",
+)  # fmt: skip
+AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
+NON_NEGATIVE_OPS = ("relu", "relu6", "softmax", "sigmoid", "hardsigmoid")
+SHORT_NEGATIVE_TAIL_OPS = ("gelu", "silu", "hardswish")
+
+
+def root_of(node: fx.Node) -> fx.Node:
+    """The node that computed the numbers that `node` holds, before operators that only move them.
+
+    What flattens a pooled mean counts as part of the pooling: a quantizer behind it leaves nothing between the
+    quantizer and the classifier.
+    """
+    while op_name(node) in DATA_MOVEMENT_OPS:
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        if op_name(source) in AVERAGE_POOLS:
+            return node
+        node = source
+    return node
+
+
+def readers_of(node: fx.Node) -> Iterator[fx.Node]:
+    """Who computes with the numbers that `node` holds, behind operators that only move them (padding adds numbers)."""
+    for reader in node.users:
+        if op_name(reader) in DATA_MOVEMENT_OPS and op_name(reader) != "pad":
+            yield from readers_of(reader)
+        elif op_name(reader) != "sym_size":
+            yield reader

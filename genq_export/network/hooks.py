@@ -1,0 +1,45 @@
+"""What is asked of every quantizer of a network at once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genq_export.network import grid
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a prepared graph, or a block of one, computes."""
+    return next(module.buffers()).device
+
+
+def set_quantization(module: nn.Module, enabled: bool) -> None:
+    """Turn every quantizer and quantized layer on, or off (then the graph computes in float32)."""
+    for part in module.modules():
+        if isinstance(part, ActivationQuantizer | QuantizedLayer | QuantizedMatMul):
+            part.enabled = enabled
+
+
+def record_codes(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run `module` on x [B, C, H, W]; returns its logits and every activation quantizer's codes (int32) by name.
+
+    Works on the reference and on the integer model alike: both name their quantizers the same.
+    """
+    codes: dict[str, Tensor] = {}
+
+    def keep(part: Any, _inputs: object, output: Tensor) -> None:
+        codes[part.name] = grid.centered_codes(output, part.scale).to(torch.int32) + int(part.zero_point)
+
+    handles = [part.register_forward_hook(keep) for part in module.modules() if _is_quantizer(part)]
+    try:
+        with torch.no_grad():
+            logits = module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits, codes
+
+
+def _is_quantizer(part: nn.Module) -> bool:
+    return hasattr(part, "scale") and hasattr(part, "zero_point")

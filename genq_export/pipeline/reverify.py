@@ -1,0 +1,91 @@
+"""Verify a finished build once more, here: other images, another backend, or another machine that has only the folder.
+
+What was measured before stays. Neither the config nor the stages of the build are touched: a build verified elsewhere
+and copied back is still up to date.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genq_export.config.build import BuildConfig
+from genq_export.core.companions import check_packages
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models import source as models
+from genq_export.pipeline.build import calibration_images, read_config, stage_fingerprint
+from genq_export.pipeline.preflight import device_problems, evaluation_problems
+
+if TYPE_CHECKING:
+    from genq_export.models.loaded import LoadedModel
+
+
+def reverify(
+    folder: Path,
+    progress: Progress,
+    evaluation: Path | None = None,
+    backends: tuple[str, ...] = (),
+    device: str | None = None,
+) -> StageResult:
+    """Run `verify` on this machine and add its results to `verify.json`, beside those of other machines and images.
+
+    evaluation, backends, device: as in the build's config where they are not given; a device that is not here gives way
+    to the CPU. Raises UserError where the folder holds no exported build or the evaluation images cannot be used.
+    """
+    from runtime_tests.verify.stage import run_verify
+
+    check_packages()
+    workspace = Workspace.existing(folder)
+    workspace.output_hashes("export")
+    config = _changed(read_config(folder), evaluation, backends, device)
+    problems = [*device_problems(config.device), *evaluation_problems(config.verify.evaluation)]
+    if problems:
+        raise UserError("\n".join(problems))
+    with workspace.locked():
+        model, note = _network(workspace, config)
+        images = calibration_images(workspace)
+        result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
+        _record(workspace, config, result)
+    return result
+
+
+def _changed(
+    config: BuildConfig, evaluation: Path | None, backends: tuple[str, ...], device: str | None
+) -> BuildConfig:
+    values: dict[str, Any] = config.model_dump(mode="json")
+    if evaluation is not None:
+        values["verify"]["evaluation"] = str(evaluation)
+    if backends:
+        values["verify"]["backends"] = list(backends)
+    values["device"] = device or ("cpu" if device_problems(config.device) else config.device)
+    return BuildConfig.parse(values, source="verify")
+
+
+def _network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", str | None]:
+    """The float network; where its weights are not on this machine, the reference's float weights in its place."""
+    models.check_name(config.model)
+    missing = models.problems(config.model)
+    if not missing:
+        return models.load_model(config.model), None
+    from genq_export.network.files import load_reference
+    from genq_export.network.hooks import set_quantization
+
+    module = load_reference(workspace.folder)
+    set_quantization(module, False)
+    note = (
+        f"the weights of {config.model.name} are not on this machine: as float counts the reference with its"
+        " quantizers off, which holds the same weights with BatchNorm folded in"
+    )
+    return models.with_module(config.model, module), note
+
+
+def _record(workspace: Workspace, config: BuildConfig, result: StageResult) -> None:
+    """A run beside others leaves the stage as it was; one in the place of another is what the stage now stands for."""
+    if result.summary["beside"] and "verify" in workspace.read_manifest()["stages"]:
+        workspace.rehash("verify")
+        return
+    try:
+        identity = stage_fingerprint(workspace, config, "verify")
+    except UserError:  # the weights are not here
+        identity = "measured without the float weights"
+    workspace.record("verify", identity, result, result.summary["seconds"])

@@ -1,0 +1,126 @@
+"""Block inputs and targets of all images, in memory while the budget lasts and in files beyond it.
+
+Files are read and written with plain calls, a batch at a time: a memory map would count as memory of the process as
+soon as it is read. A file has no name once it is open, so nothing is left behind however the process ends.
+"""
+
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from genq_export.core.errors import UserError, reason_of
+
+
+class ActivationStore(Protocol):
+    """N float32 tensors of one shape, `shape` = (N, ...)."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def write(self, start: int, values: Tensor) -> None:
+        """Put values [B, ...] in from row `start` on."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """ActivationStore start to stop, [B, ...]; not to be changed."""
+
+    def gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """A tensor and the rows of it that hold the rows chosen (int64 [B])."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+class ActivationsInMemory:
+    """ActivationStore in one tensor."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.shape = tuple(values.shape)
+        self._values = values
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def write(self, start: int, values: Tensor) -> None:
+        self._values[start : start + len(values)] = values
+
+    def read(self, start: int, stop: int) -> Tensor:
+        return self._values[start:stop]
+
+    def gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        return self._values, chosen
+
+    def close(self) -> None:
+        self._values = torch.empty(0)
+
+
+class ActivationsOnDisk:
+    """ActivationStore in a file of native float32 numbers."""
+
+    def __init__(self, shape: tuple[int, ...], folder: Path) -> None:
+        self.shape = shape
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the rows are in use
+        self._row_bytes = 4 * math.prod(shape[1:])
+        size = self._row_bytes * shape[0]
+        try:
+            os.posix_fallocate(self._file.fileno(), 0, max(1, size))
+        except OSError as error:
+            raise UserError(
+                f"no room for {size / 1e9:.1f} GB of block inputs in {folder} ({reason_of(error)}): free some, raise"
+                " --memory-budget, or use fewer images"
+            ) from None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def write(self, start: int, values: Tensor) -> None:
+        self._file.seek(start * self._row_bytes)
+        self._file.write(values.contiguous().numpy().data.cast("B"))
+
+    def read(self, start: int, stop: int) -> Tensor:
+        found = torch.empty((stop - start, *self.shape[1:]))
+        self._fill(found, start)
+        return found
+
+    def gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        found = torch.empty((len(chosen), *self.shape[1:]))
+        for place, row in enumerate(chosen.tolist()):
+            self._fill(found[place : place + 1], row)
+        return found, torch.arange(len(chosen))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _fill(self, target: Tensor, start: int) -> None:
+        self._file.seek(start * self._row_bytes)
+        self._file.readinto(target.numpy().data.cast("B"))
+
+
+class ActivationCache:
+    """Hands out rows, in memory until `budget` bytes are in use, then in files in `folder`."""
+
+    def __init__(self, budget: int, folder: Path) -> None:
+        self._left = budget
+        self._folder = folder
+        self._held: dict[int, int] = {}
+
+    def rows(self, shape: tuple[int, ...]) -> ActivationStore:
+        """Room for N tensors of one shape, (N, ...)."""
+        size = 4 * math.prod(shape)
+        if size > self._left:
+            return ActivationsOnDisk(shape, self._folder)
+        self._left -= size
+        rows = ActivationsInMemory(torch.empty(shape))
+        self._held[id(rows)] = size
+        return rows
+
+    def release(self, rows: ActivationStore) -> None:
+        """The rows are not needed any more."""
+        self._left += self._held.pop(id(rows), 0)
+        rows.close()

@@ -1,0 +1,162 @@
+"""Mixed precision: bits of weights and activations layer by layer under a budget, by integer programming.
+
+    minimise    sum over layers of KL(layer at its bits)
+    subject to  one width for every weight and every activation tensor, and the budget
+
+The cost of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
+their effects are small, and small divergences add up. The first and the last layer, and layers that the config gives
+bits by name, keep theirs and count towards no average.
+
+* `average_bits`: mean weight bits over all weights, and mean activation bits over all numbers that layers read.
+* `size_budget`: bytes of all weights as the target stores them, with a scale and a bias for every channel.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import fx
+
+from genq_export.config.quantize import LayerOverride, QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.quantize.sensitivity import Cost, Options, input_quantizers
+from genq_export.targets.rule import TargetRule
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+_BYTES_A_CHANNEL = 12  # weight scale, bias, and the scale of the bias where it has one
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that gets a width, for the layers named: what it costs and what it takes of the budget, by width."""
+
+    names: tuple[str, ...]
+    costs: Mapping[int, float]
+    sizes: Mapping[int, float]
+
+
+def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
+    """For `sensitivity.measure`: every width of a weight alone, and of an input alone where inputs get bits as well."""
+    free = {layer.name for layer in _free_layers(gm, config)}
+    weights: list[tuple[int | None, int | None]] = [(bits, None) for bits in WIDTHS]
+    inputs: list[tuple[int | None, int | None]] = [(None, bits) for bits in WIDTHS]
+    options = weights if config.average_bits is None else weights + inputs
+    return lambda layer, _quantizer: options if layer.name in free else []
+
+
+def check_budget(gm: fx.GraphModule, config: QuantizeConfig, rule: TargetRule) -> None:
+    """Raise UserError where no bits fit the size budget of `config`: known before anything is measured."""
+    if config.size_budget is None:
+        return  # 2 bits everywhere fit any average the config allows
+    free = _free_layers(gm, config)
+    narrowest = sum(min(_stored(layer, bits, rule) for bits in WIDTHS) for layer in free)
+    least = _size_of_others(gm, free, rule) + narrowest
+    if least > int(config.size_budget):
+        raise UserError(
+            f"quantize.size_budget: {int(config.size_budget)} bytes do not hold this network on {rule.name}:"
+            f" with {WIDTHS[0]}-bit weights it takes {round(least)}"
+        )
+
+
+def assign(
+    gm: fx.GraphModule, costs: Sequence[Cost], config: QuantizeConfig, rule: TargetRule
+) -> dict[str, LayerOverride]:
+    """Bits by layer name, the best within the budget of `config`.
+
+    gm: a prepared graph; costs: what `options_to_measure` asks for. Raises UserError where no assignment fits.
+    """
+    check_budget(gm, config, rule)
+    free = _free_layers(gm, config)
+    table = {(cost.name, cost.weight_bits, cost.activation_bits): cost.kl for cost in costs}
+    if config.size_budget is not None:
+        weights = [_weight(layer, table, {bits: _stored(layer, bits, rule) for bits in WIDTHS}) for layer in free]
+        widths = _solve(weights, int(config.size_budget) - _size_of_others(gm, free, rule))
+        assert widths is not None  # the narrowest fit, as was checked
+        return {name: LayerOverride(weight_bits=bits) for name, bits in widths.items()}
+    assert config.average_bits is not None
+    weights = [_weight(layer, table, {bits: bits * layer.weight.numel() for bits in WIDTHS}) for layer in free]
+    weight_bits = _solve(weights, config.average_bits * sum(layer.weight.numel() for layer in free))
+    inputs = _inputs(gm, free, table)
+    input_bits = _solve(inputs, config.average_bits * sum(choice.sizes[WIDTHS[0]] / WIDTHS[0] for choice in inputs))
+    assert weight_bits is not None and input_bits is not None  # 2 bits everywhere fit any average the config allows
+    return {
+        name: LayerOverride(weight_bits=bits, activation_bits=input_bits.get(name))
+        for name, bits in weight_bits.items()
+    }
+
+
+def _free_layers(gm: fx.GraphModule, config: QuantizeConfig) -> list[QuantizedLayer]:
+    layers = [layer for layer, _ in input_quantizers(gm)]
+    free = [layer for layer in layers[1:-1] if not any(fnmatchcase(layer.name, pattern) for pattern in config.layers)]
+    if not free:
+        raise UserError("a bit budget has nothing to assign: every layer is the first, the last, or has bits by name")
+    return free
+
+
+def _size_of_others(gm: fx.GraphModule, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:
+    """Bytes of the layers whose bits are fixed."""
+    layers = [layer for layer, _ in input_quantizers(gm)]
+    return sum(_stored(layer, layer.grid.bits, rule) for layer in layers if layer not in free)
+
+
+def _stored(layer: QuantizedLayer, bits: int, rule: TargetRule) -> float:
+    """Bytes of a layer in the target's file: codes of 4 or 8 bits, and what every channel carries."""
+    width = 4 if bits <= 4 and rule.int4_storage else 8
+    return layer.weight.numel() * width / 8 + len(layer.weight_scale) * _BYTES_A_CHANNEL
+
+
+def _weight(
+    layer: QuantizedLayer, table: Mapping[tuple[str, int | None, int | None], float], sizes: Mapping[int, float]
+) -> Choice:
+    return Choice((layer.name,), {bits: table[layer.name, bits, None] for bits in WIDTHS}, sizes)
+
+
+def _inputs(
+    gm: fx.GraphModule,
+    free: Sequence[QuantizedLayer],
+    table: Mapping[tuple[str, int | None, int | None], float],
+) -> list[Choice]:
+    """One choice a tensor: layers that read the same one share its width. Tensors that other layers read are left."""
+    readers: dict[str, list[QuantizedLayer]] = {}
+    for layer, quantizer in input_quantizers(gm):
+        readers.setdefault(quantizer.name, []).append(layer)
+    numbers = {
+        gm.get_submodule(str(node.target)).name: float(np.prod([int(size) for size in node.meta["val"].shape[1:]]))
+        for node in gm.graph.nodes
+        if node.op == "call_module" and str(node.target).startswith("quantizers.")
+    }
+    return [
+        Choice(
+            tuple(layer.name for layer in layers),
+            {bits: sum(table[layer.name, None, bits] for layer in layers) for bits in WIDTHS},
+            {bits: bits * numbers[name] for bits in WIDTHS},  # type: ignore[index]
+        )
+        for name, layers in readers.items()
+        if all(layer in free for layer in layers)
+    ]
+
+
+def _solve(choices: Sequence[Choice], budget: float) -> dict[str, int] | None:
+    """The width of every choice that makes the sum of costs least within the budget; None where nothing fits."""
+    if not choices:
+        return {}
+    count = len(choices) * len(WIDTHS)
+    by_width = np.array([[choice.costs[bits] for bits in WIDTHS] for choice in choices])
+    costs = np.minimum.accumulate(by_width, axis=1).ravel()  # a wider grid that seems worse is noise
+    sizes = np.array([choice.sizes[bits] for choice in choices for bits in WIDTHS])
+    one_each = np.kron(np.eye(len(choices)), np.ones(len(WIDTHS)))
+    ties = -1e-6 * np.array([bits for _ in choices for bits in WIDTHS])  # where costs are the same, the wider one
+    found = milp(
+        costs / max(costs.max(), 1e-12) + ties,
+        integrality=np.ones(count),
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0.0},
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(sizes[None] / max(budget, 1), -np.inf, 1)],
+    )
+    if found.x is None or budget <= 0:
+        return None
+    picked = found.x.reshape(len(choices), len(WIDTHS)).argmax(1)
+    return {name: WIDTHS[index] for choice, index in zip(choices, picked, strict=True) for name in choice.names}

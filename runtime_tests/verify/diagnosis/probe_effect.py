@@ -1,0 +1,158 @@
+"""Why does OpenVINO answer otherwise once nobody watches its codes? Each suspicion is tested by an experiment.
+
+A tensor that is an output of the graph must be computed, so a watched session cannot fuse it away. Users run the
+probe_effect one. Three experiments on one batch, each with OpenVINO's low-precision transformations on and off; off, it
+computes the graph in float as it is written:
+
+* the file as it is: are the transformations to blame at all?
+* the quantizer between a convolution and the residual addition behind it left out: does that give what the
+  transformations give?
+* all 8-bit weight codes halved, so that no sum of two products exceeds 16 bits: is saturation to blame?
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from genq_export.core.errors import BackendError
+from genq_export.network.onnx_graph import layer_names, quantizers
+from genq_export.runtimes.backends import OPENVINO_AS_WRITTEN, Batch
+from genq_export.runtimes.isolation.process import Worker
+from genq_export.runtimes.isolation.protocol import Message
+from runtime_tests.verify.diagnosis.explain import halve_weight_codes
+
+# An experiment explains a difference of logits of which it leaves at most this share; single codes at the border of
+# two leave more than nothing.
+_FEW = 0.05
+
+
+def explain_probe_effect(
+    model: onnx.ModelProto, batch: Batch, expected: Batch, limit: float
+) -> tuple[str | None, tuple[str, ...]]:
+    """One sentence without a full stop, or None where no experiment confirms a reason, and the evidence.
+
+    batch: float32 [B, C, H, W]. expected: the oracle's logits of it, float32 [B, K]. limit: seconds an answer may take.
+    """
+    sessions = _Sessions(batch, limit)
+    try:
+        return _explain(sessions, model, expected)
+    except BackendError as error:
+        return None, (f"OpenVINO probe_effect: the experiments failed: {error}",)
+    finally:
+        sessions.close()
+
+
+def _explain(sessions: "_Sessions", model: onnx.ModelProto, expected: Batch) -> tuple[str | None, tuple[str, ...]]:
+    as_run, as_written = sessions.logits(model, True), sessions.logits(model, False)
+    before, left = _gap(as_run, expected), _gap(as_written, expected)
+    same, right = (int((logits.argmax(1) == expected.argmax(1)).sum()) for logits in (as_run, as_written))
+    evidence = [
+        f"probe_effect, logits are {before:.2g} off the oracle's on average and {same} of {len(expected)} answers are"
+        f" the oracle's; with low-precision transformations off {left:.2g} and {right}"
+    ]
+    if left > _FEW * before:
+        evidence.append("the low-precision transformations alone do not explain what watching changes")
+        return None, tuple(evidence)
+    blamed = (
+        f"OpenVINO's low-precision transformations change the result: with them off {right} of {len(expected)} answers"
+        f" of one batch are the oracle's, with them on {same}"
+    )
+    reason = _reason(sessions, model, _gap(as_run, as_written), as_run, evidence)
+    return blamed + (f". {reason}" if reason else ""), tuple(evidence)
+
+
+def _reason(
+    sessions: "_Sessions", model: onnx.ModelProto, before: float, as_run: Batch, evidence: list[str]
+) -> str | None:
+    """What the transformations do: the change of the file, computed as written, that gives the same as they do."""
+    fused, skipped = without_residual_rounding(model)
+    halved, wide = _halved(model)
+    unrounded = f"They add the results of {layer_names(skipped)} to the residual without rounding them to codes"
+    saturating = (
+        f"sums of two products of {layer_names(wide)} saturate at 16 bits on this processor (no VNNI instructions)"
+    )
+    if skipped:
+        left = _gap(as_run, sessions.logits(fused, False))
+        evidence.append(
+            f"a copy without the quantizers {layer_names(skipped)}, computed as written, is {left:.2g} from what"
+            f" OpenVINO gives probe_effect; the file itself {before:.2g}"
+        )
+        if left <= _FEW * before:
+            return unrounded
+    if not wide:
+        return None
+    as_run = sessions.logits(halved, True)
+    left = _gap(as_run, sessions.logits(halved, False))
+    evidence.append(
+        f"with the weight codes of {layer_names(wide)} halved the transformations move logits by {left:.2g}"
+    )
+    if left <= _FEW * before:
+        return saturating[0].upper() + saturating[1:]
+    if not skipped:
+        return None
+    left = _gap(as_run, sessions.logits(_halved(fused)[0], False))
+    evidence.append(f"halved and without these quantizers, the two are {left:.2g} apart")
+    return f"{unrounded}, and {saturating}" if left <= _FEW * before else None
+
+
+def without_residual_rounding(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy in which one input of every addition, if it comes from a layer and feeds nothing else, is not quantized.
+
+    Of two such inputs it is the first: the convolution that runtimes fuse the addition into. Also returns the names of
+    the quantizers left out.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    producer = {output: node for node in copy.graph.node for output in node.output}
+    after_layers = {node.tensor: node.name for node in quantizers(copy) if node.layers and not node.feeds}
+    skipped = []
+    for node in copy.graph.node:
+        for place, tensor in enumerate(node.input if node.op_type == "Add" else ()):
+            dequantize = producer.get(tensor)
+            if dequantize is None or dequantize.op_type != "DequantizeLinear":
+                continue
+            if dequantize.input[0] in after_layers:
+                quantize = producer[dequantize.input[0]]
+                while quantize.op_type != "QuantizeLinear":
+                    quantize = producer[quantize.input[0]]
+                node.input[place] = quantize.input[0]
+                skipped.append(after_layers[dequantize.input[0]])
+                break
+    return copy, tuple(skipped)
+
+
+def _halved(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy with all 8-bit weight codes halved, and the layers they belong to."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    layers = (node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul"))
+    return copy, tuple(name for name in layers if halve_weight_codes(copy, name))
+
+
+def _gap(first: Batch, second: Batch) -> float:
+    """Mean difference of logits: a single code more or less moves the largest far more than the mean."""
+    return float(np.abs(first.astype(np.float64) - second).mean())
+
+
+class _Sessions:
+    """OpenVINO in a process of its own, one file after another on the same batch."""
+
+    def __init__(self, batch: Batch, limit: float) -> None:
+        self._batch = batch
+        self._worker = Worker("openvino", limit)
+
+    def logits(self, model: onnx.ModelProto, transformed: bool) -> Batch:
+        """float32 [B, K] with the low-precision transformations on or off. Raises BackendError."""
+        kind = "openvino" if transformed else OPENVINO_AS_WRITTEN
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "copy.onnx"
+            path.write_bytes(model.SerializeToString())
+            self._worker.ask(Message({"op": "load", "kind": kind, "path": str(path), "threads": 1}))
+        logits: Batch = self._worker.ask(Message({"op": "logits"}, {"batch": self._batch})).arrays["logits"]
+        return logits
+
+    def close(self) -> None:
+        """End the process."""
+        self._worker.close()

@@ -1,0 +1,68 @@
+"""The float network as an ONNX file: the baseline of latency and size."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from genq_export.core.errors import BackendError
+from genq_export.models.loaded import LoadedModel
+
+
+def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
+    """Write the float network with a dynamic batch, input "input", output "logits", both float32. Raises BackendError.
+
+    half: weights and everything between input and output are float16.
+    """
+    import torch
+
+    module = _Half(model.module) if half else model.module
+    example = torch.zeros(2, *model.input_size)
+    batch: Any = torch.export.Dim.DYNAMIC
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                module,
+                (example,),
+                path,
+                dynamo=True,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch},),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many kinds; without a baseline the other checks still hold
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackendError(f"the float network could not be written as ONNX: {reason}") from None
+
+
+class _Half(nn.Module):
+    """A float16 copy of a network between float32 input and output."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.module(x.half())
+        return logits.float()
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The exporter's progress lines and deprecation warnings concern nobody here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

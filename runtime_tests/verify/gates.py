@@ -1,0 +1,228 @@
+"""What a build must meet to pass; for a gate that fails, one sentence that says which figure or layer is to blame."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.verify import GatesConfig
+from genq_export.network.onnx_graph import layer_names
+from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
+
+# Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
+# behind operators that stay float (LayerNorm, softmax).
+CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
+# Points of top-1 that a grid may cost, by the smaller of weight and activation bits. Ours: about twice what the
+# published results with real data lose on ImageNet, so that only something broken or unusually fragile fails.
+ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
+
+
+BACKEND_TITLES = {
+    "float": "float32 network",
+    "reference": "fake-quant reference",
+    "oracle": "integer oracle",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-unfused": "ONNX Runtime, optimisations off",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+}
+
+
+class Gate(Frozen):
+    """One condition: `value` (None: could not be measured although it had to be) against `threshold`."""
+
+    name: str
+    title: str
+    value: float | None
+    threshold: float
+    at_least: bool
+    passed: bool
+    sentence: str
+
+
+class Ungated(Frozen):
+    """A gate that does not apply here, and why."""
+
+    name: str
+    reason: str
+
+
+def check(
+    run: Verification, audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig, grids: QuantizeConfig
+) -> tuple[tuple[Gate, ...], tuple[Ungated, ...]]:
+    """All gates of one run. grids: what the build was told; audit: `[{name, op, integer, detail}]` of the export."""
+    gates: list[Gate] = []
+    skipped: list[Ungated] = []
+    for outcome in (
+        _accuracy(run, config, grids),
+        _agreement(run, config),
+        _codes(run, config, grids),
+        _constants(run),
+        _integers(audit, config),
+        _speed(run, config),
+        _size(run, config),
+    ):
+        if isinstance(outcome, Gate):
+            gates.append(outcome)
+        else:
+            skipped.append(outcome)
+    return tuple(gates), tuple(skipped)
+
+
+def accuracy_loss(run: Verification) -> float | None:
+    """Points of top-1 that the deployed file loses against float; None without labels or without either."""
+    if "float" not in run.accuracy or run.deployed not in run.accuracy:
+        return None
+    return 100 * (run.accuracy["float"].top1 - run.accuracy[run.deployed].top1)
+
+
+def deployed_agreement(run: Verification) -> float | None:
+    """Share of images on which the deployed file and the reference give the same class."""
+    return run.agreement.get(f"{run.deployed}_vs_reference")
+
+
+def integer_share(audit: Sequence[Mapping[str, Any]] | None) -> float | None:
+    """Share of audited layers that compute in integers, less those kept in float on purpose; None without an audit."""
+    judged = [entry for entry in audit or () if not entry.get("on_purpose")]
+    return sum(bool(entry.get("integer")) for entry in judged) / len(judged) if judged else None
+
+
+def deployed_fidelity(run: Verification) -> BackendFidelity | None:
+    """Code comparison of the deployed file against the oracle (or the reference)."""
+    return next((item for item in run.fidelity if item.backend == run.deployed), None)
+
+
+def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate | Ungated:
+    name = "accuracy_loss"
+    if run.evaluation is None:
+        return Ungated(name=name, reason="no evaluation images: give a labelled folder with --eval")
+    if not run.evaluation.labelled:
+        return Ungated(name=name, reason=f"{run.evaluation.name} has no labels: only agreement with float was measured")
+    usual = ACCURACY_LOSS[min(grids.weight_bits, grids.activation_bits)]
+    limit = usual if config.max_accuracy_loss is None else config.max_accuracy_loss
+    loss = accuracy_loss(run)
+    if loss is None:
+        sentence = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
+    else:
+        sentence = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at {grids.grid_name}{_lossy_step(run)}"
+    return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, sentence)
+
+
+def _lossy_step(run: Verification) -> str:
+    """Did quantizing or deploying lose it, and which layer is weakest?"""
+    reference = run.accuracy.get("reference")
+    if reference is None or run.deployed == "reference":
+        return ""
+    by_quantizing = 100 * (run.accuracy["float"].top1 - reference.top1)
+    by_deploying = 100 * (reference.top1 - run.accuracy[run.deployed].top1)
+    if by_deploying > by_quantizing:
+        return f": {by_deploying:.2f} of them between the reference and {_title(run)}"
+    measured = [layer for layer in run.layers if layer.sqnr_db is not None]
+    weakest = min(measured, key=lambda layer: layer.sqnr_db or 0.0, default=None)
+    where = f"; the noisiest layer is {weakest.name} ({weakest.sqnr_db:.1f} dB)" if weakest is not None else ""
+    return f": the reference already loses {by_quantizing:.2f}{where}"
+
+
+def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "agreement", "Deployed file agrees with the reference"
+    if run.evaluation is None:
+        return Ungated(name=name, reason="no evaluation images")
+    value = deployed_agreement(run)
+    if value is None:
+        sentence = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
+    else:
+        differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
+        sentence = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
+    return _gate(name, title, value, config.min_agreement, True, sentence)
+
+
+def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:
+    name, title = "code_match", "Codes equal to the oracle's"
+    item = deployed_fidelity(run)
+    value = None
+    if item is None:
+        sentence = f"codes of {_title(run)} could not be compared{_failure(run, run.deployed, 'oracle', 'reference')}"
+    elif item.missing:
+        value, sentence = 0.0, f"the file has no quantizer {layer_names(item.missing)}"
+    else:
+        value, sentence = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
+    required = config.min_code_match
+    if required is None:
+        stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
+        narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
+        required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
+    return _gate(name, title, value, required, True, sentence)
+
+
+def _constants(run: Verification) -> Gate:
+    """No setting: a file that holds other numbers than the integer model is not this build's file."""
+    name, title = "constants", "Constants unlike the integer model's"
+    if run.constants is None:
+        sentence = f"the file or the integer model could not be read{_failure(run, run.deployed, 'oracle')}"
+        return _gate(name, title, None, 0.0, False, sentence)
+    more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
+    sentence = run.constants[0] + more if run.constants else "all constants are those of the integer model"
+    return _gate(name, title, float(len(run.constants)), 0.0, False, sentence)
+
+
+def first_divergence(run: Verification) -> str:
+    """Where codes of the deployed file first differ and why, as the end of a sentence; empty where none do."""
+    item = deployed_fidelity(run)
+    if item is None or (item.first_diverging is None and not item.missing):
+        return ""
+    where = f"; codes first differ at {item.first_diverging}" if item.first_diverging else ""
+    return where + (f" ({item.explanation})" if item.explanation else "")
+
+
+def _integers(audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig) -> Gate | Ungated:
+    name, title = "integer_share", "Layers that compute in integers"
+    value = integer_share(audit)
+    if audit is None or value is None:
+        return Ungated(name=name, reason="the export left no audit")
+    floating = [str(entry.get("name")) for entry in audit if not (entry.get("integer") or entry.get("on_purpose"))]
+    shown = layer_names(floating[:3] if len(floating) <= 3 else [*floating[:2], f"{len(floating) - 2} more"])
+    sentence = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
+    return _gate(name, title, value, config.min_integer_share, True, sentence)
+
+
+def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "speedup", "Speed-up over float"
+    if config.min_speedup is None:
+        return Ungated(name=name, reason="no speed-up was asked for (verify.gates.min_speedup)")
+    value = None
+    if run.latency is not None:  # what is within the noise is no difference
+        value = run.latency.speedup if run.latency.significant else 1.0
+    if run.latency is None:
+        sentence = "latency was not measured on this machine"
+    else:
+        pace = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float"
+        sentence = f"{pace}: {value:.2f} times the speed"
+    return _gate(name, title, value, config.min_speedup, True, sentence)
+
+
+def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
+    name, title = "size", "Deployed size, share of float"
+    if config.max_size_share is None:
+        return Ungated(name=name, reason="no size was asked for (verify.gates.max_size_share)")
+    value = run.size.deployed_bytes / run.size.float_bytes if run.size is not None else None
+    sentence = "sizes are not known"
+    if run.size is not None:
+        sentence = f"the deployed file has {run.size.deployed_bytes:,} bytes, the float file {run.size.float_bytes:,}"
+    return _gate(name, title, value, config.max_size_share, False, sentence)
+
+
+def _gate(name: str, title: str, value: float | None, threshold: float, at_least: bool, sentence: str) -> Gate:
+    passed = value is not None and (value >= threshold if at_least else value <= threshold)
+    rounded = None if value is None else round(value, 9)
+    return Gate(
+        name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, sentence=sentence
+    )
+
+
+def _title(run: Verification) -> str:
+    """The deployed backend as a reader knows it."""
+    return BACKEND_TITLES.get(run.deployed, run.deployed)
+
+
+def _failure(run: Verification, *names: str) -> str:
+    details = [item.detail for item in run.backends if item.name in names and item.status != "ok" and item.detail]
+    return f": {'; '.join(details)}" if details else ""

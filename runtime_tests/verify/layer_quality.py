@@ -1,0 +1,118 @@
+"""Which layers are weak: the reference against the very same graph in float, at every quantizer and every weight."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genq_export.runtimes.backends import Batch
+from runtime_tests.verify.metrics import cosine, sqnr_db
+from runtime_tests.verify.results import LayerQuality, WeightQuality
+
+
+@dataclass
+class _Sums:
+    """Over all elements seen: of the float tensor f, the quantized network's x before and q after the quantizer."""
+
+    float_power: float = 0.0
+    quantized_power: float = 0.0
+    dot: float = 0.0
+    error: float = 0.0
+    input_power: float = 0.0
+    own_error: float = 0.0
+    clipped: int = 0
+    count: int = 0
+
+
+def activation_quality(reference: nn.Module, batches: Iterable[Batch]) -> tuple[LayerQuality, ...]:
+    """Signal to noise of every activation quantizer of the fake-quant reference, in execution order.
+
+    The float side is the same module with quantization switched off, so both have the same tensors by the same names.
+    """
+    from genq_export.network.hooks import set_quantization
+
+    sums: dict[str, _Sums] = {}
+    for batch in batches:
+        images = torch.from_numpy(batch)
+        set_quantization(reference, False)
+        try:
+            expected = {name: output for name, _, output, _ in _record(reference, images)}
+        finally:
+            set_quantization(reference, True)
+        for name, before, after, part in _record(reference, images):
+            if name in expected:
+                _add(sums.setdefault(name, _Sums()), expected[name], before, after, part)
+    return tuple(
+        LayerQuality(
+            name=name,
+            sqnr_db=_finite(sqnr_db(total.float_power, total.error)),
+            own_sqnr_db=_finite(sqnr_db(total.input_power, total.own_error)),
+            cosine=cosine(total.dot, total.float_power, total.quantized_power),
+            clipped=total.clipped / max(total.count, 1),
+        )
+        for name, total in sums.items()
+    )
+
+
+def weight_quality(reference: nn.Module) -> tuple[WeightQuality, ...]:
+    """Signal to noise of every quantized weight against the float weight it came from (BatchNorm folded)."""
+    found = []
+    for part in reference.modules():
+        if not all(hasattr(part, name) for name in ("weight", "codes", "weight_scale", "name")):
+            continue
+        layer: Any = part
+        weight = layer.weight.double()
+        scale = layer.weight_scale.double().view(-1, *[1] * (weight.dim() - 1))
+        error = layer.codes.double() * scale - weight
+        found.append(
+            WeightQuality(
+                name=layer.name,
+                bits=layer.grid.bits,
+                sqnr_db=_finite(sqnr_db(float(weight.square().sum()), float(error.square().sum()))),
+            )
+        )
+    return tuple(found)
+
+
+def _add(total: _Sums, expected: Tensor, before: Tensor, after: Tensor, part: Any) -> None:
+    f, x, q = expected.double(), before.double(), after.double()
+    total.float_power += float(f.square().sum())
+    total.quantized_power += float(q.square().sum())
+    total.dot += float((f * q).sum())
+    total.error += float((q - f).square().sum())
+    total.input_power += float(x.square().sum())
+    total.own_error += float((q - x).square().sum())
+    codes = torch.round(x / part.scale.double()) + int(part.zero_point)
+    total.clipped += int(((codes < part.grid.lo) | (codes > part.hi)).sum())
+    total.count += x.numel()
+
+
+def _record(module: nn.Module, images: Tensor) -> list[tuple[str, Tensor, Tensor, Any]]:
+    """(name, input, output, quantizer) of every activation quantizer in the order of execution."""
+    seen: list[tuple[str, Tensor, Tensor, Any]] = []
+    with _hooks(module, seen), torch.no_grad():
+        module(images)
+    return seen
+
+
+@contextmanager
+def _hooks(module: nn.Module, seen: list[tuple[str, Tensor, Tensor, Any]]) -> Iterator[None]:
+    def keep(part: Any, inputs: Any, output: Tensor) -> None:
+        seen.append((part.name, inputs[0], output, part))
+
+    parts = [part for part in module.modules() if hasattr(part, "scale") and hasattr(part, "zero_point")]
+    handles = [part.register_forward_hook(keep) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _finite(value: float) -> float | None:
+    """None for a tensor without any noise: its ratio is infinite and JSON has no such number."""
+    return round(value, 2) if np.isfinite(value) else None

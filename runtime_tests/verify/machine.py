@@ -1,0 +1,49 @@
+"""The machine that a measurement belongs to."""
+
+import os
+import platform
+from pathlib import Path
+
+from runtime_tests.verify.results import Machine
+
+
+def this_machine() -> Machine:
+    """Name and hardware of this machine, as far as the operating system tells."""
+    return Machine(
+        name=platform.node() or "unnamed",
+        cpu=_cpu_name(),
+        cores=usable_cores(),
+        memory_gib=round(_memory_bytes() / 2**30, 1),
+        system=f"{platform.system()} {platform.machine()}",
+        gpu=_gpu_name(),
+    )
+
+
+def usable_cores() -> int:
+    """Cores this process may use: a container often sees more than it gets."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
+
+
+def _gpu_name() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

@@ -1,0 +1,235 @@
+"""What one verification run measured, as frozen models: the content of `verify.json`.
+
+A field that is None was not measured on this machine; the report says so and never guesses.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+BackendStatus = Literal["ok", "failed", "missing"]
+
+
+class Frozen(BaseModel):
+    """Base of every result: immutable, and nothing that is not listed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Machine(Frozen):
+    """Where a run took place."""
+
+    name: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    gpu: str | None = None
+
+
+class BackendRun(Frozen):
+    """One runtime: what it is and whether it got through the evaluation set."""
+
+    name: str
+    title: str
+    device: str
+    status: BackendStatus
+    detail: str = ""
+    seconds: float | None = None
+    non_finite: int = 0
+
+
+class Evaluation(Frozen):
+    """The images that accuracy and agreement were measured on."""
+
+    name: str
+    n: int
+    labelled: bool
+    class_names: tuple[str, ...] | None = None
+    class_counts: tuple[int, ...] | None = None
+
+
+class Score(Frozen):
+    """Top-1 of one backend as a share in [0, 1], its 95 % Wilson interval, top-5, and correct images by class."""
+
+    top1: float
+    n: int
+    low: float
+    high: float
+    top5: float | None = None
+    correct_by_class: tuple[int, ...] | None = None
+
+
+class PairedTest(Frozen):
+    """McNemar: images that only one of the two classifies correctly, and the p-value of that being chance."""
+
+    first: str
+    second: str
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+class ConfusionChange(Frozen):
+    """How many more (or fewer) images of one class are taken for another after quantization."""
+
+    truth: str
+    predicted: str
+    float_count: int
+    deployed_count: int
+
+
+class CodeDifference(Frozen):
+    """Codes of one quantizer in one backend against the oracle.
+
+    own: differing codes of images in which every quantizer that feeds this one agrees; inherited: the others.
+    clean_images: how many images had identical inputs here, that is, could show an own difference.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    codes: int
+    differing: int
+    largest: int
+    own: int
+    inherited: int
+    clean_images: int
+    images_differing: int
+    channels: tuple[int, ...] = ()
+
+
+class BackendFidelity(Frozen):
+    """Code by code: one backend against the oracle (or the reference where the file has no oracle).
+
+    logits_largest: largest difference of logits. probe_logit_shift: how far logits move when codes are made outputs
+    of the graph; above zero, the runtime computes differently while it is watched. probe_effect: why, where an
+    experiment says.
+    """
+
+    backend: str
+    against: str
+    images: int
+    codes: int
+    differing: int
+    largest: int
+    first_diverging: str | None
+    missing: tuple[str, ...] = ()
+    logits_largest: float
+    probe_logit_shift: float = 0.0
+    quantizers: tuple[CodeDifference, ...]
+    explanation: str | None = None
+    probe_effect: str | None = None
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def match(self) -> float:
+        """Share of equal codes."""
+        return 1.0 if self.codes == 0 else 1 - self.differing / self.codes
+
+
+class LayerQuality(Frozen):
+    """One activation quantizer of the reference against the float network (None: no noise at all).
+
+    sqnr_db: the network's quantized tensor against the float network's, everything before it included; own_sqnr_db:
+    what this quantizer alone adds to its input; clipped: share of values outside the grid.
+    """
+
+    name: str
+    sqnr_db: float | None
+    own_sqnr_db: float | None
+    cosine: float
+    clipped: float
+
+
+class WeightQuality(Frozen):
+    """The weight of one layer on its grid against the float weight, dB (None: equal)."""
+
+    name: str
+    bits: int
+    sqnr_db: float | None
+
+
+class LatencyRow(Frozen):
+    """One session under one setting: milliseconds a call over `runs` alternating calls.
+
+    parts_ms: medians of the first and of the second half of the calls, and of every other one from the first and from
+    the second. cuda_graph: did each call replay a CUDA graph; None where nothing ran on a GPU.
+    """
+
+    runtime: str
+    variant: Literal["float", "deployed", "deployed again"]
+    batch: int
+    threads: int
+    runs: int
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    images_per_second: float
+    parts_ms: tuple[float, ...] = ()
+    cuda_graph: bool | None = None
+
+
+class Latency(Frozen):
+    """Float against deployed on this machine.
+
+    `significant` is False where the difference is no larger than the noise. clocks: of the GPU before and after, as
+    they were found; None on a CPU.
+    """
+
+    float_ms: float
+    deployed_ms: float
+    speedup: float
+    noise: float
+    significant: bool
+    threads: int
+    batch: int
+    float_runtime: str
+    deployed_runtime: str
+    method: str
+    rows: tuple[LatencyRow, ...] = ()
+    float_memory_mib: float | None = None
+    deployed_memory_mib: float | None = None
+    clocks: str | None = None
+
+
+class Size(Frozen):
+    """Bytes of the float32 and of the deployed network, both as ONNX files where both exist."""
+
+    float_bytes: int
+    deployed_bytes: int
+
+
+class Verification(Frozen):
+    """One run of `verify` on one machine.
+
+    constants: how scales, codes and biases in the deployed file differ from the integer model, a sentence each.
+    seconds: wall time of evaluation, fidelity, quality and latency.
+    """
+
+    machine: Machine
+    date: str
+    artefacts: dict[str, str]
+    versions: dict[str, str]
+    deployed: str
+    evaluation: Evaluation | None
+    backends: tuple[BackendRun, ...]
+    accuracy: dict[str, Score] = {}
+    agreement: dict[str, float] = {}
+    divergence: dict[str, float] = {}
+    cost: PairedTest | None = None
+    confusion: tuple[ConfusionChange, ...] = ()
+    fidelity: tuple[BackendFidelity, ...] = ()
+    layers: tuple[LayerQuality, ...] = ()
+    weights: tuple[WeightQuality, ...] = ()
+    latency: Latency | None = None
+    size: Size | None = None
+    constants: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
+
+
+class VerifyFile(Frozen):
+    """`verify.json`: the newest run of every machine on the same artefacts, oldest first."""
+
+    version: Literal[1] = 1
+    runs: tuple[Verification, ...] = ()

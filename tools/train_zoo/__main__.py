@@ -1,0 +1,5 @@
+"""`python -m tools.train_zoo`."""
+
+from tools.train_zoo.train import main
+
+main()
