@@ -200,7 +200,7 @@ def fingerprint(*parts: object) -> str:
 
 def code_identity(*folders: Path) -> str:
     """Hex digest over the Python sources below these folders or files: a stage's code version."""
-    files = sorted(path for folder in folders for path in ([folder] if folder.is_file() else folder.glob("*.py")))
+    files = sorted(path for folder in folders for path in ([folder] if folder.is_file() else folder.rglob("*.py")))
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
 
 
