@@ -214,7 +214,7 @@ def _attribute(attribute: onnx.AttributeProto) -> str:
     copy = onnx.AttributeProto()
     copy.CopyFrom(attribute)
     copy.ClearField("doc_string")
-    return copy.SerializeToString(deterministic=True).hex()
+    return bytes(copy.SerializeToString(deterministic=True)).hex()
 
 
 def _type(value: onnx.ValueInfoProto) -> str:

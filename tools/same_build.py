@@ -135,7 +135,8 @@ def compare_case(name: str, old: Revision, new: Revision, scratch: Path) -> list
         if revision.run([*probe, str(scratch / "images.safetensors"), str(out)], log) != 0:
             raise BuildFailed(f"{revision.title} cannot run {folder}:\n{_tail(log)}")
         computed.append(load_file(out))
-    runs = compare_runs(*(folder / "model.onnx" for folder in folders), images, as_written="tensorrt" in name)
+    before, after = (folder / "model.onnx" for folder in folders)
+    runs = compare_runs(before, after, images, as_written="tensorrt" in name)
     own = [
         compare_tensors(part, *({k: v for k, v in side.items() if k.startswith(f"{part}.")} for side in computed))
         for part in ("reference", "oracle", "load")
