@@ -20,7 +20,14 @@ from safetensors.numpy import load_file
 
 Tensors = Mapping[str, NDArray[Any]]
 
-RENAMED_WORDS = {"narrowed": "requantized", "evened": "equalized"}  # then -> now
+RENAMED_WORDS = {  # then -> now, on both sides; a word without one is left out
+    "narrowed": "requantized",
+    "evened": "equalized",
+    "layers": "layer",
+    "quantizers": "quantizer",
+    "products": "product",
+    "constant": "",
+}
 CODES = "/codes"
 
 
@@ -71,8 +78,8 @@ def compare_runs(old: Path, new: Path, images: NDArray[np.float32], as_written: 
 
 def canonical_name(name: str) -> str:
     """Return the words of a name in today's words: `.`, `/` and `_` all separate."""
-    words = (word for word in re.split(r"[^0-9A-Za-z]+", name) if word)
-    return " ".join(RENAMED_WORDS.get(word, word) for word in words)
+    words = (RENAMED_WORDS.get(word, word) for word in re.split(r"[^0-9A-Za-z]+", name))
+    return " ".join(filter(None, words))
 
 
 def map_names(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:

@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Build, compare and print; returns the exit code."""
     options = _parser().parse_args(arguments)
     commit = _git("rev-parse", f"{options.old_commit}^{{commit}}").decode().strip()
-    words = ", ".join(f"{then} = {now}" for then, now in RENAMED_WORDS.items())
-    print(f"names are the same where their words are: '.', '/' and '_' separate words, {words}")
+    words = ", ".join(f"{then} = {now or 'nothing'}" for then, now in RENAMED_WORDS.items())
+    print(f"names are the same where their words are: '.', '/' and '_' separate words, {words}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         unpack(commit, Path(scratch, "old"))
         old = Revision(f"old {commit[:10]}", Path(scratch, "old"), commit, options.old_builds or Path(scratch, "a"))

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from tools.compare_builds import Comparison, compare_folders, compare_graphs, compare_runs, map_names
+from tools.compare_builds import Comparison, canonical_name, compare_folders, compare_graphs, compare_runs, map_names
 from tools.same_build import CASES, table
 from tools.tree_state import tree_state
 
@@ -132,6 +132,22 @@ def test_the_first_difference_is_named(builds: tuple[Path, Path]) -> None:
     (line,) = (line for line in everything(*builds) if not line.same)
     assert (line.equal, line.total) == (12, 13)
     assert "first unlike: layers.block.fc.weight_codes (1 numbers)" in str(line)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ("layers.blocks.0.attn.proj.codes", "layer_blocks__0__attn__proj.codes"),
+        ("quantizers.act1_narrowed.scale", "quantizer_act1_requantized.scale"),
+        ("kept.head.weight", "kept_head.weight"),
+        ("norm.weight", "constant_norm__weight"),
+        ("layer_norm_1_evened_2", "constant_layer_norm_1_equalized_2"),
+        ("act1_narrowed/codes", "act1_requantized/codes"),
+    ],
+)
+def test_a_name_keeps_its_words(then: str, now: str) -> None:
+    assert canonical_name(then) == canonical_name(now)
+    assert map_names([then, "other"], ["other", now]) == {then: now, "other": "other"}
 
 
 def test_names_with_the_same_words_have_no_partner() -> None:
