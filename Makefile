@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint gpu-check clean
+PART ?= 1/1
+
+.PHONY: demo setup test test-slow lint gpu-check clean
 
 demo: $(STAMP)  ## build the embedded ResNet at 4 bits, without data, and report
 	$(BIN)/genq-export build fashion_resnet --bits 4 -o build/demo
 
-test: $(STAMP) lint  ## ruff, mypy, and the tests that take minutes at most
+setup: $(STAMP)  ## the environment, and the checks in front of every commit
+	$(BIN)/pre-commit install
+
+test: $(STAMP) lint  ## make lint, and the tests that take minutes at most
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP)  ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMP)  ## the tests that take longer, or a part of them: PART=3/8; one that was stopped goes on
+	$(BIN)/python -m pytest -m slow --part $(PART)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

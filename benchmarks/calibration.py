@@ -23,6 +23,7 @@ import numpy as np
 import result_lines
 import torch
 from PIL import Image
+from training_images import DEFAULT_FOLDER, load_split
 
 from calibrate import stage as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
@@ -35,7 +36,6 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
-from genq_export.zoo.idx import DEFAULT_FOLDER, load_split, to_rgb32
 
 UNFILTERED = {"energy_keep": 1.0, "distribution_keep": 1.0}
 BY_ENERGY = {"energy_keep": 0.675, "distribution_keep": 1.0}  # as many are dropped as by both filters
@@ -206,7 +206,7 @@ def _bound(kind: str, options: argparse.Namespace, seed: int) -> np.ndarray | No
     images, labels = load_split(options.data, "train")
     share = -(-options.images // len(zoo.CLASS_NAMES))
     chosen = np.stack([rng.choice(np.flatnonzero(labels == label), share) for label in range(len(zoo.CLASS_NAMES))], 1)
-    return to_rgb32(images[chosen.ravel()[: options.images]])
+    return zoo.to_rgb32(images[chosen.ravel()[: options.images]])
 
 
 def _few_real(out: Path, each: int) -> Path:

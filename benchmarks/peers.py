@@ -33,6 +33,7 @@ import result_lines
 from peer_networks import DISTILLED, REAL, SYNTHETIC, Floats, Network, prepare_network
 from peer_tables import BITS, Result, tables
 from sessions import exact_session, instructions, plain_session
+from training_images import DEFAULT_FOLDER
 
 # `export.py` beside this file is named as our package `export` is.
 HERE = Path(__file__).resolve().parent
@@ -49,7 +50,6 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models import package
 from genq_export.quantize import stage as quantize_stage
-from genq_export.zoo.idx import DEFAULT_FOLDER
 from runtime_tests.verify.latency import time_in_turns, wall_clock, warm_up
 from runtime_tests.verify.metrics import kl_divergence, log_softmax
 

@@ -17,6 +17,7 @@ import torch
 from calibration import calibration_set, parse_with_shared
 from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
+from training_images import load_split
 
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
@@ -26,7 +27,6 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
-from genq_export.zoo.idx import load_split, to_rgb32
 from runtime_tests.verify.metrics import kl_divergence
 
 JUDGED = 10_000
@@ -87,7 +87,7 @@ def main() -> None:
 def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
     pixels, labels = load_split(options.data, "train")
     chosen = np.random.default_rng(12345).permutation(len(pixels))[:JUDGED]
-    images = model.normalize(torch.from_numpy(to_rgb32(pixels[chosen])))
+    images = model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen])))
     return Judge(images, torch.from_numpy(labels[chosen]), answers(model.module, images))
 
 

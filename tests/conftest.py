@@ -2,6 +2,19 @@
 
 import os
 
+import pytest
+
+from tests.parts import Part, Share
+
 # Small networks lose by sharing their work, and the machine may have other work to do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="N/OF", help="the tests of this part only, less those that passed before")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if part := config.getoption("part"):
+        config.pluginmanager.register(Part(Share.parse(part), config))

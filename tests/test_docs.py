@@ -1,4 +1,4 @@
-"""Every command in README.md, docs/ and recipes/ works: run, planned with --dry-run, or at least parsed.
+"""Every command in README.md, CONTRIBUTING.md, docs/ and recipes/ works: run, planned, or at least parsed.
 
 A code block in `sh` or `python` is run in a folder that has what the documents assume. An HTML comment in front of it
 says otherwise: `<!-- test: dry-run -->` plans builds and parses the rest, `<!-- test: parse -->` parses only,
@@ -20,7 +20,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "recipes" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 MODES = ("run", "dry-run", "parse", "slow")
 BLOCK = re.compile(
     r"(?:<!-- test: (?P<mode>[\w-]+) -->\n)?^```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
@@ -231,6 +234,8 @@ def parse(words: list[str]) -> None:
         assert arguments[0] == "install" and set(extras(arguments[1])) <= set(known_extras()), words
     elif program in ("python", "accelerate", "torchrun") and "genq_export" in arguments:
         parse_genq_export(arguments[arguments.index("genq_export") + 1 :])
+    elif program == "python" and arguments[0] == "-m":
+        assert importlib.util.find_spec(arguments[1]), words
     elif program == "python":
         assert (ROOT / arguments[0]).is_file(), words
     else:

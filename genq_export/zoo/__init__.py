@@ -1,6 +1,6 @@
 """The embedded default: tiny real networks, a tiny text-to-image pipeline, and real test images.
 
-Everything here was trained on Fashion-MNIST by `python -m tools.train_zoo.train`; README.md beside this file says how.
+Everything here was trained on Fashion-MNIST by `python -m tools.train_zoo`; README.md beside this file says how.
 Importing this module is cheap: torch, timm and diffusers are imported by the functions that need them.
 """
 
@@ -25,6 +25,7 @@ __all__ = [
     "few_shot_set",
     "pipeline_folder",
     "test_set",
+    "to_rgb32",
     "weights_file",
 ]
 
@@ -70,13 +71,17 @@ def few_shot_set() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     return _image_set("few_shot_set.npz")
 
 
+def to_rgb32(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Zero-pad grey images [N, 28, 28] by 2 and repeat them over 3 channels: uint8 [N, 32, 32, 3]."""
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    return np.repeat(padded[..., None], 3, axis=-1)
+
+
 # pytest collects functions of this prefix from test modules that import them.
 test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def _image_set(file: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    from genq_export.zoo.idx import to_rgb32
-
     with np.load(_FOLDER / file) as arrays:
         return to_rgb32(arrays["images"]), arrays["labels"].astype(np.int64)
 

@@ -1,12 +1,13 @@
 """The classifiers of the zoo, built from timm's own classes, without their weights."""
 
+import importlib
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
-from genq_export.zoo.libraries import timm
+from genq_export.core.imports import ensure_torchvision
 from genq_export.zoo.names import CLASS_NAMES
 
 
@@ -28,8 +29,14 @@ def build_style_classifier(styles: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], styles))
 
 
+def _timm(submodule: str) -> Any:
+    """The module `timm.<submodule>`: late, because it takes seconds to import; untyped, as its annotations are few."""
+    ensure_torchvision()
+    return importlib.import_module(f"timm.{submodule}")
+
+
 def _resnet() -> Any:
-    resnet = timm("models.resnet")
+    resnet = _timm("models.resnet")
     model = resnet.ResNet(
         resnet.BasicBlock, (1, 1, 1, 1), num_classes=10, channels=(16, 32, 64, 128), stem_type="deep", stem_width=8
     )
@@ -41,13 +48,13 @@ def _resnet() -> Any:
 
 def _mobilenet() -> Any:
     blocks = [["ds_r1_k3_s1_c16"], ["ir_r2_k3_s1_e4_c24"], ["ir_r2_k3_s2_e4_c40"], ["ir_r2_k3_s2_e4_c64"]]
-    arguments = timm("models._efficientnet_builder").decode_arch_def(blocks)
-    efficientnet = timm("models.efficientnet").EfficientNet
+    arguments = _timm("models._efficientnet_builder").decode_arch_def(blocks)
+    efficientnet = _timm("models.efficientnet").EfficientNet
     return efficientnet(arguments, num_classes=10, num_features=256, stem_size=16, act_layer=nn.ReLU6)
 
 
 def _vit() -> Any:
-    transformer = timm("models.vision_transformer").VisionTransformer
+    transformer = _timm("models.vision_transformer").VisionTransformer
     model = transformer(img_size=32, patch_size=4, embed_dim=64, depth=3, num_heads=4, mlp_ratio=2, num_classes=10)
     # Two strided convolutions in place of one 4x4 patch projection: the grid of patches stays 8x8, and the network
     # needs a fraction of the epochs. No BatchNorm among them, as in any other VisionTransformer.

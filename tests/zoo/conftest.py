@@ -1,17 +1,5 @@
-"""Shared by the zoo's tests: an importable torchvision, before any test module imports timm, and one pipeline."""
+"""An importable torchvision, before any test module imports timm."""
 
-from typing import Any
-
-import pytest
-
-from genq_export import zoo
 from genq_export.core.imports import ensure_torchvision
 
 ensure_torchvision()
-
-
-@pytest.fixture(scope="session")
-def pipeline() -> Any:
-    from tools.train_zoo.pipeline import load_pipeline
-
-    return load_pipeline(zoo.pipeline_folder())

@@ -9,10 +9,8 @@ import timm
 import torch
 
 from genq_export import zoo
-from tools.train_zoo.classifiers import accuracy, augment
-from tools.train_zoo.images import few_shots
+from tools.train_zoo.classifiers import accuracy
 from tools.train_zoo.styles import render_each
-from tools.train_zoo.training import normalise
 
 
 @pytest.fixture(scope="module")
@@ -78,22 +76,12 @@ def test_the_image_sets_have_their_documented_form() -> None:
     assert few.shape == (160, 32, 32, 3) and np.bincount(few_labels).tolist() == [16] * 10
 
 
-def test_few_shots_are_distinct_and_repeatable() -> None:
-    labels = np.repeat(np.arange(10), 50)
-    drawn = few_shots(labels, seed=1)
-    assert len(set(drawn.tolist())) == 160 and np.array_equal(drawn, few_shots(labels, seed=1))
-    assert np.array_equal(labels[drawn], np.repeat(np.arange(10), 16))
-
-
-def test_augmentation_only_moves_and_mirrors() -> None:
-    image = torch.zeros(50, 28, 28, dtype=torch.uint8)
-    image[:, 10, 3] = 200
-    moved = augment(image, 2, torch.Generator().manual_seed(0))
-    assert moved.shape == (50, 32, 32) and (moved.flatten(1).sum(1) == 200).all()
-    rows, columns = moved.nonzero()[:, 1], moved.nonzero()[:, 2]
-    assert set(rows.tolist()) == set(range(10, 15))
-    assert set(columns.tolist()) == set(range(3, 8)) | set(range(24, 29))
-    assert normalise(moved).shape == (50, 3, 32, 32) and normalise(moved).min() == -1
+def test_padding_keeps_the_image_in_the_middle() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    padded = zoo.to_rgb32(images)
+    assert padded.shape == (3, 32, 32, 3) and padded.dtype == np.uint8
+    assert np.array_equal(padded[:, 2:30, 2:30, 1], images)
+    assert padded[:, :2].max() == padded[:, :, 30:].max() == 0
 
 
 def test_the_package_imports_without_its_heavy_libraries() -> None:

@@ -1,5 +1,7 @@
 """`python -m tools.train_zoo`."""
 
+import sys
+
 from tools.train_zoo.train import main
 
-main()
+sys.exit(main())

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genq_export.zoo.idx import load_split
-from genq_export.zoo.libraries import diffusers
 from genq_export.zoo.names import STYLES
+from tools.train_zoo.idx import load_split
+from tools.train_zoo.libraries import diffusers
 from tools.train_zoo.styles import Images, render_each
 from tools.train_zoo.training import normalise, one_cycle, save_checkpoint
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from genq_export.zoo import to_rgb32
 from genq_export.zoo.architectures import build_classifier
-from genq_export.zoo.idx import load_split, to_rgb32
+from tools.train_zoo.idx import load_split
 from tools.train_zoo.training import normalise, one_cycle, save_checkpoint, save_half
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genq_export.zoo.libraries import diffusers
 from genq_export.zoo.names import STYLES
 from tools.train_zoo.autoencoder import LATENT_CHANNELS
 from tools.train_zoo.captions import NAMED_STYLE_SHARE, caption, vocabulary
+from tools.train_zoo.libraries import diffusers
 from tools.train_zoo.text import WIDTH, build_text_encoder, build_tokenizer
 from tools.train_zoo.training import save_checkpoint
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from genq_export.zoo.idx import load_split
 from genq_export.zoo.names import CLASS_NAMES
+from tools.train_zoo.idx import load_split
 
 FEW_SHOTS = 16
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from genq_export.zoo.libraries import diffusers
 from tools.train_zoo.autoencoder import build_autoencoder
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.diffusion import NOISE, build_unet
+from tools.train_zoo.libraries import diffusers
 from tools.train_zoo.styles import Images
 from tools.train_zoo.text import build_text_encoder, build_tokenizer
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.zoo.architectures import build_style_classifier
-from genq_export.zoo.idx import load_split
 from genq_export.zoo.names import STYLES
 from tools.train_zoo.classifiers import accuracy
+from tools.train_zoo.idx import load_split
 from tools.train_zoo.styles import Images, Labels, render_each
 from tools.train_zoo.training import normalise, one_cycle, save_half
 

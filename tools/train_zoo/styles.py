@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from genq_export.zoo.idx import to_rgb32
+from genq_export.zoo import to_rgb32
 from genq_export.zoo.names import STYLES
 
 Images = npt.NDArray[np.uint8]

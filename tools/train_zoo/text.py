@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from genq_export.zoo.libraries import transformers
+from tools.train_zoo.libraries import transformers
 
 MAX_LENGTH = 20  # tokens; "a photo of a small t-shirt in the style of a faded print" takes 16 with its two ends
 WIDTH = 64

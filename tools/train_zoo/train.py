@@ -1,11 +1,11 @@
-"""Reproduce the zoo from Fashion-MNIST's four files: `python -m tools.train_zoo.train all --data DIR --out DIR`."""
+"""Reproduce the zoo from Fashion-MNIST's four files: `python -m tools.train_zoo all --data DIR --out DIR`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from genq_export.zoo.idx import DEFAULT_FOLDER
 from genq_export.zoo.names import ZOO_PIPELINE
+from tools.train_zoo.idx import DEFAULT_FOLDER
 
 _CLASSIFIERS = {"resnet": "fashion_resnet", "mobilenet": "fashion_mobilenet", "vit": "fashion_vit"}
 PARTS = ("data", "resnet", "mobilenet", "vit", "style", "vae", "unet")
@@ -46,7 +46,7 @@ def train(part: str, data: Path, out: Path, seed: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 where all went well, 2 where the input is at fault."""
-    parser = argparse.ArgumentParser(prog="python -m tools.train_zoo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.train_zoo", description=__doc__)
     parser.add_argument("part", choices=[*PARTS, "all"])
     parser.add_argument(
         "--data", type=Path, default=DEFAULT_FOLDER, help="folder of the idx files (default %(default)s)"
@@ -71,7 +71,3 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _log(line: str) -> None:
     print(line, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

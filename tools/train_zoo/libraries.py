@@ -1,4 +1,4 @@
-"""Import timm, diffusers and transformers late, and untyped.
+"""Import diffusers and transformers late, and untyped.
 
 Late, because each takes seconds to import. Untyped, because they carry few annotations or wrong ones: the docstrings
 of this package name the class that a function takes or returns.
@@ -8,12 +8,6 @@ import importlib
 from typing import Any
 
 from genq_export.core.imports import ensure_torchvision
-
-
-def timm(submodule: str) -> Any:
-    """Return the module `timm.<submodule>`."""
-    ensure_torchvision()
-    return importlib.import_module(f"timm.{submodule}")
 
 
 def diffusers() -> Any:

@@ -57,12 +57,6 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def to_rgb32(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Zero-pad grey images [N, 28, 28] by 2 and repeat them over 3 channels: uint8 [N, 32, 32, 3]."""
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    return np.repeat(padded[..., None], 3, axis=-1)
-
-
 def _find(folder: Path, stem: str) -> Path:
     for name in (stem + ".gz", stem):
         if (folder / name).is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genq_export.zoo.idx import load_split, read_idx, to_rgb32
+from tools.train_zoo.idx import load_split, read_idx
 
 
 def idx_bytes(array: np.ndarray, kind: int = 0x08) -> bytes:
@@ -70,10 +70,3 @@ def test_files_that_do_not_belong_together(
     write_set(tmp_path, np.zeros(shape, np.uint8), np.array(labels, np.uint8))
     with pytest.raises(ValueError, match=message):
         load_split(tmp_path, "train")
-
-
-def test_padding_keeps_the_image_in_the_middle(images: np.ndarray) -> None:
-    padded = to_rgb32(images)
-    assert padded.shape == (3, 32, 32, 3) and padded.dtype == np.uint8
-    assert np.array_equal(padded[:, 2:30, 2:30, 1], images)
-    assert padded[:, :2].max() == padded[:, :, 30:].max() == 0

@@ -1,0 +1,17 @@
+"""Shared by the tests of what trained the zoo: an importable torchvision, and one pipeline."""
+
+from typing import Any
+
+import pytest
+
+from genq_export import zoo
+from genq_export.core.imports import ensure_torchvision
+
+ensure_torchvision()
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> Any:
+    from tools.train_zoo.pipeline import load_pipeline
+
+    return load_pipeline(zoo.pipeline_folder())
