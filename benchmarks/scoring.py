@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from calibrate.scoring import FORWARD_BATCH, distribution_score_name, score_group
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 
@@ -66,7 +65,6 @@ def prepared(name: str, images: int) -> tuple[LoadedModel, list[torch.Tensor]]:
     if name in zoo.ZOO_MODELS:
         model = load_model(ModelConfig(name=name))
         return model, list(model.normalize(torch.from_numpy(pixels[:images])).contiguous().split(FORWARD_BATCH))
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

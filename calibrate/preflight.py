@@ -116,9 +116,6 @@ def _has_class_names(config: BuildConfig) -> bool:
     name = config.model.name
     if config.model.classes is not None or name in zoo.ZOO_MODELS:
         return True
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     settings = timm.get_pretrained_cfg(name) if timm.is_model(name.split(".")[0]) else None

@@ -103,9 +103,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from genq_export import zoo
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     folder = tmp_path_factory.mktemp("docs")

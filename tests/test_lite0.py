@@ -58,9 +58,6 @@ def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch
 def test_a_checkpoint_under_this_name_is_for_timms_network(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     network = timm.create_model(package.NAME)
@@ -89,9 +86,6 @@ def test_the_float_network_knows_a_photograph() -> None:
 def test_a_users_network_is_built_from_its_file_alone(generator: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

@@ -14,9 +14,6 @@ from genq_export.models.source import identity, load_model, problems
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"

@@ -59,9 +59,6 @@ def test_a_recipe_is_what_its_name_and_its_command_say(name: str) -> None:
 
 def one_step(name: str, folder: Path, images: Path) -> BuildConfig:
     """The recipe with random weights, two images, one step of everything, on the CPU."""
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())

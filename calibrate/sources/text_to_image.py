@@ -18,7 +18,6 @@ from calibrate.prompts import Prompt
 from calibrate.style import set_embedding
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 
 GENQ_GUIDANCE = 3.5
 # Steps after which more of them stop helping, by kind of solver; the kinds diffusers ships, first match counts.
@@ -134,7 +133,6 @@ def load_text_to_image(generator: Generator, config: CalibrateConfig, device: st
 
     Raises UserError where it is no pipeline, not whole, or cannot be fetched.
     """
-    ensure_torchvision()
     _quieten()
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 

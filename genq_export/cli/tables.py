@@ -41,9 +41,6 @@ def audit_table(layers: "Iterable[LayerAudit]") -> Table:
 
 def models_table(search: str) -> Table:
     """The zoo, and timm's networks whose name contains `search`, with where their weights come from."""
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     table = Table()

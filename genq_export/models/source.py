@@ -51,9 +51,6 @@ def check_name(config: ModelConfig) -> None:
     """Raise UserError, with names that are close, where neither the zoo nor timm knows the network."""
     if config.name in zoo.ZOO_MODELS:
         return
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     if not timm.is_model(config.name.split(".")[0]):
@@ -104,9 +101,6 @@ def _described(config: ModelConfig, architecture: "nn.Module", module: "nn.Modul
 
 
 def _create_module(config: ModelConfig, pretrained: bool) -> "nn.Module":
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     if config.name in zoo.ZOO_MODELS:
         return zoo.create_model(config.name)
     if _from_package(config):
@@ -137,9 +131,6 @@ def _unknown_model(name: str) -> str:
 
 
 def _timm_problems(config: ModelConfig) -> list[str]:
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     if config.weights is not None:

@@ -14,7 +14,6 @@ from calibrate.sources.distillation import DistilledImages, jittered, statistics
 from genq_export.config.build import BuildConfig
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
@@ -73,7 +72,6 @@ def test_jitter_moves_and_mirrors_and_loses_nothing() -> None:
 
 
 def _vit() -> LoadedModel:
-    ensure_torchvision()
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(0)

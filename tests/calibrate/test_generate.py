@@ -12,9 +12,7 @@ from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
 from calibrate.sources.text_to_image import default_guidance, default_steps, load_text_to_image
 from genq_export.config.calibrate import CalibrateConfig
-from genq_export.core.imports import ensure_torchvision
 
-ensure_torchvision()
 import diffusers  # noqa: E402
 
 SD, SMALL = 64, 8

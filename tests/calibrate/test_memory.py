@@ -10,11 +10,8 @@ import torch
 from PIL import Image
 
 from calibrate import scoring
-from genq_export.core.imports import ensure_torchvision
 from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import loaded, seeded_convnet
-
-ensure_torchvision()
 
 
 def transformer() -> LoadedModel:

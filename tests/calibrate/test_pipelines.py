@@ -13,14 +13,12 @@ from calibrate.dataset import read_rows
 from calibrate.generators import drawn_size
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import run_stages
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
 
-ensure_torchvision()
 import diffusers  # noqa: E402
 import transformers  # noqa: E402
 

@@ -13,15 +13,12 @@ from calibrate.prompts import Prompt
 from calibrate.sources.text_to_image import TextToImage, default_batch_size
 from genq_export.config.build import BuildConfig
 from genq_export.config.calibrate import CalibrateConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import run_stages
 from tests.calibrate.conftest import build_pipeline
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
-
-ensure_torchvision()
 
 
 def stable_diffusion_1_5(tokenizer: Any, length: int) -> Any:
