@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,6 @@ from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
 from calibrate.sources.text_to_image import default_guidance, default_steps, load_text_to_image
 from genq_export.config.calibrate import CalibrateConfig
-
-import diffusers  # noqa: E402
 
 SD, SMALL = 64, 8
 

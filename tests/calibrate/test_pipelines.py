@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from calibrate.dataset import read_rows
@@ -18,9 +20,6 @@ from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import run_stages
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
-
-import diffusers  # noqa: E402
-import transformers  # noqa: E402
 
 WIDTH = 16
 NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}

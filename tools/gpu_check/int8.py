@@ -114,6 +114,8 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     import tempfile
     from pathlib import Path
 
+    import timm
+
     from export.engine import build_engine
     from export.fold import fold
     from export.onnx_qdq import export_onnx
@@ -121,8 +123,6 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     from genq_export.quantize.prepare import calibrate_ranges, prepare
     from genq_export.runtimes.tensorrt_packages import engine_builder
     from genq_export.targets.rule import rule_for
-
-    import timm
 
     torch.manual_seed(0)
     size = (3, side, side)
