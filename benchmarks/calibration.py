@@ -24,7 +24,7 @@ import result_lines
 import torch
 from PIL import Image
 
-from calibrate import stage as calibrate_stage
+from calibrate import run as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
 from genq_export.config.build import BuildConfig

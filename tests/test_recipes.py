@@ -88,7 +88,7 @@ def two_images(tmp_path: Path) -> Path:
     for number in range(2):
         pixels = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(folder / "images" / f"{number}.png")
-        rows.append(Row(f"images/{number}.png", number, None, None, "", number, None, None, None, True, KEPT))
+        rows.append(Row(f"images/{number}.png", number, None, None, "", number, {}, True, KEPT))
     write_rows(folder, rows)
     return folder
 

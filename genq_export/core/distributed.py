@@ -39,7 +39,7 @@ class Ranks:
 
             torch.distributed.barrier()
 
-    def agree(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """What the main process gives, in every process."""
         if self.world == 1:
             return value
@@ -65,7 +65,7 @@ class Ranks:
 
     def _next_task(self) -> object:
         try:
-            return self.agree(None)
+            return self.broadcast(None)
         except RuntimeError:  # the connection is closed: the main process has ended, and said why
             raise SystemExit(1) from None
 
@@ -84,7 +84,7 @@ class Helpers:
         Where that fails here, the others are not told, since they may be waiting for something else: this process ends,
         and the launcher ends them.
         """
-        self._ranks.agree(task)
+        self._ranks.broadcast(task)
         self._standing_by = False
         yield
         self._standing_by = True
@@ -92,7 +92,7 @@ class Helpers:
     def release(self) -> None:
         """Nothing is left to help with."""
         if self._standing_by:
-            self._ranks.agree(None)
+            self._ranks.broadcast(None)
         self._standing_by = False
 
 
