@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 
 from calibrate.dataset import read_rows
-from calibrate.generators import drawn_size
+from calibrate.generators import image_size
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
@@ -130,7 +130,7 @@ def test_a_pipeline_draws_with_its_own_defaults(
     make: Callable[..., Any], scheduler: str, steps: int, guidance: float, size: int, tmp_path: Path
 ) -> None:
     generator = saved(make, tmp_path / "generator")
-    assert drawn_size(BuildConfig.for_model("fashion_resnet"), generator) == size
+    assert image_size(BuildConfig.for_model("fashion_resnet"), generator) == size
     folder = draw(generator, tmp_path / "build")
     sampler = Workspace.existing(folder).summary("calibrate")["sampler"]
     assert (sampler["scheduler"], sampler["steps"], sampler["guidance"]) == (scheduler, steps, guidance)
