@@ -1,13 +1,15 @@
 """What the report and the dataset card say about a set: the summary that the calibrate stage leaves."""
 
-from pydantic import Field
-
-from genq_export.config.base import Frozen
+from pydantic import BaseModel, ConfigDict, Field
 
 Setting = bool | int | float | str | None
 
 
-class ClassCount(Frozen):
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassCount(_Facts):
     """Images of one class. label: None where images show no class of the network's."""
 
     label: int | None
@@ -16,7 +18,7 @@ class ClassCount(Frozen):
     drawn: int
 
 
-class Histogram(Frozen):
+class Histogram(_Facts):
     """A score of kept and of dropped images, counted in equal steps from `low` to `high`."""
 
     low: float
@@ -25,7 +27,7 @@ class Histogram(Frozen):
     dropped: tuple[int, ...]
 
 
-class CalibrateSummary(Frozen):
+class CalibrateSummary(_Facts):
     """Facts of a finished set. What has a default is not known of a set that was taken over.
 
     generator, license, sampler: what drew the images and how. kept: images that calibrate. drawn: images that were

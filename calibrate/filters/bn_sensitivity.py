@@ -46,6 +46,9 @@ class BnSensitivityFilter(Filter):
         return settings.distribution_keep
 
 
+BN_SENSITIVITY = BnSensitivityFilter()
+
+
 @dataclass(frozen=True)
 class Running:
     """A layer's running statistics, float64 [channels].

@@ -32,6 +32,9 @@ class EnergyFilter(Filter):
         return {"energy_temperature": settings.energy_temperature}
 
 
+ENERGY = EnergyFilter()
+
+
 def energy(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """`E(x; f) = -T * logsumexp(f(x) / T)` (Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020).
 

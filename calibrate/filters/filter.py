@@ -94,7 +94,7 @@ class FilterRule:
 
 def all_filters() -> list[Filter]:
     """Return every filter there is, in order of use."""
-    return [resolve(path)() for path in FILTERS.values()]
+    return [resolve(path) for path in FILTERS.values()]
 
 
 def filters_for(module: nn.Module) -> list[Filter]:

@@ -50,6 +50,9 @@ class PatchEntropyFilter(Filter):
         return settings.distribution_keep
 
 
+PATCH_ENTROPY = PatchEntropyFilter()
+
+
 def attention_layers(module: nn.Module) -> list[nn.Module]:
     """Self-attention layers as timm writes them: heads, a projection of the input, and `proj` behind the heads."""
     return [

@@ -43,6 +43,9 @@ class DeadLeavesSource(Source):
         return OpenSource(images, PromptBook(UNLABELLED, ("",), opening.config.seed))
 
 
+DEAD_LEAVES = DeadLeavesSource()
+
+
 class DeadLeavesImages:
     """What draws them. height, width: pixels."""
 

@@ -22,3 +22,6 @@ class DistillationSource(Source):
         identity = models.identity(config.model)
         images = DistilledImages(opening.model, identity, config.calibrate, config.device)
         return OpenSource(images, PromptBook(network_classes(opening.model), ("",), config.seed))
+
+
+DISTILLATION = DistillationSource()

@@ -46,6 +46,9 @@ class ExistingSetSource(Source):
         return StageResult(names, summary.model_dump(mode="json"))
 
 
+EXISTING_SET = ExistingSetSource()
+
+
 def _set_folder(config: BuildConfig) -> Path:
     """The set in the build folder that the config names, or the folder itself."""
     source = config.calibrate.made_before

@@ -26,8 +26,8 @@ from genq_export.models.loaded import LoadedModel
 if TYPE_CHECKING:
     from calibrate.reference_images import ReferenceImages
 
-PIPELINE = "calibrate.sources.text_to_image:TextToImageSource"
-EXISTING_SET = "calibrate.sources.existing_set:ExistingSetSource"
+_PIPELINE = "calibrate.sources.text_to_image:TEXT_TO_IMAGE"
+_EXISTING_SET = "calibrate.sources.existing_set:EXISTING_SET"
 
 
 class ImageSource(Protocol):
@@ -133,13 +133,13 @@ class Source:
 def source_path(config: BuildConfig) -> str:
     """Return the import path of the source that a build draws from: whose code decides the images."""
     if config.calibrate.made_before is not None:
-        return EXISTING_SET
-    return SOURCES.get(config.calibrate.generator or "", PIPELINE)
+        return _EXISTING_SET
+    return SOURCES.get(config.calibrate.generator or "", _PIPELINE)
 
 
 def source_for(config: BuildConfig) -> Source:
     """Return the source that a build draws from."""
-    source: Source = resolve(source_path(config))()
+    source: Source = resolve(source_path(config))
     return source
 
 

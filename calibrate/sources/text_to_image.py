@@ -73,6 +73,9 @@ class TextToImageSource(Source):
         return OpenSource(images, replace(book, suffix=STYLE_SUFFIX), (STYLE,) if learned else ())
 
 
+TEXT_TO_IMAGE = TextToImageSource()
+
+
 def prompt_book(config: BuildConfig, model: LoadedModel, images: "DiffusersImages") -> PromptBook:
     """Class names and templates in the generator's own vocabulary.
 

@@ -14,22 +14,22 @@ RUNTIMES: dict[str, str] = {}
 
 # Where a network comes from (genq_export/models/), asked in this order; timm's takes every plain name that is left.
 DOORS: dict[str, str] = {
-    "zoo": "genq_export.models.zoo:ZooDoor",
-    "package": "genq_export.models.package:PackageDoor",
-    "timm": "genq_export.models.timm_hub:TimmDoor",
+    "zoo": "genq_export.models.zoo:ZOO",
+    "package": "genq_export.models.package:PACKAGE",
+    "timm": "genq_export.models.timm_hub:TIMM",
 }
 
 # What makes calibration images (calibrate/sources/), by the value of --generator.
 SOURCES: dict[str, str] = {
-    "leaves": "calibrate.sources.dead_leaves:DeadLeavesSource",
-    "distill": "calibrate.sources.distillation:DistillationSource",
+    "leaves": "calibrate.sources.dead_leaves:DEAD_LEAVES",
+    "distill": "calibrate.sources.distillation:DISTILLATION",
 }
 
 # What tells good calibration images from others (calibrate/filters/), by column of metadata.jsonl, in order of use.
 FILTERS: dict[str, str] = {
-    "energy": "calibrate.filters.energy:EnergyFilter",
-    "bn_sensitivity": "calibrate.filters.bn_sensitivity:BnSensitivityFilter",
-    "patch_entropy": "calibrate.filters.patch_entropy:PatchEntropyFilter",
+    "energy": "calibrate.filters.energy:ENERGY",
+    "bn_sensitivity": "calibrate.filters.bn_sensitivity:BN_SENSITIVITY",
+    "patch_entropy": "calibrate.filters.patch_entropy:PATCH_ENTROPY",
 }
 
 # What turns a prepared network into a good quantized one (genq_export/quantize/algorithms/).

@@ -66,6 +66,9 @@ class PackageDoor(Door):
         return [Offer(NAME, weights, generator)] if search in NAME else []
 
 
+PACKAGE = PackageDoor()
+
+
 def weights_file() -> Path | None:
     """The package's weights, or None where it is not installed."""
     spec = find_spec(_PACKAGE)

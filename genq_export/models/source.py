@@ -122,7 +122,7 @@ def door_path(config: ModelConfig) -> str:
 
 def door_for(config: ModelConfig) -> Door:
     """Return the door that takes the network; raises UserError where none does."""
-    door: Door = resolve(door_path(config))()
+    door: Door = resolve(door_path(config))
     return door
 
 
@@ -133,7 +133,7 @@ def all_doors() -> list[Door]:
 
 def _doors() -> Iterator[tuple[str, Door]]:
     for path in DOORS.values():
-        yield path, resolve(path)()
+        yield path, resolve(path)
 
 
 def _matching(config: ModelConfig) -> Door | None:

@@ -82,6 +82,9 @@ class TimmDoor(Door):
         return [Offer(name, weights, generator) for name in found]
 
 
+TIMM = TimmDoor()
+
+
 def described(name: str, module: "nn.Module") -> LoadedModel:
     """Read input size, preprocessing and class names off a network whose `pretrained_cfg` is timm's."""
     from timm.data.config import resolve_data_config

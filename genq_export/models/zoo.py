@@ -55,3 +55,6 @@ class ZooDoor(Door):
         """Is the pipeline whole?"""
         whole = (zoo.pipeline_folder() / "model_index.json").is_file()
         return [Finding(f"generator {zoo.ZOO_PIPELINE}", "works" if whole else "missing")]
+
+
+ZOO = ZooDoor()

@@ -25,6 +25,9 @@ class NoiseSource(Source):
         return OpenSource(NoiseImages(opening.model.input_size[1:]), prompts)
 
 
+NOISE = NoiseSource()
+
+
 class NoiseImages:
     """What draws them."""
 
@@ -57,6 +60,9 @@ class MarginFilter(Filter):
         return 0.5
 
 
+MARGIN = MarginFilter()
+
+
 class MirrorDoor(Door):
     """`mirror:fashion_resnet`: the zoo's network, behind a door of its own."""
 
@@ -73,3 +79,6 @@ class MirrorDoor(Door):
         module = zoo.create_model(config.name.removeprefix("mirror:"))
         half = (0.5, 0.5, 0.5)
         return LoadedModel(config.name, module, (3, 32, 32), half, half, 1.0, "bilinear", zoo.CLASS_NAMES, 10)
+
+
+MIRROR = MirrorDoor()

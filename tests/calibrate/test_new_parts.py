@@ -18,9 +18,9 @@ from genq_export.models.source import all_doors, door_path, identity, load_model
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "noise", "tests.calibrate.parts:NoiseSource")
-    monkeypatch.setitem(FILTERS, "margin", "tests.calibrate.parts:MarginFilter")
-    monkeypatch.setitem(DOORS, "mirror", "tests.calibrate.parts:MirrorDoor")
+    monkeypatch.setitem(SOURCES, "noise", "tests.calibrate.parts:NOISE")
+    monkeypatch.setitem(FILTERS, "margin", "tests.calibrate.parts:MARGIN")
+    monkeypatch.setitem(DOORS, "mirror", "tests.calibrate.parts:MIRROR")
 
 
 def test_the_stage_runs_with_a_new_source_filter_and_door(tmp_path: Path, registered: None) -> None:
@@ -52,5 +52,5 @@ def test_a_set_with_a_filter_that_is_not_known_here_can_be_read(tmp_path: Path, 
 
 def test_the_new_door_is_asked_like_the_others(registered: None) -> None:
     config = BuildConfig.for_model("mirror:fashion_resnet").model
-    assert door_path(config) == "tests.calibrate.parts:MirrorDoor" and len(all_doors()) == len(DOORS)
+    assert door_path(config) == "tests.calibrate.parts:MIRROR" and len(all_doors()) == len(DOORS)
     assert identity(config) == "mirror:fashion_resnet"
