@@ -25,15 +25,15 @@ import torch
 from PIL import Image
 from training_images import DEFAULT_FOLDER, load_split
 
-from calibrate import stage as calibrate_stage
+from calibrate import run as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
-from genq_export.data.evaluation import evaluation_set, load_images
+from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
-from genq_export.models.source import load_model
+from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.files import load_reference
 from genq_export.quantize import stage as quantize_stage
 

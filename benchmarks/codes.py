@@ -30,9 +30,9 @@ from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
-from genq_export.data.evaluation import EvaluationSet, evaluation_set, load_images
+from genq_export.data.evaluation import EvaluationSet, load_images
 from genq_export.models.loaded import LoadedModel
-from genq_export.models.source import load_model
+from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.files import load_reference
 from genq_export.network.grid import centered_codes, dequantize

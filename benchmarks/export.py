@@ -36,7 +36,6 @@ from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import reason_of
-from genq_export.core.imports import ensure_torchvision
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.runtimes.tensorrt_packages import engine_builder
 from genq_export.targets.rule import rule_for
@@ -64,7 +63,6 @@ def main() -> None:
 
 def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
     """Rows of one network: float, W4A4 and W8A8 of ours, quantize_static; OpenVINO and TensorRT-RTX where installed."""
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

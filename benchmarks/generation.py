@@ -19,7 +19,7 @@ import torch
 from calibrate.generators import Generator
 from calibrate.pool import ImageRequest, Pool
 from calibrate.prompts import TEMPLATES, PromptBook
-from calibrate.sources.text_to_image import TextToImage, load_text_to_image
+from calibrate.sources.diffusers_images import DiffusersImages, load_diffusers_images
 from genq_export import zoo
 from genq_export.config.calibrate import CalibrateConfig
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images a chunk")
     options = parser.parse_args()
     config = CalibrateConfig(batch_size=options.batch)
-    source = load_text_to_image(Generator(zoo.ZOO_PIPELINE, zoo.pipeline_folder()), config, "cpu")
+    source = load_diffusers_images(Generator(zoo.ZOO_PIPELINE, zoo.pipeline_folder()), config, "cpu")
     book = PromptBook(zoo.CLASS_NAMES, TEMPLATES, seed=0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"| {name} | {medians} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
 
 
-def draw_bare(source: TextToImage, orders: list[ImageRequest], folder: Path) -> None:
+def draw_bare(source: DiffusersImages, orders: list[ImageRequest], folder: Path) -> None:
     """What a script of ten lines would do."""
     with torch.inference_mode():
         images = source.pipeline(

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.network.hooks import set_quantization
 from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
@@ -52,7 +51,6 @@ def main() -> None:
 
 def network() -> nn.Module:
     """A ResNet-50 whose channels differ."""
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

@@ -15,10 +15,11 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from calibrate.scoring import FORWARD_BATCH, distribution_score_name, score_group
+from calibrate.filters.filter import filters_for
+from calibrate.scoring import FORWARD_BATCH, score_group
 from genq_export import zoo
+from genq_export.config.calibrate import CalibrateConfig
 from genq_export.config.model import ModelConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 
@@ -45,18 +46,19 @@ def row(name: str, images: int, rounds: int) -> str:
     """One line of the table."""
     model, batches = prepared(name, images)
     count = sum(len(batch) for batch in batches)
+    settings = CalibrateConfig()  # type: ignore[call-arg]
 
     def plain() -> None:
         for batch in batches:
             model.module(batch)
 
     def scoring() -> None:
-        score_group(model, batches, 1.0)
+        score_group(model, batches, settings)
 
     seconds = [(processor_time(plain), processor_time(scoring)) for _ in range(rounds + 2)][2:]
     low, middle, high = statistics.quantiles([b / a for a, b in seconds], n=4)
     times = [f"{1e3 * statistics.median(column) / count:.2f}" for column in zip(*seconds, strict=True)]
-    score = str(distribution_score_name(model)).replace("_", " ")
+    score = " and ".join(each.name.replace("_", " ") for each in filters_for(model.module)[1:])
     return f"| {name} | {score} | {times[0]} | {times[1]} | {middle:.2f} ({low:.2f} to {high:.2f}) |"
 
 
@@ -66,7 +68,6 @@ def prepared(name: str, images: int) -> tuple[LoadedModel, list[torch.Tensor]]:
     if name in zoo.ZOO_MODELS:
         model = load_model(ModelConfig(name=name))
         return model, list(model.normalize(torch.from_numpy(pixels[:images])).contiguous().split(FORWARD_BATCH))
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

@@ -9,18 +9,18 @@ from calibrate.dataset import KEPT, Row
 from calibrate.pool import GeneratedImage, ImageRequest, Pool
 from calibrate.prompts import UNLABELLED, PromptBook
 from calibrate.scoring import Scores, score
-from calibrate.selection import Candidate, interleave, is_usable, planned, select, shortfall
-from genq_export.config.calibrate import CalibrateConfig
+from calibrate.selection import Candidate, SelectionRules, interleave, is_usable, planned, select, shortfall
+from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One drawn image, its scores (None if it is unusable), and "kept" or what dropped it."""
+    """One image of the pool, its scores (none if it is unusable), and "kept" or what dropped it."""
 
-    drawn: GeneratedImage
-    scores: Scores | None
+    generated: GeneratedImage
+    scores: Scores
     reason: str
 
 
@@ -38,54 +38,52 @@ def collect(
     book: PromptBook,
     model: LoadedModel,
     quota: Sequence[int],
-    settings: CalibrateConfig,
-    device: str,
+    rules: SelectionRules,
+    config: BuildConfig,
     progress: Progress,
 ) -> Collection:
     """Fill the pool until `quota[label]` images of every class are left after the filters, or its limit is reached.
 
     With several processes all must call this; only the main one scores, and only its collection is filled.
     """
-    drawn: list[GeneratedImage] = []
-    scores: list[Scores | None] = []
+    images: list[GeneratedImage] = []
+    scores: list[Scores] = []
     candidates: list[Candidate] = []
     seconds = 0.0
-    wanted = [planned(share, settings) for share in quota]
-    ordered = 0
+    wanted = [planned(share, rules) for share in quota]
+    requested = 0
     while any(wanted):
         started = time.perf_counter()
-        drawn += _draw(pool, book, interleave(wanted), ordered, progress)
+        images += _draw(pool, book, interleave(wanted), requested, progress)
         seconds += time.perf_counter() - started
-        ordered += sum(wanted)
+        requested += sum(wanted)
         if not pool.ranks.is_main:
-            wanted = pool.ranks.agree(wanted)
+            wanted = pool.ranks.broadcast(wanted)
             continue
-        scores = _score(pool, drawn, model, settings.energy_temperature, device, progress)
-        candidates = [_candidate(*pair) for pair in zip(drawn, scores, strict=True)]
-        wanted = pool.ranks.agree(shortfall(candidates, quota, settings))
-    reasons = select(candidates, quota, settings)
+        scores = _score(pool, images, model, config, progress)
+        candidates = [_candidate(*pair) for pair in zip(images, scores, strict=True)]
+        wanted = pool.ranks.broadcast(shortfall(candidates, quota, rules))
+    reasons = select(candidates, quota, rules)
     return Collection(
-        images=[ScoredImage(*parts) for parts in zip(drawn, scores, reasons, strict=True)],
-        usable=Counter(candidate.label for candidate in candidates if is_usable(candidate, settings)),
+        images=[ScoredImage(*parts) for parts in zip(images, scores, reasons, strict=True)],
+        usable=Counter(candidate.label for candidate in candidates if is_usable(candidate, rules)),
         images_per_second=round(pool.fresh / seconds, 2) if pool.fresh else None,
     )
 
 
-def judged_row(pool: Pool, image: ScoredImage, names: Sequence[str]) -> Row:
-    """What the metadata says of a drawn image."""
-    prompt, scores = image.drawn.request.prompt, image.scores
+def generated_row(pool: Pool, image: ScoredImage, names: Sequence[str]) -> Row:
+    """What the metadata says of an image of the pool."""
+    prompt = image.generated.request.prompt
     labelled = names != UNLABELLED
-    file = pool.path(image.drawn.request.number)
+    file = pool.path(image.generated.request.number)
     return Row(
         file_name=f"{file.parent.name}/{file.name}",
         label=prompt.label if labelled else None,
         class_name=names[prompt.label] if labelled else None,
         second_class=None if prompt.second is None else names[prompt.second],
         prompt=prompt.text,
-        seed=image.drawn.seed,
-        energy=scores.energy if scores else None,
-        bn_sensitivity=scores.bn_sensitivity if scores else None,
-        patch_entropy=scores.patch_entropy if scores else None,
+        seed=image.generated.seed,
+        scores=image.scores,
         kept=image.reason == KEPT,
         reason=image.reason,
     )
@@ -101,15 +99,14 @@ def _draw(pool: Pool, book: PromptBook, labels: Sequence[int], first: int, progr
 
 
 def _score(
-    pool: Pool, drawn: Sequence[GeneratedImage], model: LoadedModel, temperature: float, device: str, progress: Progress
-) -> list[Scores | None]:
-    """Scores in request, rounded as the metadata states them: the selection can be redone from the file."""
-    paths = [pool.path(item.request.number) for item in drawn if item.rejected is None]
-    stream = progress.track(score(model, paths, temperature, device), len(paths), "scoring images")
-    scored = iter([found.rounded() for found in stream])
-    return [next(scored) if item.rejected is None else None for item in drawn]
+    pool: Pool, images: Sequence[GeneratedImage], model: LoadedModel, config: BuildConfig, progress: Progress
+) -> list[Scores]:
+    """Scores of every image in order, none of those that are unusable."""
+    paths = [pool.path(image.request.number) for image in images if image.rejected is None]
+    scored = progress.track(score(model, paths, config.calibrate, config.device), len(paths), "scoring images")
+    found = iter(list(scored))
+    return [next(found) if image.rejected is None else {} for image in images]
 
 
-def _candidate(item: GeneratedImage, scores: Scores | None) -> Candidate:
-    energy, distribution_score = (scores.energy, scores.distribution_score) if scores else (None, None)
-    return Candidate(item.request.number, item.request.prompt.label, energy, distribution_score, item.rejected)
+def _candidate(image: GeneratedImage, scores: Scores) -> Candidate:
+    return Candidate(image.request.number, image.request.prompt.label, scores, image.rejected)

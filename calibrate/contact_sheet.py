@@ -15,6 +15,7 @@ from genq_export.data.decode import read_image
 Item = TypeVar("Item")
 KEPT_SHOWN, DROPPED_SHOWN, CLASSES_SHOWN = 12, 6, 24
 _CELL, _GAP, _NAME, _MARGIN, _HEAD, _CAPTION = 72, 6, 132, 20, 92, 14
+_SCORE = "energy"  # the one that every network has
 _PAPER, _INK, _FAINT, _KEPT, _DROPPED = "#ffffff", "#1c2430", "#7b8794", "#1f8a5b", "#c2453d"
 
 
@@ -51,7 +52,7 @@ def _heading(pen: ImageDraw.ImageDraw, rows: Sequence[Row], title: str, divide: 
     part = "" if shown == classes else f", {shown} of {classes} classes shown"
     kept = sum(row.kept for row in rows)
     pen.text((_MARGIN, 16), title, _INK, font=_font(20))
-    facts = f"{kept} kept of {len(rows)} drawn{part}; below each image its energy, or what else dropped it"
+    facts = f"{kept} kept of {len(rows)} drawn{part}; below each image its {_SCORE}, or what else dropped it"
     pen.text((_MARGIN, 42), facts, _FAINT, font=_font(12))
     pen.text((_MARGIN + _NAME, 68), "kept", _KEPT, font=_font(14))
     pen.text((divide, 68), "dropped", _DROPPED, font=_font(14))
@@ -68,8 +69,8 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, folder: Path, row: Row, 
     sheet.paste(image.resize((_CELL, _CELL), method), (left, top))
     frame = _KEPT if row.kept else _DROPPED
     pen.rectangle([left - 1, top - 1, left + _CELL, top + _CELL], outline=frame)
-    by_energy = row.energy is not None and (row.kept or row.reason.startswith("energy"))
-    caption = f"{row.energy:.1f}" if by_energy else row.reason
+    by_energy = _SCORE in row.scores and (row.kept or row.reason.startswith(_SCORE))
+    caption = f"{row.scores[_SCORE]:.1f}" if by_energy else row.reason
     pen.text((left, top + _CELL + 2), _shortened(caption, 14), frame, font=_font(10))
 
 

@@ -4,10 +4,12 @@ Free of torch, so that a stage can list images without loading anything.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from genq_export.config.registry import FILTERS
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import write_atomic
 
@@ -20,8 +22,9 @@ class Row:
     """What is known of one image of the pool, kept or not.
 
     file_name: relative to the set's folder. label: class index; second_class: the other class of a mixup prompt.
-    energy, bn_sensitivity, patch_entropy: None where the image or the network has none. reason: "kept", or which filter
-    dropped it. A real image that joined the set has no prompt and no seed, and no label if it came without.
+    scores: by name of the filter, none where an image is unusable or the network has no such score. reason: "kept", or
+    which filter dropped it. A reference image that joined the set has no prompt and no seed, and no label if it came
+    without.
     """
 
     file_name: str
@@ -30,16 +33,17 @@ class Row:
     second_class: str | None
     prompt: str
     seed: int | None
-    energy: float | None
-    bn_sensitivity: float | None
-    patch_entropy: float | None
+    scores: Mapping[str, float]
     kept: bool
     reason: str
 
 
+_COLUMNS = tuple(field.name for field in fields(Row) if field.name != "scores")
+
+
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Write `metadata.jsonl` atomically."""
-    lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]
+    lines = [json.dumps(_columns(row), ensure_ascii=False) for row in rows]
     write_atomic(folder / METADATA, ("\n".join(lines) + "\n").encode())
 
 
@@ -55,10 +59,27 @@ def read_rows(folder: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(Row(**json.loads(line)))
-        except (ValueError, TypeError):
+            rows.append(_row(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise UserError(f"{path}, line {number}, is not a row of a calibration set") from None
     return rows
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    """A row as the file holds it: one column for every filter there is, in the place of the scores."""
+    columns: dict[str, Any] = {}
+    for field in fields(row):
+        if field.name == "scores":
+            columns |= {name: row.scores.get(name) for name in FILTERS}
+        else:
+            columns[field.name] = getattr(row, field.name)
+    return columns
+
+
+def _row(columns: dict[str, Any]) -> Row:
+    """A row of a file; what is no column of ours is the score of some filter, which need not be known here."""
+    own = {name: columns.pop(name) for name in _COLUMNS}
+    return Row(**own, scores={name: float(value) for name, value in columns.items() if value is not None})
 
 
 def kept_rows(folder: Path) -> list[Row]:
@@ -78,7 +99,7 @@ def kept_images(folder: Path) -> list[Path]:
 
 
 def kept_labels(folder: Path) -> list[int | None]:
-    """Class index of each of `kept_images`: what was prompted, not what a network sees. None: a real image without."""
+    """Class index of each of `kept_images`: what was prompted, not what a network sees. None: a reference image."""
     return [row.label for row in kept_rows(folder)]
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
+from genq_export.config.registry import SOURCES
 from genq_export.core.errors import UserError
+from genq_export.models import source as models
 
-DISTILL = "distill"  # no pipeline at all: images out of the network itself
-LEAVES = "leaves"  # no pipeline and no class: images of nothing with the statistics of photographs
-WITHOUT_PIPELINE = (DISTILL, LEAVES)
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _INDEX = "model_index.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")
@@ -23,6 +22,7 @@ _END = 1 << 20
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # Licences of pipelines whose cached files do not always carry the model card.
 _KNOWN_LICENSES = {
+    zoo.ZOO_PIPELINE: "mit",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "stabilityai/stable-diffusion-2-1": "openrail++",
     "stabilityai/sd-turbo": "other",
@@ -59,20 +59,18 @@ class Generator:
             found = re.search(r"^license:\s*(\S+)", (self.folder / "README.md").read_text(errors="replace"), re.M)
             if found:
                 return found[1]
-        if self.folder is not None and self.name.startswith("fashion_sd"):
-            return "mit"
         return _KNOWN_LICENSES.get(self.name, "unknown")
 
 
 def find_generator(config: BuildConfig) -> Generator:
-    """The pipeline a build draws with: the one given, the zoo's for a network of the zoo, else Stable Diffusion 1.5.
+    """Return the pipeline a build draws with: the one given, the one of the network's door, else Stable Diffusion 1.5.
 
-    Raises UserError for a name that is neither a folder nor a hub name.
+    Raises:
+        UserError: for a name that is neither a folder nor a hub name.
     """
-    given = config.calibrate.generator
-    if given is None and config.model.name in zoo.ZOO_MODELS:
-        return Generator(zoo.ZOO_PIPELINE, zoo.pipeline_folder())
-    name = given or DEFAULT_GENERATOR
+    name = config.calibrate.generator
+    if name is None:
+        name = models.door_for(config.model).default_generator(config.model) or DEFAULT_GENERATOR
     if name == zoo.ZOO_PIPELINE:
         return Generator(name, zoo.pipeline_folder())
     if Path(name).is_dir():
@@ -80,7 +78,9 @@ def find_generator(config: BuildConfig) -> Generator:
     if Path(name).exists():
         raise UserError(f"generator {name} is a file; --generator takes a diffusers pipeline folder or a hub name")
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
-        raise UserError(f"generator {name} is neither an existing folder nor a hub name (owner/name)")
+        raise UserError(
+            f"generator {name} is neither an existing folder nor a hub name (owner/name), nor {' or '.join(SOURCES)}"
+        )
     return Generator(name, cached_folder(name))
 
 
@@ -141,7 +141,7 @@ def unfit_for_style(index: dict[str, Any]) -> str | None:
     )
 
 
-def drawn_size(config: BuildConfig, folder: Path | None) -> int:
+def image_size(config: BuildConfig, folder: Path | None) -> int:
     """Pixels a side of what the pipeline draws, read from its files without loading them; 512 where they do not say."""
     if config.calibrate.size is not None:
         return config.calibrate.size
@@ -155,20 +155,26 @@ def drawn_size(config: BuildConfig, folder: Path | None) -> int:
         return 512
 
 
-def folder_identity(folder: Path) -> str:
-    """Hex digest over names, sizes and contents of a pipeline's files."""
+def folder_identity(folder: Path, hashed_whole: int = _HASHED_WHOLE, end: int = _END) -> str:
+    """Return a hex digest over names, sizes and contents of a pipeline's files.
+
+    Args:
+        folder: hidden files and folders in it count for nothing.
+        hashed_whole: bytes up to which a file is read from one end to the other.
+        end: bytes that are read at both ends of a larger one.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             size = path.stat().st_size
             digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
             with open(path, "rb") as handle:
-                if size <= _HASHED_WHOLE:
+                if size <= hashed_whole:
                     digest.update(handle.read())
                 else:
-                    digest.update(handle.read(_END))
-                    handle.seek(-_END, 2)
-                    digest.update(handle.read(_END))
+                    digest.update(handle.read(end))
+                    handle.seek(-end, 2)
+                    digest.update(handle.read(end))
     return digest.hexdigest()
 
 

@@ -4,52 +4,21 @@ Each PNG carries in its text what drew it and a digest of its pixels. A chunk is
 whole, and from this very draw; otherwise the chunk is drawn again, together, which gives the same bytes.
 """
 
-import hashlib
-import io
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, PngImagePlugin
 
+from calibrate.image_file import read_facts, write_image
 from calibrate.prompts import Prompt, stable_integer
+from calibrate.sources.source import ImageSource
 from genq_export.core.distributed import Ranks
-from genq_export.core.workspace import fingerprint, write_atomic
+from genq_export.core.workspace import fingerprint
 
 MAX_ATTEMPTS = 4  # seeds tried for one image before it stays unusable
-_TEXT_KEY = "genq"
 _WRITERS = 4  # compression releases the GIL: files are written while the next chunk is drawn
-
-
-class ImageSource(Protocol):
-    """Anything that turns prompts and seeds into images."""
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-
-    @property
-    def license(self) -> str:
-        """Licence of what draws."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a report says about how images are drawn."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images drawn together."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """JSON-able; changes when the images would."""
-
-    def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
-        """uint8 [B, H, W, 3] and why each image is unusable, None where it is usable."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +54,13 @@ class Pool:
 
     def draw(self, requests: Sequence[ImageRequest]) -> Iterator[GeneratedImage]:
         """Yield every image ordered, in request; draw the chunks that are not done."""
-        return self._drawn(self._chunks(requests))
+        return self._generated(self._chunks(requests))
 
     def draw_share(self, requests: Sequence[ImageRequest]) -> Iterator[GeneratedImage]:
         """Like `draw`, for the chunks that fall to this process; every process must call it with the same requests."""
-        yield from self._drawn(chunk for number, chunk in enumerate(self._chunks(requests)) if self.ranks.owns(number))
+        yield from self._generated(
+            chunk for number, chunk in enumerate(self._chunks(requests)) if self.ranks.owns(number)
+        )
         self.ranks.wait()
 
     def _chunks(self, requests: Sequence[ImageRequest]) -> Iterator[Sequence[ImageRequest]]:
@@ -121,7 +92,7 @@ class Pool:
             found.append(GeneratedImage(request, facts["seed"], facts["rejected"]))
         return found
 
-    def _drawn(self, chunks: Iterator[Sequence[ImageRequest]]) -> Iterator[GeneratedImage]:
+    def _generated(self, chunks: Iterator[Sequence[ImageRequest]]) -> Iterator[GeneratedImage]:
         """Images come out when their files are whole; meanwhile the next chunk is drawn, one ahead at most."""
         written: list[Future[None]] = []
         before: list[GeneratedImage] = []
@@ -164,29 +135,6 @@ class Pool:
         return [pixels[request.number] for request in chunk], [drawn[request.number] for request in chunk]
 
 
-def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:
-    """Write uint8 [H, W, 3] as PNG, lossless and atomically, with `facts` and a digest of the pixels in its text."""
-    text = PngImagePlugin.PngInfo()
-    text.add_text(_TEXT_KEY, json.dumps({**facts, "pixels": _digest(pixels)}))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="png", pnginfo=text)
-    write_atomic(path, buffer.getvalue())
-
-
-def read_facts(path: Path) -> dict[str, Any] | None:
-    """The facts `write_image` put into a file; None if it is missing, damaged or not ours."""
-    try:
-        with Image.open(path) as image:
-            facts: dict[str, Any] = json.loads(image.text[_TEXT_KEY])  # type: ignore[attr-defined]
-            return facts if facts["pixels"] == _digest(np.asarray(image)) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
-        return None
-
-
 def _wait(writes: list[Future[None]]) -> None:
     for write in writes:
         write.result()
-
-
-def _digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(pixels.tobytes()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The few real images of the data-scarce regime: what the style token is learned from, and what joins the set."""
+"""The few real images of the data-scarce regime: what a style token is learned from, and what joins the set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from calibrate.dataset import KEPT, Row
-from calibrate.pool import write_image
+from calibrate.image_file import write_image
 from calibrate.prompts import STYLE_SUFFIX
 from calibrate.scoring import Scores
 from calibrate.selection import quotas
 from genq_export.data.decode import read_image
-from genq_export.data.evaluation import evaluation_set
+from genq_export.data.evaluation import read_evaluation_set
 from genq_export.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
-class RealImages:
+class ReferenceImages:
     """Files and their class index, None for all where the folder says nothing of classes."""
 
     paths: tuple[Path, ...]
@@ -27,56 +27,59 @@ class RealImages:
         return len(self.paths)
 
 
-def read_real(model: LoadedModel, folder: Path) -> RealImages:
+def read_reference_images(model: LoadedModel, folder: Path) -> ReferenceImages:
     """The images of a folder, one subfolder a class, or without classes.
 
     Raises UserError for a folder without images, with unreadable ones, or with classes the network does not have.
     """
-    found = evaluation_set(model, folder)
-    assert found is not None
+    found = read_evaluation_set(folder, model)
     paths = tuple(Path(str(path)) for path in found.images)
     if found.labels is None:
         for path in paths:
             read_image(path)
-        return RealImages(paths, (None,) * len(paths))
-    return RealImages(paths, tuple(int(label) for label in found.labels))
+        return ReferenceImages(paths, (None,) * len(paths))
+    return ReferenceImages(paths, tuple(int(label) for label in found.labels))
 
 
-def prompts_for(real: RealImages, names: Sequence[str]) -> list[str]:
-    """What each real image is called while the token is learned: "a photo of a {C} in the style of {S}"."""
+def prompts_for(references: ReferenceImages, names: Sequence[str]) -> list[str]:
+    """What each reference image is called while the token is learned: "a photo of a {C} in the style of {S}"."""
     return [
         f"a photo{STYLE_SUFFIX}" if label is None else f"a photo of a {names[label]}{STYLE_SUFFIX}"
-        for label in real.labels
+        for label in references.labels
     ]
 
 
-def merge(real: RealImages, images: int, classes: int) -> tuple[RealImages, list[int]]:
-    """The real images that join a set of `images`, and what is left to draw of each class.
+def merge(references: ReferenceImages, images: int, classes: int) -> tuple[ReferenceImages, list[int]]:
+    """The reference images that join a set of `images`, and what is left to draw of each class.
 
     They take places of their class's quota, without class of all classes alike, and never more than there are.
     """
     quota = quotas(images, classes)
-    if None in real.labels or classes == 1:
-        chosen = RealImages(real.paths[:images], real.labels[:images])
+    if None in references.labels or classes == 1:
+        chosen = ReferenceImages(references.paths[:images], references.labels[:images])
         return chosen, quotas(images - len(chosen), classes)
     places: list[int] = []
-    for place, label in enumerate(real.labels):
+    for place, label in enumerate(references.labels):
         assert label is not None
         if quota[label] > 0:
             quota[label] -= 1
             places.append(place)
-    return RealImages(tuple(real.paths[p] for p in places), tuple(real.labels[p] for p in places)), quota
+    return ReferenceImages(
+        tuple(references.paths[p] for p in places), tuple(references.labels[p] for p in places)
+    ), quota
 
 
-def write_real(real: RealImages, folder: Path) -> list[Path]:
+def write_reference_images(references: ReferenceImages, folder: Path) -> list[Path]:
     """Store them beside the drawn images, lossless, as `real_000000.png` and so on. Returns the files."""
-    files = [folder / f"real_{place:06d}.png" for place in range(len(real))]
-    for source, target in zip(real.paths, files, strict=True):
+    files = [folder / f"real_{place:06d}.png" for place in range(len(references))]
+    for source, target in zip(references.paths, files, strict=True):
         write_image(target, np.asarray(read_image(source)), {"real": source.name})
     return files
 
 
-def real_rows(real: RealImages, files: Sequence[Path], scores: Sequence[Scores], names: Sequence[str]) -> list[Row]:
+def reference_rows(
+    references: ReferenceImages, files: Sequence[Path], scores: Sequence[Scores], names: Sequence[str]
+) -> list[Row]:
     """Their rows: kept, without prompt and seed, scored but not filtered."""
     return [
         Row(
@@ -86,11 +89,9 @@ def real_rows(real: RealImages, files: Sequence[Path], scores: Sequence[Scores],
             second_class=None,
             prompt="",
             seed=None,
-            energy=score.energy,
-            bn_sensitivity=score.bn_sensitivity,
-            patch_entropy=score.patch_entropy,
+            scores=of_image,
             kept=True,
             reason=KEPT,
         )
-        for file, label, score in zip(files, real.labels, scores, strict=True)
+        for file, label, of_image in zip(files, references.labels, scores, strict=True)
     ]

@@ -1,56 +1,47 @@
-"""One streaming pass over a pool: the energy and the distribution score of every image."""
+"""One streaming pass over a pool: what every filter says of every image."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from calibrate.dataset import rounded
-from calibrate.filters import bn_sensitivity as distribution
-from calibrate.filters import patch_entropy as patches
-from calibrate.filters.energy import energy
+from calibrate.filters.filter import filters_for
+from genq_export.config.calibrate import CalibrateConfig
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 
 FORWARD_BATCH = 64
 GROUP = 256  # images whose statistics are compared leaving one out; bounds memory whatever the pool
 
-
-@dataclass(frozen=True)
-class Scores:
-    """energy: low is in-distribution. bn_sensitivity: high pulls away. None where the network has no such score."""
-
-    energy: float
-    bn_sensitivity: float | None = None
-    patch_entropy: float | None = None
-
-    def rounded(self) -> "Scores":
-        """The numbers as the metadata states them."""
-        bn, patches = self.bn_sensitivity, self.patch_entropy
-        return Scores(
-            rounded(self.energy), None if bn is None else rounded(bn), None if patches is None else rounded(patches)
-        )
-
-    @property
-    def distribution_score(self) -> float | None:
-        """The distribution score with low as good: BN sensitivity, or patch entropy with its sign changed."""
-        return self.bn_sensitivity if self.patch_entropy is None else -self.patch_entropy
+Scores = dict[str, float]  # by name of the filter
 
 
-def distribution_score_name(model: LoadedModel) -> str | None:
-    """The network's distribution score: BN statistics where it has them, else its patches, else None (ConvNeXt)."""
-    if distribution.bn_layers(model.module):
-        return "bn_sensitivity"
-    return "patch_entropy" if patches.attention_layers(model.module) else None
+def score(
+    model: LoadedModel,
+    paths: Sequence[Path],
+    settings: CalibrateConfig,
+    device: str,
+    group: int = GROUP,
+    batch: int = FORWARD_BATCH,
+) -> Iterator[Scores]:
+    """Yield the scores of every file, in order, rounded as the metadata states them: the selection can be redone.
 
-
-def score(model: LoadedModel, paths: Sequence[Path], temperature: float, device: str) -> Iterator[Scores]:
-    """Yield the scores of every file, in order. Memory does not grow with their number."""
+    Args:
+        model: the network that looks at the images; on `device` meanwhile.
+        paths: files of images.
+        settings: of the set.
+        device: as torch names it.
+        group: images compared with each other at most. Memory grows with it, not with the number of files.
+        batch: images of one forward pass.
+    """
     model.module.to(device)
     try:
-        for start, end in groups(len(paths), GROUP):
-            yield from score_group(model, _batches(model, paths[start:end], device), temperature)
+        for start, end in groups(len(paths), group):
+            for scores in score_group(model, _batches(model, paths[start:end], device, batch), settings):
+                yield {name: rounded(value) for name, value in scores.items()}
     finally:
         model.module.cpu()
 
@@ -62,39 +53,23 @@ def groups(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield index * count // number, (index + 1) * count // number
 
 
-def _batches(model: LoadedModel, paths: Sequence[Path], device: str) -> Iterator[torch.Tensor]:
-    for start in range(0, len(paths), FORWARD_BATCH):
-        yield load_images(paths[start : start + FORWARD_BATCH], model).to(device)
+def _batches(model: LoadedModel, paths: Sequence[Path], device: str, size: int) -> Iterator[torch.Tensor]:
+    for start in range(0, len(paths), size):
+        yield load_images(paths[start : start + size], model).to(device)
 
 
 @torch.inference_mode()
-def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
-    """Scores of images that are compared with each other: one forward pass a batch, float [B, C, H, W]."""
-    kind = distribution_score_name(model)
-    if kind == "bn_sensitivity":
-        return _with_bn_sensitivity(model, batches, temperature)
-    if kind == "patch_entropy":
-        return _with_patch_entropy(model, batches, temperature)
-    return [Scores(value) for images in batches for value in energy(model.module(images), temperature).tolist()]
-
-
-def _with_bn_sensitivity(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
-    energies: list[float] = []
-    sums: list[list[distribution.Seen]] = []
-    with distribution.recording(model.module) as seen:
-        for images in batches:
-            energies += energy(model.module(images), temperature).tolist()
-            sums.append(seen.copy())
-            seen.clear()
-    sensitivities = distribution.bn_sensitivity(distribution.channel_sums(sums)).tolist()
-    return [Scores(*pair) for pair in zip(energies, sensitivities, strict=True)]
-
-
-def _with_patch_entropy(model: LoadedModel, batches: Iterable[torch.Tensor], temperature: float) -> list[Scores]:
-    scores: list[Scores] = []
+def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], settings: CalibrateConfig) -> list[Scores]:
+    """Score images that are compared with each other: one forward pass a batch, float32 [B, C, H, W]."""
+    filters = filters_for(model.module)
+    records: list[list[Any]] = []
+    logits: list[torch.Tensor] = []
     for images in batches:
-        with patches.recording(model.module, len(images)) as blocks:
-            energies = energy(model.module(images), temperature).tolist()
-        entropies = torch.stack(blocks).sum(0).tolist()
-        scores += [Scores(value, None, entropy) for value, entropy in zip(energies, entropies, strict=True)]
-    return scores
+        with ExitStack() as recordings:
+            records.append([recordings.enter_context(each.recording(model.module, len(images))) for each in filters])
+            logits.append(model.module(images))
+    columns = [
+        each.scores([of_pass[place] for of_pass in records], logits, settings) for place, each in enumerate(filters)
+    ]
+    names = [each.name for each in filters]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

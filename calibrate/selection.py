@@ -1,32 +1,54 @@
 """Which images of a pool are kept: pure arithmetic on the scores that the metadata states."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calibrate.dataset import KEPT
+from calibrate.filters.filter import FilterRule, filter_rules, pool_factor
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.models.loaded import LoadedModel
 
-ENERGY = "energy"
-ENERGY_MAX = "energy above maximum"
-DISTRIBUTION = "distribution"
 QUOTA = "quota full"
 _FEW_CLASSES = 64  # of which images drawn together show each, or nearly
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the selection looks at. energy: low is good. distribution_score: distribution score, low is good, None
-    without one.
+    """What the selection looks at. scores: by name of the filter. rejected: why the image is no image, None if it is.
 
-    rejected: why the image is unusable, None if it is usable.
+    A rejected image has no scores.
     """
 
     number: int
     label: int
-    energy: float | None
-    distribution_score: float | None
-    rejected: str | None
+    scores: Mapping[str, float]
+    rejected: str | None = None
+
+
+@dataclass(frozen=True)
+class SelectionRules:
+    """How a pool is filtered.
+
+    filters: in order of use. pool_factor: images to draw for one kept when none is unusable. pool_limit: images drawn
+    at most for one kept.
+    """
+
+    filters: tuple[FilterRule, ...]
+    pool_factor: float
+    pool_limit: float
+
+
+def selection_rules(model: LoadedModel, settings: CalibrateConfig, dropping: bool) -> SelectionRules:
+    """Return the rules of one set.
+
+    Args:
+        model: the network, which decides which filters apply.
+        settings: of the set.
+        dropping: False where filters score images and drop none.
+    """
+    filters = filter_rules(model.module, settings, dropping)
+    return SelectionRules(tuple(filters), pool_factor(settings, dropping), settings.pool_limit)
 
 
 def quotas(images: int, classes: int) -> list[int]:
@@ -34,9 +56,9 @@ def quotas(images: int, classes: int) -> list[int]:
     return [(label + 1) * images // classes - label * images // classes for label in range(classes)]
 
 
-def planned(quota: int, config: CalibrateConfig) -> int:
-    """Usable images a class needs so that its quota is left after both filters."""
-    return math.ceil(quota * config.pool_factor - 1e-9)
+def planned(quota: int, rules: SelectionRules) -> int:
+    """Usable images a class needs so that its quota is left after all filters."""
+    return math.ceil(quota * rules.pool_factor - 1e-9)
 
 
 def interleave(counts: Sequence[int]) -> list[int]:
@@ -57,59 +79,68 @@ def _in_strides(labels: Sequence[int]) -> Sequence[int]:
     return [labels[place * stride % count] for place in range(count)]
 
 
-def shortfall(candidates: Sequence[Candidate], quota: Sequence[int], config: CalibrateConfig) -> list[int]:
+def shortfall(candidates: Sequence[Candidate], quota: Sequence[int], rules: SelectionRules) -> list[int]:
     """Images to draw next for each class: what it lacks, at its rate of usable images so far, up to the pool limit."""
-    drawn, usable = [0] * len(quota), [0] * len(quota)
+    generated, usable = [0] * len(quota), [0] * len(quota)
     for candidate in candidates:
-        drawn[candidate.label] += 1
-        usable[candidate.label] += is_usable(candidate, config)
+        generated[candidate.label] += 1
+        usable[candidate.label] += is_usable(candidate, rules)
     wanted = []
     for label, share in enumerate(quota):
-        lacking = planned(share, config) - usable[label]
-        expected = math.ceil(lacking * max(1, drawn[label]) / max(1, usable[label]))
-        limit = max(math.ceil(share * config.pool_limit), planned(share, config))
-        wanted.append(max(0, min(expected, limit - drawn[label])) if lacking > 0 else 0)
+        lacking = planned(share, rules) - usable[label]
+        expected = math.ceil(lacking * max(1, generated[label]) / max(1, usable[label]))
+        limit = max(math.ceil(share * rules.pool_limit), planned(share, rules))
+        wanted.append(max(0, min(expected, limit - generated[label])) if lacking > 0 else 0)
     return wanted
 
 
-def is_usable(candidate: Candidate, config: CalibrateConfig) -> bool:
+def is_usable(candidate: Candidate, rules: SelectionRules) -> bool:
     """Can the image be kept at all?"""
-    if candidate.rejected is not None or candidate.energy is None:
-        return False
-    return config.energy_max is None or candidate.energy <= config.energy_max
+    return _unusable(candidate, rules) is None
 
 
-def select(candidates: Sequence[Candidate], quota: Sequence[int], config: CalibrateConfig) -> list[str]:
-    """The reason for each candidate, in order: "kept", or what dropped it.
+def select(candidates: Sequence[Candidate], quota: Sequence[int], rules: SelectionRules) -> list[str]:
+    """Say of each candidate, in order, that it is "kept", or what dropped it.
 
-    Class by class: the share `energy_keep` of lowest energy, of these the share `distribution_keep` of lowest
-    distribution_score, where the network has that score, of these the first by number up to the quota. A class with
-    too few usable images is filtered less, never below its quota. Ties go to the lower number.
+    Class by class and filter by filter: of what is left, the kept share with the best scores. Of what is then left, the
+    first by number up to the quota. A class with too few usable images is filtered less, never below its quota. Ties go
+    to the lower number.
     """
     reasons: dict[int, str] = {}
     for label, share in enumerate(quota):
-        members = [candidate for candidate in candidates if candidate.label == label]
-        for candidate in members:
-            reasons[candidate.number] = candidate.rejected or ENERGY_MAX
-        left = [candidate for candidate in members if is_usable(candidate, config)]
-        energies = [(candidate.energy or 0.0, candidate) for candidate in left]
-        # To the nearest image here and down below: of two images of a class the distribution filter chooses one.
-        left = _keep_lowest(energies, max(share, round(config.energy_keep * len(left))), ENERGY, reasons)
-        distribution_scores = [
-            (candidate.distribution_score, candidate) for candidate in left if candidate.distribution_score is not None
-        ]
-        if len(distribution_scores) == len(left):
-            count = math.floor(config.distribution_keep * len(left) + 1e-9)
-            left = _keep_lowest(distribution_scores, max(share, count), DISTRIBUTION, reasons)
-        for place, candidate in enumerate(sorted(left, key=lambda c: c.number)):
+        left = []
+        for candidate in candidates:
+            if candidate.label != label:
+                continue
+            if (unusable := _unusable(candidate, rules)) is not None:
+                reasons[candidate.number] = unusable
+            else:
+                left.append(candidate)
+        for place, rule in enumerate(rules.filters):
+            left, dropped = _split(left, rule, max(share, _kept_count(len(left), rule.kept_share, place)))
+            reasons |= {candidate.number: rule.filter.role for candidate in dropped}
+        for place, candidate in enumerate(sorted(left, key=lambda each: each.number)):
             reasons[candidate.number] = KEPT if place < share else QUOTA
     return [reasons[candidate.number] for candidate in candidates]
 
 
-def _keep_lowest(
-    scored: list[tuple[float, Candidate]], count: int, reason: str, reasons: dict[int, str]
-) -> list[Candidate]:
-    order = [candidate for _, candidate in sorted(scored, key=lambda pair: (pair[0], pair[1].number))]
-    for candidate in order[count:]:
-        reasons[candidate.number] = reason
-    return order[:count]
+def _unusable(candidate: Candidate, rules: SelectionRules) -> str | None:
+    """Why an image can never be kept, None if it can."""
+    if candidate.rejected is not None:
+        return candidate.rejected
+    return next((rule.beyond for rule in rules.filters if not rule.allows(candidate.scores)), None)
+
+
+def _kept_count(count: int, share: float, place: int) -> int:
+    """To the nearest image in the first filter, down in those after it: of two images of a class these choose one."""
+    return round(share * count) if place == 0 else math.floor(share * count + 1e-9)
+
+
+def _split(candidates: Sequence[Candidate], rule: FilterRule, count: int) -> tuple[list[Candidate], list[Candidate]]:
+    """The best `count`, and the others."""
+
+    def place(candidate: Candidate) -> tuple[float, int]:
+        return rule.filter.badness(candidate.scores[rule.filter.name]), candidate.number
+
+    order = sorted(candidates, key=place)
+    return order[:count], order[count:]

@@ -59,12 +59,20 @@ def learn_style(
     settings: Inversion,
     state: Path,
     track: Callable[[Iterator[int], int], Iterator[int]] = lambda steps, _: steps,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> torch.Tensor:
     """Optimise the token's embedding, float32 [width], on images and their prompts (which contain the token).
 
-    The pipeline gets the token; its weights do not change. `state` is written every 100 steps and gone on with if it
-    belongs to the same images, prompts, settings and pipeline: an interrupted run ends with the same embedding.
-    track: wraps the steps to show progress.
+    The pipeline gets the token; its weights do not change. An interrupted run ends with the same embedding.
+
+    Args:
+        pipeline: of one text encoder and a UNet.
+        paths: images to learn from.
+        prompts: of each of them.
+        settings: what else decides the token.
+        state: file to go on from, if it belongs to the same images, prompts, settings and pipeline.
+        track: wraps the steps to show progress.
+        checkpoint_every: steps after which `state` is written.
     """
     number = add_token(pipeline)
     device = pipeline.unet.device
@@ -79,14 +87,14 @@ def learn_style(
         scale = pipeline.text_encoder.get_input_embeddings().weight[:number].square().mean().sqrt()
         optimizer = torch.optim.Adam([vector], lr=_RELATIVE_LR * float(scale))
         first = _resume(state, run, vector, optimizer)
-        schedule = _training_schedule(pipeline)
+        schedule = training_schedule(pipeline)
         with replaced_embedding(pipeline, number, vector):
             for step in track(iter(range(first, settings.steps)), settings.steps - first):
-                loss = _loss(pipeline, schedule, mean, std, prompts, settings, step)
+                loss = denoising_loss(pipeline, schedule, mean, std, prompts, settings, step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == settings.steps:
+                if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
                     _checkpoint(state, run, step + 1, vector, optimizer)
         return vector.detach().cpu()
     finally:
@@ -131,7 +139,7 @@ def replaced_embedding(pipeline: Any, number: int, vector: torch.Tensor) -> Iter
         handle.remove()
 
 
-def _loss(
+def denoising_loss(
     pipeline: Any,
     schedule: Any,
     mean: torch.Tensor,
@@ -140,6 +148,7 @@ def _loss(
     settings: Inversion,
     step: int,
 ) -> torch.Tensor:
+    """How far the pipeline is from the noise in a batch of latents, a scalar; images and noise are those of `step`."""
     # A generator a step: a resumed run draws what the uninterrupted one would have.
     random = torch.Generator().manual_seed(stable_integer(settings.seed, "inversion", step))
     chosen = torch.randint(len(mean), (settings.batch_size,), generator=random)
@@ -157,7 +166,7 @@ def _loss(
     return F.mse_loss(predicted, target.to(device))
 
 
-def _training_schedule(pipeline: Any) -> Any:
+def training_schedule(pipeline: Any) -> Any:
     """The noise the pipeline was trained with, whatever sampler it was saved with."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 

@@ -8,11 +8,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+from genq_export.core.imports import install_torchvision_hook
+
 if TYPE_CHECKING:
     from genq_export.config.build import BuildConfig
     from genq_export.core.errors import UserError
     from genq_export.pipeline.build import build
     from genq_export.runtimes.load import load
+
+install_torchvision_hook()
 
 __all__ = ["BuildConfig", "UserError", "build", "load"]
 

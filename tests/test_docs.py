@@ -102,14 +102,11 @@ def smaller(arguments: list[str], judge: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents speak of."""
+    import timm
     from PIL import Image
     from safetensors.torch import save_file
 
     from genq_export import zoo
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
-    import timm
 
     folder = tmp_path_factory.mktemp("docs")
     for name, network in (("mine", "mobilenetv2_100"), ("small", "test_resnet")):

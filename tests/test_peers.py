@@ -42,9 +42,6 @@ def test_crops_are_square_parts_of_the_photograph(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [64, 71])
 def test_plain_layers_compute_the_same_and_can_be_traced(size: int) -> None:
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)

@@ -59,9 +59,6 @@ def test_a_recipe_is_what_its_name_and_its_command_say(name: str) -> None:
 
 def one_step(name: str, folder: Path, images: Path) -> BuildConfig:
     """The recipe with random weights, two images, one step of everything, on the CPU."""
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
@@ -91,7 +88,7 @@ def two_images(tmp_path: Path) -> Path:
     for number in range(2):
         pixels = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(folder / "images" / f"{number}.png")
-        rows.append(Row(f"images/{number}.png", number, None, None, "", number, None, None, None, True, KEPT))
+        rows.append(Row(f"images/{number}.png", number, None, None, "", number, {}, True, KEPT))
     write_rows(folder, rows)
     return folder
 

@@ -4,10 +4,8 @@ Bits are those of its target platform (IMX500): weights of 8 or 4 bits, activati
 The first and the last layer keep 8 bits. What it exports computes in float, so the network is judged in torch.
 """
 
-# ruff: noqa: E402 - MCT imports torchvision, which a torch without CUDA needs help with first
-from genq_export.core.imports import ensure_torchvision
-
-ensure_torchvision()
+# ruff: noqa: I001 - MCT imports torchvision, which a torch without CUDA needs help with first
+import genq_export  # noqa: F401
 
 import model_compression_toolkit as mct
 import torch

@@ -9,12 +9,44 @@ statistics without image i are those of `sum a - a_i` and `sum b - b_i`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from calibrate.filters.filter import Filter
+from genq_export.config.calibrate import CalibrateConfig
+
+
+class BnSensitivityFilter(Filter):
+    """Keep the images that leave the statistics of BatchNorm layers where training left them."""
+
+    name = "bn_sensitivity"
+    role = "distribution"
+
+    def applies_to(self, module: nn.Module) -> bool:
+        """Networks with BatchNorm."""
+        return bool(bn_layers(module))
+
+    def recording(self, module: nn.Module, images: int) -> "AbstractContextManager[list[Seen]]":
+        """What every BatchNorm layer sees."""
+        return recording(module)
+
+    def scores(
+        self, records: Sequence["Sequence[Seen]"], logits: Sequence[torch.Tensor], settings: CalibrateConfig
+    ) -> list[float]:
+        """The sensitivity of each image within the group."""
+        found: list[float] = bn_sensitivity(channel_sums(records)).tolist()
+        return found
+
+    def kept_share(self, settings: CalibrateConfig) -> float:
+        """`distribution_keep`"""
+        return settings.distribution_keep
+
+
+BN_SENSITIVITY = BnSensitivityFilter()
 
 
 @dataclass(frozen=True)

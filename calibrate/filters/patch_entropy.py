@@ -11,14 +11,46 @@ in the batch; in windowed attention (Swin) pairs within a window count, all wind
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
 
+from calibrate.filters.filter import Filter
+from genq_export.config.calibrate import CalibrateConfig
+
 BANDWIDTH, POINTS, FLOOR = 0.01, 10, 1e-4
 _PROJECTIONS = (("qkv",), ("q_proj", "k_proj"), ("q", "kv"))
+
+
+class PatchEntropyFilter(Filter):
+    """Keep the images that give attention the most to tell apart."""
+
+    name = "patch_entropy"
+    role = "distribution"
+    low_is_good = False
+
+    def applies_to(self, module: nn.Module) -> bool:
+        """Networks with self-attention over patches."""
+        return bool(attention_layers(module))
+
+    def recording(self, module: nn.Module, images: int) -> AbstractContextManager[list[torch.Tensor]]:
+        """The entropy of every block."""
+        return recording(module, images)
+
+    def scores(
+        self, records: Sequence[Sequence[torch.Tensor]], logits: Sequence[torch.Tensor], settings: CalibrateConfig
+    ) -> list[float]:
+        """The sum over blocks for each image."""
+        return [value for blocks in records for value in torch.stack(list(blocks)).sum(0).tolist()]
+
+    def kept_share(self, settings: CalibrateConfig) -> float:
+        """`distribution_keep`"""
+        return settings.distribution_keep
+
+
+PATCH_ENTROPY = PatchEntropyFilter()
 
 
 def attention_layers(module: nn.Module) -> list[nn.Module]:

@@ -4,7 +4,7 @@ The dead leaves model (Lee, Mumford & Huang, IJCV 2001): shapes of all sizes fal
 objects hide what is behind them. Edges, even areas and correlations at all scales come out as in photographs, which is
 enough to train a network's early layers on (Baradad et al., NeurIPS 2021) and, here, to calibrate on.
 
-Sizes have the density r^-2 or are uniform, half of the leaves each. Ours: leaves are ellipses, rectangles and rhombi,
+Sizes have the density r^-2 or are uniform, half of the shapes each. Ours: shapes are ellipses, rectangles and rhombi,
 shaded from side to side, with a texture of 1/f^b noise; their colours are near grey, as those of photographs are; the
 picture is blurred a little, as by a lens.
 """
@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from calibrate.prompts import Prompt
+from calibrate.prompts import UNLABELLED, Prompt, PromptBook
+from calibrate.sources.source import Opening, OpenSource, Source
+from genq_export.models.loaded import LoadedModel
 
 _REFERENCE = 224  # pixels of a side, for which the lengths below hold; others go in proportion
 _SMALLEST = 4.0  # of a leaf, half its length
@@ -28,8 +30,24 @@ _SHADE = 0.15  # standard deviation of the change of brightness from a leaf's mi
 Picture = NDArray[np.float64]
 
 
-class LeavesImages:
-    """An image source that needs nothing. height, width: pixels."""
+class DeadLeavesSource(Source):
+    """Images of no class, of the network's size."""
+
+    def class_names(self, model: LoadedModel) -> tuple[str, ...]:
+        """None of the network's."""
+        return UNLABELLED
+
+    def open(self, opening: Opening) -> OpenSource:
+        """Nothing to load."""
+        images = DeadLeavesImages(*opening.model.input_size[1:])
+        return OpenSource(images, PromptBook(UNLABELLED, ("",), opening.config.seed))
+
+
+DEAD_LEAVES = DeadLeavesSource()
+
+
+class DeadLeavesImages:
+    """What draws them. height, width: pixels."""
 
     name = "leaves"
     license = "cc0-1.0"

@@ -1,203 +1,212 @@
-"""Draw images with a diffusers text-to-image pipeline, each from a seed of its own."""
+"""Any diffusers text-to-image pipeline: `--generator FOLDER_OR_HUB_NAME`, and what is drawn without that option.
 
-import hashlib
-import inspect
-import logging
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from typing import Any
+Prompts are made of the network's class names, in the pipeline's own vocabulary. A style token, learned from reference
+images or given, stands behind every prompt.
+"""
 
-import numpy as np
-import torch
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from calibrate.generators import Generator
-from calibrate.pixels import reject_reason, threads, to_pixels
-from calibrate.prompts import Prompt
-from calibrate.style import set_embedding
-from genq_export.config.calibrate import CalibrateConfig
+from calibrate.generators import Generator, find_generator, folder_problem, image_size, unfit_for_style
+from calibrate.prompts import (
+    STYLE_SUFFIX,
+    TEMPLATES,
+    PromptBook,
+    known_templates,
+    prompt_names,
+    read_templates,
+    wordnet_glosses,
+)
+from calibrate.sources.source import Opening, OpenSource, Source, reference_problems
+from genq_export import zoo
+from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
+from genq_export.core.workspace import sha256
+from genq_export.models import hub
+from genq_export.models import source as models
+from genq_export.models.loaded import LoadedModel
 
-GENQ_GUIDANCE = 3.5
-# Steps after which more of them stop helping, by kind of solver; the kinds diffusers ships, first match counts.
-_STEPS = {"LCM": 4, "TCD": 4, "DPMSolver": 20, "UniPC": 20, "DEIS": 20, "Heun": 20, "Flow": 28, "Euler": 30}
-_OTHER_STEPS = 50  # DDIM, PNDM, DDPM, LMS
-_SMALL_LATENTS, _SMALL_STEPS = 16, 14  # a side; few latents converge in fewer steps of a fast solver
-_PIXELS_TOGETHER = 16 * 512 * 512  # a batch that fits 8 GB in half precision at twice the batch for guidance
+if TYPE_CHECKING:
+    import torch
 
+    from calibrate.sources.diffusers_images import DiffusersImages
 
-@dataclass(frozen=True)
-class Sampler:
-    """The settings that, with prompt and seed, decide an image."""
-
-    steps: int
-    guidance: float
-    size: int
-    batch_size: int
-    dtype: str
-    device: str
+STYLE, STYLE_STATE = "style.safetensors", ".style_state.safetensors"
+_KNOWN_WELL, _SPELLED = 2.0, 1.0  # letters by token: of an adjective worth using, of a word the tokenizer merely spells
+_BYTES_PER_PIXEL = 2.0  # a photograph as lossless PNG; drawings take less
+_REMEDY = "give a local pipeline folder with --generator DIR (or --generator leaves, which needs none)"
 
 
-class TextToImage:
-    """A loaded pipeline with its sampler settings. `draw` is all that the pool needs of it."""
+class TextToImageSource(Source):
+    """Images drawn to prompts by class."""
 
-    def __init__(self, pipeline: Any, generator: Generator, config: CalibrateConfig, device: str) -> None:
-        self.pipeline = pipeline
-        self.generator = generator
-        self.style: str | None = None
-        size = config.size or default_size(pipeline)
-        self.sampler = Sampler(
-            steps=config.steps or default_steps(pipeline),
-            guidance=default_guidance(pipeline) if config.guidance is None else config.guidance,
-            size=size,
-            batch_size=config.batch_size or default_batch_size(size),
-            dtype=str(pipeline.dtype).removeprefix("torch."),
-            device=torch.device(device).type,
-        )
-        vae = getattr(pipeline, "vae", None)
-        if vae is not None and hasattr(vae, "enable_slicing") and size >= 256:
-            vae.enable_slicing()  # decoding is where memory peaks; small images are decoded together
-        for part in (vae, getattr(pipeline, "unet", None)):
-            if part is not None:
-                part.to(memory_format=torch.channels_last)  # a tenth faster on CPUs, more in half precision
+    def identity(self, config: BuildConfig) -> object:
+        """Of the pipeline and of the files of prompts."""
+        settings = config.calibrate
+        files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
+        return [find_generator(config).identity, *files]
 
-    @property
-    def name(self) -> str:
-        """The pipeline's name as given."""
-        return self.generator.name
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """What the pipeline, its prompts and the disk lack."""
+        return [*_generator_problems(config), *_prompt_problems(config), *_disk_problems(config, folder)]
 
-    @property
-    def license(self) -> str:
-        """The licence of the pipeline."""
-        return self.generator.license
+    def open(self, opening: Opening) -> OpenSource:
+        """Load the pipeline; learn or load the style token.
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Sampler settings, for report and card."""
-        scheduler = type(self.pipeline.scheduler).__name__
-        return {"scheduler": scheduler, **asdict(self.sampler), **threads(self.sampler.device)}
-
-    @property
-    def batch_size(self) -> int:
-        """Images drawn together."""
-        return self.sampler.batch_size
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides the bytes of an image besides its prompt and seed."""
-        versions = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        return {"generator": self.generator.identity, "style": self.style, **self.settings, **versions}
-
-    def use_style(self, embedding: torch.Tensor) -> None:
-        """Give the pipeline a learned style token, float [width], which prompts then may contain."""
-        set_embedding(self.pipeline, embedding)
-        self.style = hashlib.sha256(embedding.float().numpy().tobytes()).hexdigest()
-
-    def letters_per_token(self, text: str) -> float:
-        """How well the tokenizer knows the worst word of `text`: letters by token, 0 for a word it cannot read.
-
-        A byte-level tokenizer can spell anything, but a word it spells letter by letter (1.0) means nothing to it.
+        Raises:
+            UserError: where it cannot be loaded, or cannot read the network's class names.
         """
-        tokenizer = self.pipeline.tokenizer
-        worst = float("inf")
-        for word in re.findall(r"[^\W\d_]{3,}", text.lower()):
-            ids = tokenizer(word, add_special_tokens=False).input_ids
-            worst = min(worst, len(word) / len(ids) if ids and tokenizer.unk_token_id not in ids else 0.0)
-        return worst
+        from calibrate.sources.diffusers_images import load_diffusers_images
 
-    def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
-        """One image for each prompt and seed.
-
-        Returns pixels uint8 [B, H, W, 3] and for each image why it is unusable, None if it is usable. The bytes
-        depend on the whole list: floating-point sums change with the batch.
-        """
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # the CPU's: same noise on any device
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            result = self.pipeline(
-                prompt=[prompt.text for prompt in prompts],
-                generator=generators,
-                num_inference_steps=self.sampler.steps,
-                guidance_scale=self.sampler.guidance,
-                height=self.sampler.size,
-                width=self.sampler.size,
-                output_type="pt",
-            )
-        images = result.images.float().cpu()
-        flagged = getattr(result, "nsfw_content_detected", None) or [False] * len(images)
-        return to_pixels(images), [reject_reason(*pair) for pair in zip(images, flagged, strict=True)]
+        config = opening.config
+        generator = find_generator(config)
+        opening.progress.say(f"calibrate: loading {generator.name}")
+        images = load_diffusers_images(generator, config.calibrate, config.device)
+        book = prompt_book(config, opening.model, images)
+        embedding = _style(opening, images, book.names)
+        if embedding is None:
+            return OpenSource(images, book)
+        images.use_style(embedding)
+        learned = config.calibrate.style is None
+        return OpenSource(images, replace(book, suffix=STYLE_SUFFIX), (STYLE,) if learned else ())
 
 
-def load_text_to_image(generator: Generator, config: CalibrateConfig, device: str) -> TextToImage:
-    """Load a pipeline: float32 on the CPU, float16 on an accelerator.
+TEXT_TO_IMAGE = TextToImageSource()
 
-    Raises UserError where it is no pipeline, not whole, or cannot be fetched.
+
+def prompt_book(config: BuildConfig, model: LoadedModel, images: "DiffusersImages") -> PromptBook:
+    """Class names and templates in the generator's own vocabulary.
+
+    Raises:
+        UserError: where the network has no class names, or one that the generator cannot read.
     """
-    ensure_torchvision()
-    _quieten()
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    if not model.class_names:
+        raise UserError(f"{model.name} has no class names to prompt with: give a file with one name a line (--classes)")
+    settings = config.calibrate
+    names = prompt_names(model.class_names, _glosses(model) if settings.disambiguate else None)
+    unreadable = next((name for name in names if images.letters_per_token(name) <= _SPELLED), None)
+    if unreadable is not None:
+        raise UserError(
+            f"generator {images.name} does not know the class name '{unreadable}' of {model.name}:"
+            " give another generator with --generator, or names it knows with --classes FILE"
+        )
+    templates = read_templates(settings.templates) if settings.templates else TEMPLATES
+    known = known_templates(templates, lambda text: images.letters_per_token(text) >= _KNOWN_WELL)
+    return PromptBook(names, known, config.seed, mixup=settings.prompts == "mixup")
 
-    dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
-    source = generator.name if generator.folder is None else str(generator.folder)
+
+def _glosses(model: LoadedModel) -> tuple[str | None, ...] | None:
+    """WordNet's glosses, for a network whose names are timm's ImageNet names."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    if model.class_names != tuple(info.label_descriptions()):
+        return None
+    return wordnet_glosses(tuple(info.label_descriptions(detailed=True)))
+
+
+def _style(opening: Opening, images: "DiffusersImages", names: tuple[str, ...]) -> "torch.Tensor | None":
+    """The style token's embedding: given, or learned by the main process; None where there is to be none."""
+    from calibrate.style import check_pipeline, load_style
+
+    settings = opening.config.calibrate
+    if settings.style is None and opening.references is None:
+        return None
+    check_pipeline(images.pipeline)
+    if settings.style is not None:
+        return load_style(settings.style, images.pipeline)
+    if not opening.ranks.is_main:
+        return load_style(opening.folder / STYLE, images.pipeline)
+    return _learned_style(opening, images, names)
+
+
+def _learned_style(opening: Opening, images: "DiffusersImages", names: tuple[str, ...]) -> "torch.Tensor":
+    from calibrate.reference_images import prompts_for
+    from calibrate.style import save_style
+    from calibrate.textual_inversion import Inversion, default_batch, default_steps, learn_style
+
+    settings, references = opening.config.calibrate, opening.references
+    assert references is not None
+    size = images.sampler.size
+    steps = settings.inversion_steps or default_steps(size)
+    embedding = learn_style(
+        images.pipeline,
+        references.paths,
+        prompts_for(references, names),
+        Inversion(steps, default_batch(size), size, opening.config.seed),
+        opening.folder / STYLE_STATE,
+        lambda steps, total: opening.progress.track(steps, total, "learning the style token"),
+    )
+    save_style(opening.folder / STYLE, embedding, images.pipeline, images.name, f"{len(references)} real images")
+    return embedding
+
+
+def _generator_problems(config: BuildConfig) -> list[str]:
     try:
-        pipeline: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype)
-        pipeline.to(device)
-    except Exception as error:  # the libraries raise their own, urllib's and the operating system's
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        way_out = "give a local one with --generator DIR"
-        if generator.folder is None:
-            way_out += f" (`hf download {generator.name} --local-dir DIR` on a machine with network)"
-        raise UserError(f"cannot load generator {source}: {reason}; {way_out}") from None
-    if not hasattr(pipeline, "tokenizer") or not hasattr(pipeline, "scheduler"):
-        raise UserError(f"generator {source} ({type(pipeline).__name__}) is not a text-to-image pipeline")
-    pipeline.set_progress_bar_config(disable=True)
-    return TextToImage(pipeline, generator, config, device)
+        generator = find_generator(config)
+    except UserError as error:
+        return [str(error)]
+    if generator.folder is not None:
+        return _folder_problems(config, generator, generator.folder)
+    if hub.hub_reachable():
+        return []
+    return [
+        f"generator {generator.name} is not in the Hugging Face cache and the hub cannot be reached: {_REMEDY}, or fill"
+        f" the cache on a machine with network (`hf download {generator.name}`) and copy the folder that HF_HOME names"
+    ]
 
 
-def default_steps(pipeline: Any) -> int:
-    """Sampler steps that suit the scheduler the pipeline was saved with; one for the Turbo models."""
-    if is_turbo(pipeline):
-        return 1
-    name = type(pipeline.scheduler).__name__
-    steps = next((steps for kind, steps in _STEPS.items() if kind in name), _OTHER_STEPS)
-    small = default_size(pipeline) <= _SMALL_LATENTS * getattr(pipeline, "vae_scale_factor", 8)
-    return min(steps, _SMALL_STEPS) if small and name.startswith("DPMSolver") else steps
+def _folder_problems(config: BuildConfig, generator: Generator, folder: Path) -> list[str]:
+    problem = folder_problem(folder)
+    if problem is None:
+        return _style_problems(config, generator)
+    if folder == zoo.pipeline_folder():
+        return [f"{problem}; reinstall genq-export"]
+    if folder.parent.name != "snapshots" or not hub.hub_reachable():
+        return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
+    return []
 
 
-def default_guidance(pipeline: Any) -> float:
-    """3.5 as in GenQ for Stable Diffusion 1 and 2, none for models distilled to need none, else the pipeline's own."""
-    if is_turbo(pipeline):
-        return 0.0
-    own = inspect.signature(type(pipeline).__call__).parameters.get("guidance_scale")
-    return GENQ_GUIDANCE if own is None or type(pipeline).__name__ == "StableDiffusionPipeline" else float(own.default)
+def _style_problems(config: BuildConfig, generator: Generator) -> list[str]:
+    if config.calibrate.real is None and config.calibrate.style is None:
+        return []
+    problem = unfit_for_style(generator.index)
+    return [] if problem is None else [problem]
 
 
-def is_turbo(pipeline: Any) -> bool:
-    """SD-Turbo and SDXL-Turbo: Euler schedulers that start from the last training step."""
-    scheduler = pipeline.scheduler
-    return "Euler" in type(scheduler).__name__ and scheduler.config.get("timestep_spacing") == "trailing"
+def _prompt_problems(config: BuildConfig) -> list[str]:
+    found = []
+    if config.calibrate.templates is not None:
+        try:
+            read_templates(config.calibrate.templates)
+        except UserError as error:
+            found.append(str(error))
+    if config.calibrate.style is not None and not config.calibrate.style.is_file():
+        found.append(f"style token {config.calibrate.style} does not exist (--style takes a .safetensors file)")
+    found += reference_problems(config)
+    if not models.has_class_names(config.model):
+        found.append(
+            f"{config.model.name} has no class names to prompt with: give them with --classes FILE, one name a line"
+        )
+    return found
 
 
-def default_size(pipeline: Any) -> int:
-    """Pixels a side that the pipeline was trained for."""
-    core = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    latents = getattr(getattr(core, "config", None), "sample_size", None)
-    side = latents[0] if isinstance(latents, list | tuple) else latents
-    return int(side) * int(getattr(pipeline, "vae_scale_factor", 8)) if side else 512
-
-
-def default_batch_size(size: int) -> int:
-    """A power of two by image size alone, so that the same config draws the same batches on every machine."""
-    return 1 << (max(1, min(64, _PIXELS_TOGETHER // (size * size))).bit_length() - 1)
-
-
-def _quieten() -> None:
-    """The libraries warn about what the stage handles itself (prompt length, a missing safety checker)."""
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+def _disk_problems(config: BuildConfig, folder: Path) -> list[str]:
+    try:
+        size = image_size(config, find_generator(config).folder)
+    except UserError:
+        return []
+    pool = int(config.calibrate.images * config.calibrate.pool_factor) + 1
+    needed = int(pool * size * size * _BYTES_PER_PIXEL) + (1 << 20)
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free >= needed:
+        return []
+    return [
+        f"{pool} images of {size} pixels need about {needed >> 20} MiB and {place} has {free >> 20} MiB free:"
+        " free some, give another folder with -o, or draw fewer with --images"
+    ]

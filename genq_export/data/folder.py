@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from genq_export.core.errors import UserError
+from genq_export.data.classifier import Classes
 from genq_export.data.decode import list_images, read_image
 from genq_export.data.labels import check_labels, class_numbers
-from genq_export.models.loaded import LoadedModel
 
 
-def labelled_folder(folder: Path, model: LoadedModel) -> tuple[list[Path], np.ndarray | None]:
+def labelled_folder(folder: Path, network: Classes) -> tuple[list[Path], np.ndarray | None]:
     """One subfolder a class: named as the class, by number, or sorted like the classes where all are there."""
     files = list_images(folder)
     unreadable = [path for path in files if not _decodes(path)]
@@ -21,8 +21,8 @@ def labelled_folder(folder: Path, model: LoadedModel) -> tuple[list[Path], np.nd
         )
     below = [path.relative_to(folder).parts for path in files]
     names = sorted({parts[0] for parts in below if len(parts) > 1})
-    numbers = class_numbers(names, model, folder) if names else {}
-    return files, check_labels([numbers[parts[0]] if len(parts) > 1 else None for parts in below], model, folder)
+    numbers = class_numbers(names, network, folder) if names else {}
+    return files, check_labels([numbers[parts[0]] if len(parts) > 1 else None for parts in below], network, folder)
 
 
 def _decodes(path: Path) -> bool:

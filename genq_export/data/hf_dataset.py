@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.data.classifier import Classes
 from genq_export.data.decode import decode_image, read_image
 from genq_export.data.labels import check_labels, class_numbers
-from genq_export.models.loaded import LoadedModel
 
 _SAVED = ("state.json", "dataset_dict.json")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -32,7 +32,7 @@ def is_dataset(source: Path) -> bool:
     return any((source / name).is_dir() for name in _SPLITS) or any(source.rglob("*.parquet"))
 
 
-def read_dataset(source: Path, model: LoadedModel) -> tuple["DatasetImages", np.ndarray | None]:
+def read_dataset(source: Path, network: Classes) -> tuple["DatasetImages", np.ndarray | None]:
     """Pictures and labels of the test (or validation, or only) split, in its order.
 
     Raises UserError where `datasets` is not installed or cannot read the folder, where no split is meant for judging,
@@ -46,7 +46,7 @@ def read_dataset(source: Path, model: LoadedModel) -> tuple["DatasetImages", np.
     if not len(table):
         raise UserError(f"no images in {source}")
     images = DatasetImages(table, pictures, source)
-    return images, check_labels(_labels(table, model, source), model, source)
+    return images, check_labels(_labels(table, network, source), network, source)
 
 
 class DatasetImages(Sequence[Image.Image]):
@@ -103,7 +103,7 @@ def _split(loaded: Any, source: Path) -> Any:
     return loaded[name]
 
 
-def _labels(table: Any, model: LoadedModel, source: Path) -> list[int | None]:
+def _labels(table: Any, network: Classes, source: Path) -> list[int | None]:
     """From the column of class labels, else from one called `label`; None for an image that has none (or is −1)."""
     kinds = {name: type(kind).__name__ for name, kind in table.features.items()}
     column = next((name for name, kind in kinds.items() if kind == "ClassLabel"), "label" if "label" in kinds else None)
@@ -112,10 +112,10 @@ def _labels(table: Any, model: LoadedModel, source: Path) -> list[int | None]:
     stored = table[column][:]
     if kinds[column] == "ClassLabel":
         names = list(table.features[column].names)
-        numbers = class_numbers(names, model, source)
+        numbers = class_numbers(names, network, source)
         stored = [names[label] if label is not None and label >= 0 else None for label in stored]
     elif all(label is None or isinstance(label, str) for label in stored):
-        numbers = class_numbers(sorted({label for label in stored if label is not None}), model, source)
+        numbers = class_numbers(sorted({label for label in stored if label is not None}), network, source)
     else:
         return [None if label is None or label == -1 else int(label) for label in stored]
     return [None if label is None else numbers[label] for label in stored]

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from genq_export.core.errors import UserError
+from genq_export.data.classifier import Classes
 from genq_export.data.decode import IMAGE_SUFFIXES, decode_image
 from genq_export.data.labels import check_labels, class_numbers
-from genq_export.models.loaded import LoadedModel
 
 _LONGEST_LABEL = 1 << 16  # bytes; a label is a number or a small JSON object
 _BLOCK = 512
@@ -34,7 +34,7 @@ def is_sharded(source: Path) -> bool:
     )
 
 
-def read_shards(source: Path, model: LoadedModel) -> tuple["ShardImages", np.ndarray | None]:
+def read_shards(source: Path, network: Classes) -> tuple["ShardImages", np.ndarray | None]:
     """Pictures and labels of one shard or a folder of them, in the order of names and members.
 
     A label is the text of `KEY.cls` (a class number or name), or `label` or `cls` in `KEY.json`. Raises UserError for a
@@ -47,11 +47,11 @@ def read_shards(source: Path, model: LoadedModel) -> tuple["ShardImages", np.nda
     names = sorted({sample.label for sample in samples if sample.label is not None and not _is_number(sample.label)})
     if names:
         every = sorted({sample.label for sample in samples if sample.label is not None})
-        numbers = class_numbers(every, model, source)
+        numbers = class_numbers(every, network, source)
         labels = [None if sample.label is None else numbers[sample.label] for sample in samples]
     else:
         labels = [None if sample.label is None else int(sample.label) for sample in samples]
-    return ShardImages(samples), check_labels(labels, model, source)
+    return ShardImages(samples), check_labels(labels, network, source)
 
 
 @dataclass

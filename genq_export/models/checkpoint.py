@@ -1,5 +1,6 @@
 """Weights from files, read without executing anything in them."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def file_identity(path: Path) -> str:
+    """Return the sha256 of a file; raises UserError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
 def load_weights(module: "nn.Module", path: Path) -> None:
+    """Put the tensors of a file into a network, in place.
+
+    Raises:
+        UserError: where the file cannot be read, or a tensor is missing, unknown or of another shape.
+    """
     state = read_checkpoint(path)
     expected = module.state_dict()
     missing = sorted(set(expected) - set(state))

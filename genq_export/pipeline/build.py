@@ -97,7 +97,7 @@ def calibration_images(workspace: Workspace) -> list[Path]:
 
 
 def _draw_share(config: BuildConfig, folder: Path) -> None:
-    from calibrate.stage import run as run_calibrate
+    from calibrate.run import run as run_calibrate
 
     run_calibrate(Workspace(folder), config, models.load_model(config.model), Progress(quiet=True))
 
@@ -198,7 +198,7 @@ class _Build:
         return run_report(self._workspace, self._config, self._progress)
 
     def _calibrate(self, identity: str) -> StageResult:
-        from calibrate.stage import run as run_calibrate
+        from calibrate.run import run as run_calibrate
 
         if self._config.calibrate.made_before is not None:
             return self._take_over_set(self._config.calibrate.made_before)

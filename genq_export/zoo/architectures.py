@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from genq_export.core.imports import ensure_torchvision
 from genq_export.zoo.names import CLASS_NAMES
 
 
@@ -31,7 +30,6 @@ def build_style_classifier(styles: int) -> nn.Module:
 
 def _timm(submodule: str) -> Any:
     """The module `timm.<submodule>`: late, because it takes seconds to import; untyped, as its annotations are few."""
-    ensure_torchvision()
     return importlib.import_module(f"timm.{submodule}")
 
 

@@ -17,8 +17,9 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import BackendError, BackendMissing, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, package_versions, sha256
-from genq_export.data.evaluation import EvaluationSet, evaluation_set
+from genq_export.data.evaluation import EvaluationSet
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import evaluation_set
 from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
 from genq_export.runtimes import backends
 from genq_export.runtimes.backends import Backend, Batch, Codes

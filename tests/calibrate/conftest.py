@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from genq_export.config.build import BuildConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.models.loaded import LoadedModel
 
 torch.set_num_threads(1)  # networks this small only lose by sharing their work
@@ -20,7 +19,6 @@ WORDS = ("a", "an", "photo", "of", "and", "in", "the", "style", "small", "good",
 
 def build_pipeline(folder: Path, seed: int = 0) -> Path:
     """Save a StableDiffusionPipeline that draws 16x16 images of noise."""
-    ensure_torchvision()
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 

@@ -18,12 +18,12 @@ import sys, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.calibrate.conftest import seeded_convnet
-from calibrate import stage
+from calibrate import run
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 config = BuildConfig.read(Path(sys.argv[1]))
-stage.run(Workspace.open(Path(sys.argv[2])), config, seeded_convnet(), Progress(quiet=True))
+run.run(Workspace.open(Path(sys.argv[2])), config, seeded_convnet(), Progress(quiet=True))
 """
 
 

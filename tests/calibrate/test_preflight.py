@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from calibrate import preflight
-from calibrate.generators import Generator, cached_folder, drawn_size, find_generator, folder_identity, folder_problem
-from calibrate.sources.text_to_image import load_text_to_image
+from calibrate.generators import Generator, cached_folder, find_generator, folder_identity, folder_problem, image_size
+from calibrate.sources.diffusers_images import load_diffusers_images
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 
@@ -112,7 +112,7 @@ def test_a_damaged_pipeline_is_one_line(copied: Path, make_config: Make) -> None
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot load generator") as error:
-        load_text_to_image(Generator("copied", copied), make_config().calibrate, "cpu")
+        load_diffusers_images(Generator("copied", copied), make_config().calibrate, "cpu")
     assert "\n" not in str(error.value)
 
 
@@ -121,7 +121,7 @@ def test_embeddings_of_another_width_are_one_line(copied: Path, tmp_path: Path, 
     config["cross_attention_dim"] = 24
     (copied / "unet" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="cannot load generator") as error:
-        load_text_to_image(Generator("copied", copied), make_config().calibrate, "cpu")
+        load_diffusers_images(Generator("copied", copied), make_config().calibrate, "cpu")
     assert "\n" not in str(error.value)
 
 
@@ -132,23 +132,30 @@ def test_identity_follows_the_files(copied: Path, pipeline_folder: Path, make_co
     assert preflight.identity(make_config(generator=str(copied))) != before
 
 
-def test_identity_of_large_files_reads_both_ends_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calibrate.generators._HASHED_WHOLE", 100)
-    monkeypatch.setattr("calibrate.generators._END", 10)
-    (tmp_path / "w.bin").write_bytes(b"a" * 200)
-    before = folder_identity(tmp_path)
-    (tmp_path / "w.bin").write_bytes(b"a" * 199 + b"b")
-    assert folder_identity(tmp_path) != before
+def test_identity_of_large_files_reads_both_ends_only(tmp_path: Path) -> None:
+    def identity_of(content: bytes) -> str:
+        (tmp_path / "w.bin").write_bytes(content)
+        return folder_identity(tmp_path, hashed_whole=100, end=10)
+
+    before = identity_of(b"a" * 200)
+    assert identity_of(b"a" * 199 + b"b") != before
+    assert identity_of(b"a" * 100 + b"b" + b"a" * 99) == before
 
 
 def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make) -> None:
-    assert drawn_size(make_config(), pipeline_folder) == 16
-    assert drawn_size(make_config(size=40), pipeline_folder) == 40
-    assert drawn_size(make_config(), None) == 512
+    assert image_size(make_config(), pipeline_folder) == 16
+    assert image_size(make_config(size=40), pipeline_folder) == 40
+    assert image_size(make_config(), None) == 512
 
 
-def test_the_preflight_does_not_import_torch() -> None:
-    code = "import sys, calibrate.preflight, calibrate.dataset; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("options", ["", "generator='leaves'", "generator='distill'", "made_before='.'"])
+def test_the_preflight_does_not_import_torch(options: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; import calibrate.dataset; from calibrate.preflight import problems\n"
+        "from genq_export.config.build import BuildConfig\n"
+        f"problems(BuildConfig.for_model('fashion_resnet', {options}))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -160,5 +167,5 @@ def test_a_hub_that_times_out_is_one_line_with_a_way_out(make_config: Make, monk
 
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", time_out)
     with pytest.raises(UserError, match=r"owner/name: The read operation timed out; .*DIR") as error:
-        load_text_to_image(Generator("owner/name", None), make_config().calibrate, "cpu")
+        load_diffusers_images(Generator("owner/name", None), make_config().calibrate, "cpu")
     assert "\n" not in str(error.value)

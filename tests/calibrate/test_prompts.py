@@ -15,7 +15,6 @@ from calibrate.prompts import (
     wordnet_glosses,
 )
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 
 
 def test_a_prompt_names_its_class_with_the_right_article() -> None:
@@ -79,7 +78,6 @@ def test_templates_with_words_unknown_to_the_generator_are_left_out() -> None:
 
 
 def test_glosses_tell_words_with_several_senses_apart() -> None:
-    ensure_torchvision()
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo()

@@ -23,7 +23,7 @@ from pathlib import Path
 atexit.register(lambda: print(*(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))))
 from genq_export.core.distributed import join_ranks
 
-assert join_ranks("cpu").agree("something") == "something"
+assert join_ranks("cpu").broadcast("something") == "something"
 import torch.distributed.nn.functional
 """
 
@@ -63,7 +63,7 @@ def test_two_processes_give_the_bytes_of_one(
 def test_a_single_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     ranks = join_ranks("cpu")
-    assert ranks == Ranks(0, 1) and ranks.is_main and ranks.owns(5) and ranks.agree([1]) == [1]
+    assert ranks == Ranks(0, 1) and ranks.is_main and ranks.owns(5) and ranks.broadcast([1]) == [1]
 
 
 def test_chunks_are_dealt_out_in_turn() -> None:

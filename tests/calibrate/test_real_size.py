@@ -10,18 +10,15 @@ import torch
 from calibrate.dataset import kept_images
 from calibrate.generators import Generator
 from calibrate.prompts import Prompt
-from calibrate.sources.text_to_image import TextToImage, default_batch_size
+from calibrate.sources.diffusers_images import DiffusersImages, default_batch_size
 from genq_export.config.build import BuildConfig
 from genq_export.config.calibrate import CalibrateConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import run_stages
 from tests.calibrate.conftest import build_pipeline
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
-
-ensure_torchvision()
 
 
 def stable_diffusion_1_5(tokenizer: Any, length: int) -> Any:
@@ -59,9 +56,9 @@ def test_stable_diffusion_1_5_draws(tmp_path: Path) -> None:
     pipeline.set_progress_bar_config(disable=True)
     generator = Generator("sd15", tmp_path / "tiny")
 
-    whole = TextToImage(pipeline, generator, CalibrateConfig(), "cpu").sampler
+    whole = DiffusersImages(pipeline, generator, CalibrateConfig(), "cpu").sampler
     assert (whole.size, whole.steps, whole.guidance, whole.batch_size) == (512, 50, 3.5, 16)
-    source = TextToImage(pipeline, generator, CalibrateConfig(steps=2, size=64, batch_size=2), "cpu")
+    source = DiffusersImages(pipeline, generator, CalibrateConfig(steps=2, size=64, batch_size=2), "cpu")
     pixels, reasons = source.draw([Prompt("a photo of a bag", 0), Prompt("a photo of a shoe", 1)], [1, 2])
     again, _ = source.draw([Prompt("a photo of a bag", 0), Prompt("a photo of a shoe", 1)], [1, 2])
     assert pixels.shape == (2, 64, 64, 3) and len(reasons) == 2 and np.array_equal(pixels, again)

@@ -13,14 +13,22 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.generators import Generator
 from calibrate.prompts import STYLE_SUFFIX, STYLE_TOKEN
-from calibrate.reference_images import RealImages, merge
-from calibrate.sources.text_to_image import load_text_to_image
-from calibrate.style import base_identity, load_style, save_style, set_embedding
-from calibrate.textual_inversion import Inversion, learn_style
+from calibrate.reference_images import ReferenceImages, merge
+from calibrate.sources.diffusers_images import load_diffusers_images
+from calibrate.style import add_token, base_identity, load_style, save_style, set_embedding
+from calibrate.textual_inversion import (
+    Inversion,
+    denoising_loss,
+    encode,
+    learn_style,
+    replaced_embedding,
+    starting_point,
+    training_schedule,
+)
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
@@ -34,7 +42,7 @@ PROMPTS = [f"a photo of a {name}{STYLE_SUFFIX}" for name in CLASS_NAMES]
 
 @pytest.fixture
 def pipeline(pipeline_folder: Path, make_config: Make) -> Any:
-    return load_text_to_image(Generator("tiny_sd", pipeline_folder), make_config().calibrate, "cpu").pipeline
+    return load_diffusers_images(Generator("tiny_sd", pipeline_folder), make_config().calibrate, "cpu").pipeline
 
 
 @pytest.fixture
@@ -52,7 +60,9 @@ def paths_of(real: Path) -> list[Path]:
 
 
 def learn(pipeline: Any, real: Path, state: Path, steps: int = 6, **more: Any) -> torch.Tensor:
-    return learn_style(pipeline, paths_of(real), PROMPTS, Inversion(steps, 4, 16, seed=0), state, **more)
+    return learn_style(
+        pipeline, paths_of(real), PROMPTS, Inversion(steps, 4, 16, seed=0), state, checkpoint_every=2, **more
+    )
 
 
 def test_learning_moves_the_token_and_nothing_else(pipeline: Any, real: Path, tmp_path: Path) -> None:
@@ -67,26 +77,23 @@ def test_learning_moves_the_token_and_nothing_else(pipeline: Any, real: Path, tm
 
 
 def test_the_loss_goes_down(pipeline: Any, real: Path, tmp_path: Path) -> None:
-    from calibrate import textual_inversion
+    settings = Inversion(40, 4, 16, seed=0)
+    mean, std = encode(pipeline, paths_of(real), 16)
+    number, schedule = add_token(pipeline), training_schedule(pipeline)
 
-    losses: list[float] = []
-    loss_of = textual_inversion._loss
+    @torch.no_grad()
+    def loss(embedding: torch.Tensor) -> float:
+        """Over noise that learning did not see."""
+        with replaced_embedding(pipeline, number, embedding):
+            steps = range(1000, 1100)
+            losses = [denoising_loss(pipeline, schedule, mean, std, PROMPTS, settings, step) for step in steps]
+        return float(torch.stack(losses).mean())
 
-    def keep(*arguments: Any) -> torch.Tensor:
-        loss = loss_of(*arguments[:-1], 0)  # the same noise at every step: what is left is what the token explains
-        losses.append(float(loss.detach()))
-        return loss
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(textual_inversion, "_loss", keep)
-        learn(pipeline, real, tmp_path / "state", steps=40)
-    assert losses[-1] < losses[0]
+    before = loss(starting_point(pipeline))
+    assert loss(learn(pipeline, real, tmp_path / "state", steps=40)) < before
 
 
-def test_an_interrupted_run_ends_with_the_same_token(
-    pipeline: Any, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("calibrate.textual_inversion.CHECKPOINT_EVERY", 2)
+def test_an_interrupted_run_ends_with_the_same_token(pipeline: Any, real: Path, tmp_path: Path) -> None:
     whole = learn(pipeline, real, tmp_path / "one")
 
     class Killed(Exception):
@@ -159,7 +166,7 @@ def test_half_precision_is_the_same_base_model(pipeline: Any) -> None:
 
 def test_a_set_from_few_real_images(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     config = make_config(real=real, inversion_steps=2)
-    result = stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    result = run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     joined = [row for row in rows if row.seed is None]
     assert {row.class_name for row in joined} == set(CLASS_NAMES) and len(joined) == 3
@@ -171,21 +178,21 @@ def test_a_set_from_few_real_images(tmp_path: Path, make_config: Make, convnet: 
 
     style = tmp_path / "b" / "calibration" / "style.safetensors"
     again = make_config(style=style)
-    stage.run(Workspace.open(tmp_path / "c"), again, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "c"), again, convnet, Progress(quiet=True))
     other = {row.file_name: row.seed for row in read_rows(tmp_path / "c" / "calibration")}
     assert all(other[row.file_name] == row.seed for row in rows if row.seed is not None)
 
 
 def test_real_images_can_stay_out(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     config = make_config(real=real, inversion_steps=1, join_real=False)
-    stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     assert all(row.seed is not None for row in read_rows(tmp_path / "b" / "calibration"))
 
 
 def test_one_damaged_real_image_is_named(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     (real / "bag" / "0.png").write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match="1 of 3 images"):
-        stage.run(Workspace.open(tmp_path / "b"), make_config(real=real), convnet, Progress(quiet=True))
+        run.run(Workspace.open(tmp_path / "b"), make_config(real=real), convnet, Progress(quiet=True))
 
 
 def test_real_images_of_every_mode_and_size(
@@ -199,14 +206,14 @@ def test_real_images_of_every_mode_and_size(
     frames[0].save(real / "animated.gif", save_all=True, append_images=frames[1:])
     Image.new("RGBA", (5, 50), (1, 2, 3, 128)).save(real / "alpha.png")
     config = make_config(real=real, inversion_steps=1)
-    stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert sum(row.label is None for row in rows) == 4 and sum(row.kept for row in rows) == 9
 
 
 def test_real_images_take_places_of_their_class() -> None:
-    real = RealImages(tuple(Path(str(n)) for n in range(4)), (0, 0, 0, 1))
+    real = ReferenceImages(tuple(Path(str(n)) for n in range(4)), (0, 0, 0, 1))
     chosen, quota = merge(real, images=6, classes=3)
     assert chosen.labels == (0, 0, 1) and quota == [0, 1, 2]
-    unlabelled = RealImages(real.paths, (None,) * 4)
-    assert merge(unlabelled, 3, 3) == (RealImages(real.paths[:3], (None,) * 3), [0, 0, 0])
+    unlabelled = ReferenceImages(real.paths, (None,) * 4)
+    assert merge(unlabelled, 3, 3) == (ReferenceImages(real.paths[:3], (None,) * 3), [0, 0, 0])

@@ -15,8 +15,8 @@ from export.onnx_qdq import export_onnx
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import Scales
-from genq_export.data.evaluation import EvaluationSet, evaluation_set
-from genq_export.models.source import load_model
+from genq_export.data.evaluation import EvaluationSet
+from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.hooks import record_codes
 from genq_export.quantize.prepare import calibrate_ranges, prepare

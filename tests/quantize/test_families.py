@@ -8,7 +8,6 @@ from torch import nn
 
 from export.fold import fold
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import record_codes, set_quantization
@@ -33,7 +32,6 @@ LAYERS = {"resnet18": 21, "resnet50": 54, "mobilenetv2_100": 53, "deit_tiny_patc
 
 def random_network(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     """A network with weights and BatchNorm statistics that differ from channel to channel, and a small input."""
-    ensure_torchvision()
     import timm
 
     size = 56 if "swin" in name else 32

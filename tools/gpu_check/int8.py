@@ -114,17 +114,15 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     import tempfile
     from pathlib import Path
 
+    import timm
+
     from export.engine import build_engine
     from export.fold import fold
     from export.onnx_qdq import export_onnx
     from genq_export.config.build import BuildConfig
-    from genq_export.core.imports import ensure_torchvision
     from genq_export.quantize.prepare import calibrate_ranges, prepare
     from genq_export.runtimes.tensorrt_packages import engine_builder
     from genq_export.targets.rule import rule_for
-
-    ensure_torchvision()
-    import timm
 
     torch.manual_seed(0)
     size = (3, side, side)

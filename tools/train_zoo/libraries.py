@@ -7,16 +7,12 @@ of this package name the class that a function takes or returns.
 import importlib
 from typing import Any
 
-from genq_export.core.imports import ensure_torchvision
-
 
 def diffusers() -> Any:
     """Return the module diffusers."""
-    ensure_torchvision()
     return importlib.import_module("diffusers")
 
 
 def transformers() -> Any:
     """Return the module transformers."""
-    ensure_torchvision()
     return importlib.import_module("transformers")

@@ -5,9 +5,6 @@ from typing import Any
 import pytest
 
 from genq_export import zoo
-from genq_export.core.imports import ensure_torchvision
-
-ensure_torchvision()
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from calibrate import scoring
-from genq_export.core.imports import ensure_torchvision
+from calibrate.scoring import score
+from genq_export.config.calibrate import CalibrateConfig
 from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import loaded, seeded_convnet
-
-ensure_torchvision()
 
 
 def transformer() -> LoadedModel:
@@ -39,11 +37,7 @@ def tensor_bytes() -> int:
 
 
 @pytest.mark.parametrize("make", [seeded_convnet, transformer])
-def test_a_pool_of_any_size_is_scored_in_the_same_memory(
-    make: Callable[[], LoadedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scoring, "GROUP", 32)
-    monkeypatch.setattr(scoring, "FORWARD_BATCH", 8)
+def test_a_pool_of_any_size_is_scored_in_the_same_memory(make: Callable[[], LoadedModel], tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.png")
     model = make()
@@ -53,7 +47,8 @@ def test_a_pool_of_any_size_is_scored_in_the_same_memory(
         peaks.append(tensor_bytes())
 
     model.module.register_forward_hook(watch)
-    found = list(scoring.score(model, [tmp_path / "one.png"] * 320, 1.0, "cpu"))
+    paths = [tmp_path / "one.png"] * 320
+    found = list(score(model, paths, CalibrateConfig(), "cpu", group=32, batch=8))  # type: ignore[call-arg]
     assert len(found) == 320 and len(peaks) == 40
     passes = 4  # of one group
     assert max(peaks[passes:]) <= max(peaks[:passes]) + 1024

@@ -4,25 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from calibrate.dataset import read_rows
-from calibrate.generators import drawn_size
+from calibrate.generators import image_size
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import run_stages
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
-
-ensure_torchvision()
-import diffusers  # noqa: E402
-import transformers  # noqa: E402
 
 WIDTH = 16
 NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
@@ -133,7 +130,7 @@ def test_a_pipeline_draws_with_its_own_defaults(
     make: Callable[..., Any], scheduler: str, steps: int, guidance: float, size: int, tmp_path: Path
 ) -> None:
     generator = saved(make, tmp_path / "generator")
-    assert drawn_size(BuildConfig.for_model("fashion_resnet"), generator) == size
+    assert image_size(BuildConfig.for_model("fashion_resnet"), generator) == size
     folder = draw(generator, tmp_path / "build")
     sampler = Workspace.existing(folder).summary("calibrate")["sampler"]
     assert (sampler["scheduler"], sampler["steps"], sampler["guidance"]) == (scheduler, steps, guidance)

@@ -13,9 +13,9 @@ from PIL import Image
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
-from genq_export.data.evaluation import EvaluationSet, evaluation_set, load_images
+from genq_export.data.evaluation import EvaluationSet, load_images
 from genq_export.models.loaded import LoadedModel
-from genq_export.models.source import load_model
+from genq_export.models.source import evaluation_set, load_model
 
 
 @pytest.fixture(scope="module")

@@ -56,12 +56,8 @@ def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_checkpoint_under_this_name_is_for_timms_network(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
+    from safetensors.torch import save_file
 
     network = timm.create_model(package.NAME)
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
@@ -87,12 +83,8 @@ def test_the_float_network_knows_a_photograph() -> None:
 
 @pytest.mark.parametrize("generator", ["distill", "leaves"])
 def test_a_users_network_is_built_from_its_file_alone(generator: str, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
+    from safetensors.torch import save_file
 
     torch.manual_seed(0)
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "mine.safetensors")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import kept_images, kept_labels, read_rows
 from calibrate.prompts import Prompt, stable_integer
 from genq_export.config.build import BuildConfig
@@ -19,7 +19,7 @@ Make = Callable[..., BuildConfig]
 
 
 def build(folder: Path, config: BuildConfig, model: LoadedModel) -> Path:
-    result = stage.run(Workspace.open(folder), config, model, Progress(quiet=True))
+    result = run.run(Workspace.open(folder), config, model, Progress(quiet=True))
     assert all((folder / name).is_file() for name in result.outputs)
     return folder / "calibration"
 
@@ -46,7 +46,7 @@ def test_the_second_run_draws_nothing_and_changes_nothing(
 ) -> None:
     folder = build(tmp_path / "b", make_config(), convnet)
     before = hashes(folder)
-    monkeypatch.setattr("calibrate.sources.text_to_image.TextToImage.draw", None)
+    monkeypatch.setattr("calibrate.sources.diffusers_images.DiffusersImages.draw", None)
     assert hashes(build(tmp_path / "b", make_config(), convnet)) == before
 
 
@@ -76,7 +76,7 @@ def test_filters_can_change_without_drawing_again(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path / "b", make_config(energy_keep=0.5, distribution_keep=0.8), convnet)
-    monkeypatch.setattr("calibrate.sources.text_to_image.TextToImage.draw", None)
+    monkeypatch.setattr("calibrate.sources.diffusers_images.DiffusersImages.draw", None)
     folder = build(tmp_path / "b", make_config(energy_keep=0.8, distribution_keep=0.5), convnet)
     assert Counter(row.reason for row in read_rows(folder))["distribution"] > 6
 
@@ -84,11 +84,11 @@ def test_filters_can_change_without_drawing_again(
 def test_flat_images_are_drawn_again_with_their_next_seed(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from calibrate.sources.text_to_image import TextToImage
+    from calibrate.sources.diffusers_images import DiffusersImages
 
-    draw, calls = TextToImage.draw, []
+    draw, calls = DiffusersImages.draw, []
 
-    def sometimes_flat(self: TextToImage, prompts: list[Prompt], seeds: list[int]) -> object:
+    def sometimes_flat(self: DiffusersImages, prompts: list[Prompt], seeds: list[int]) -> object:
         pixels, reasons = draw(self, prompts, seeds)
         calls.append(len(seeds))
         if len(calls) == 1:
@@ -97,7 +97,7 @@ def test_flat_images_are_drawn_again_with_their_next_seed(
             reasons = ["flat"] * len(reasons)
         return pixels, reasons
 
-    monkeypatch.setattr(TextToImage, "draw", sometimes_flat)
+    monkeypatch.setattr(DiffusersImages, "draw", sometimes_flat)
     folder = build(tmp_path / "b", make_config(images=2, batch_size=4, pool_limit=3), convnet)
     first, *_ = rows = read_rows(folder)
     assert first.seed == stable_integer(0, 0, "image", 1)

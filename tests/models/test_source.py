@@ -1,4 +1,4 @@
-"""The one door for networks: zoo, timm names, checkpoints, and clear words for what does not fit."""
+"""Doors for networks: zoo, timm names, checkpoints, and clear words for what does not fit."""
 
 from pathlib import Path
 
@@ -9,14 +9,19 @@ from safetensors.torch import save_file
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
-from genq_export.models.source import identity, load_model, problems
+from genq_export.models.source import (
+    all_doors,
+    check_name,
+    door_for,
+    has_class_names,
+    identity,
+    load_model,
+    problems,
+)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from genq_export.core.imports import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
@@ -108,3 +113,31 @@ def test_the_identity_follows_the_weights(tmp_path: Path, checkpoint: Path) -> N
     other.write_bytes(checkpoint.read_bytes() + b" ")
     first, second = (identity(ModelConfig(name="test_resnet", weights=path)) for path in (checkpoint, other))
     assert first != second
+
+
+def test_every_door_says_what_it_offers() -> None:
+    offers = [offer.name for door in all_doors() for offer in door.offers("resnet5")]
+    assert "resnet50.a1_in1k" in offers and all("resnet5" in name for name in offers)
+    assert [offer.name for door in all_doors() for offer in door.offers("")] == [*zoo.ZOO_MODELS, "efficientnet_lite0"]
+
+
+def test_doors_answer_for_the_generator_and_the_test_set() -> None:
+    doors = {name: door_for(ModelConfig(name=name)) for name in ("fashion_vit", "efficientnet_lite0", "resnet50")}
+    config = ModelConfig(name="fashion_vit")
+    assert [door.default_generator(config) for door in doors.values()] == [zoo.ZOO_PIPELINE, None, None]
+    assert [door.evaluation_set("fashion_vit") is None for door in doors.values()] == [False, True, True]
+    assert all(door.has_class_names(ModelConfig(name=name)) for name, door in doors.items())
+    assert not has_class_names(ModelConfig(name="vit_base_patch16_224.augreg_in21k"))
+
+
+def test_a_name_that_no_door_takes_is_unknown() -> None:
+    for ask in (load_model, identity, check_name):
+        with pytest.raises(UserError, match="unknown model 'no such/network'"):
+            ask(ModelConfig(name="no such/network"))
+
+
+def test_class_names_of_the_users_change_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("a\n")
+    for name in ("fashion_resnet", "resnet50"):
+        config = ModelConfig(name=name)
+        assert identity(config) != identity(config.model_copy(update={"classes": tmp_path / "names.txt"}))

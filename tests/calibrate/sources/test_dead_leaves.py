@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
-from calibrate.sources.dead_leaves import LeavesImages, dead_leaves, noise
+from calibrate.sources.dead_leaves import DeadLeavesImages, dead_leaves, noise
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
@@ -27,7 +27,7 @@ def test_every_size_and_seed_gives_a_picture(height: int, width: int, seed: int)
 
 
 def test_a_seed_decides_the_bytes_whatever_is_drawn_beside_it() -> None:
-    source, prompts = LeavesImages(24, 32), [Prompt("", 0)] * 3
+    source, prompts = DeadLeavesImages(24, 32), [Prompt("", 0)] * 3
     images, reasons = source.draw(prompts, [5, 6, 7])
     assert images.shape == (3, 24, 32, 3) and reasons == [None] * 3
     assert np.array_equal(images[1], source.draw(prompts[:1], [6])[0][0])
@@ -59,37 +59,35 @@ def test_amplitudes_fall_as_those_of_photographs_do() -> None:
 
 
 def test_a_whole_set_has_no_classes_and_is_filtered_as_one(
-    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel
 ) -> None:
-    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="leaves", images=6)
-    assert stage.problems(config) == []
+    assert run.problems(config) == []
     nameless = replace(convnet, class_names=None)
-    result = stage.run(Workspace.open(tmp_path / "b"), config, nameless, Progress(quiet=True))
+    result = run.run(Workspace.open(tmp_path / "b"), config, nameless, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert {(row.label, row.class_name, row.prompt) for row in rows} == {(None, None, "")}
     kept = [row for row in rows if row.kept]
     assert len(kept) == 6 and len(rows) == 9
-    dropped = [row.bn_sensitivity for row in rows if row.reason == "distribution"]
-    assert dropped and min(filter(None, dropped)) >= max(row.bn_sensitivity or 0 for row in kept)
+    dropped = [row.scores["bn_sensitivity"] for row in rows if row.reason == "distribution"]
+    assert dropped and min(dropped) >= max(row.scores["bn_sensitivity"] for row in kept)
     assert result.summary["classes"] == [{"label": None, "name": "unlabelled", "kept": 6, "drawn": 9}]
     assert (tmp_path / "b" / "calibration" / "contact_sheet.png").is_file()
 
 
 def test_real_images_join_whatever_their_class(
-    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel
 ) -> None:
-    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     folder = tmp_path / "real" / "class 1"
     folder.mkdir(parents=True)
     for number in range(2):
         Image.fromarray(np.full((16, 16, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
     config = make_config(generator="leaves", images=4, real=tmp_path / "real")
-    assert stage.problems(config) == []
-    without = stage.identity(make_config(generator="leaves", images=4))
-    assert stage.identity(config) != without
+    assert run.problems(config) == []
+    without = run.identity(make_config(generator="leaves", images=4))
+    assert run.identity(config) != without
     named = replace(convnet, class_names=("class 0", "class 1", "class 2"))
-    stage.run(Workspace.open(tmp_path / "b"), config, named, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, named, Progress(quiet=True))
     kept = [row for row in read_rows(tmp_path / "b" / "calibration") if row.kept]
     assert len(kept) == 4 and sum(row.seed is None for row in kept) == 2
 
@@ -98,7 +96,7 @@ def test_real_images_join_whatever_their_class(
 def test_what_needs_a_pipeline_is_said_before_anything_starts(
     generator: str, tmp_path: Path, make_config: Callable[..., BuildConfig]
 ) -> None:
-    (problem,) = stage.problems(make_config(generator=generator, style=tmp_path / "s.safetensors"))
+    (problem,) = run.problems(make_config(generator=generator, style=tmp_path / "s.safetensors"))
     assert problem.startswith(f"generator {generator} has no use for a style token")
-    (problem,) = stage.problems(make_config(generator=generator, real=tmp_path / "none"))
+    (problem,) = run.problems(make_config(generator=generator, real=tmp_path / "none"))
     assert "--real takes a folder" in problem

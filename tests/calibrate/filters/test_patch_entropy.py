@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from calibrate.filters.patch_entropy import attention_layers, patch_entropy, patches_of, recording
-from genq_export.core.imports import ensure_torchvision
 
 
 def _by_definition(patches: torch.Tensor) -> float:
@@ -55,7 +54,6 @@ def test_heads_windows_and_prefix_tokens() -> None:
 )
 @torch.inference_mode()
 def test_every_block_of_a_transformer_is_seen(name: str, blocks: int) -> None:
-    ensure_torchvision()
     import timm
 
     torch.manual_seed(0)
@@ -74,7 +72,6 @@ def test_every_block_of_a_transformer_is_seen(name: str, blocks: int) -> None:
 
 
 def test_convolutions_have_no_attention() -> None:
-    ensure_torchvision()
     import timm
 
     assert attention_layers(timm.create_model("resnet18", pretrained=False)) == []

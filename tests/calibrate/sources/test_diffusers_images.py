@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -10,12 +11,8 @@ import torch
 from calibrate.generators import Generator
 from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
-from calibrate.sources.text_to_image import default_guidance, default_steps, load_text_to_image
+from calibrate.sources.diffusers_images import default_guidance, default_steps, load_diffusers_images
 from genq_export.config.calibrate import CalibrateConfig
-from genq_export.core.imports import ensure_torchvision
-
-ensure_torchvision()
-import diffusers  # noqa: E402
 
 SD, SMALL = 64, 8
 
@@ -47,7 +44,7 @@ def test_tiny_images_need_fewer_steps() -> None:
 
 
 def test_an_image_follows_from_its_prompt_and_seed(pipeline_folder: Any) -> None:
-    source = load_text_to_image(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=2), "cpu")
+    source = load_diffusers_images(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=2), "cpu")
     prompts = [Prompt("a photo of a bag", 0), Prompt("a photo of a shoe", 1)]
     first, _ = source.draw(prompts, [1, 2])
     torch.manual_seed(99)
@@ -56,7 +53,7 @@ def test_an_image_follows_from_its_prompt_and_seed(pipeline_folder: Any) -> None
 
 
 def test_a_safety_checker_never_blackens_silently(pipeline_folder: Any) -> None:
-    source = load_text_to_image(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=1), "cpu")
+    source = load_diffusers_images(Generator("tiny_sd", pipeline_folder), CalibrateConfig(steps=1), "cpu")
     ours = source.pipeline
 
     class Checked:

@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
-from calibrate.sources.distillation import DistilledImages, jittered, statistics_distance, swinging
+from calibrate.sources.distilled_images import DistilledImages, jittered, statistics_distance, swinging
 from genq_export.config.build import BuildConfig
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
-from genq_export.core.imports import ensure_torchvision
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
@@ -73,7 +72,6 @@ def test_jitter_moves_and_mirrors_and_loses_nothing() -> None:
 
 
 def _vit() -> LoadedModel:
-    ensure_torchvision()
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(0)
@@ -105,12 +103,11 @@ def test_a_network_with_nothing_to_distil_from_is_refused() -> None:
 
 
 def test_a_whole_set_without_generator_or_class_names(
-    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel
 ) -> None:
-    monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="distill", images=7, steps=2)
-    assert stage.problems(config) == []
-    stage.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))
+    assert run.problems(config) == []
+    run.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert len(rows) == 7 and all(row.kept and row.prompt == "" for row in rows)
     assert {row.class_name for row in rows} == {"class 0", "class 1", "class 2"}

@@ -1,0 +1,59 @@
+"""A set that exists: `--calibration BUILD`, of this network or another. Nothing is drawn, nothing is filtered."""
+
+from pathlib import Path
+
+from calibrate.dataset import METADATA, kept_images
+from calibrate.sources.source import Source
+from calibrate.summary import CalibrateSummary
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace, sha256
+
+_FOLDER = "calibration"
+
+
+class ExistingSetSource(Source):
+    """The kept images of another build and its metadata, copied as they are."""
+
+    draws = False
+
+    def identity(self, config: BuildConfig) -> object:
+        """Of the metadata, which lists the images."""
+        return sha256(_set_folder(config) / METADATA)
+
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """Is there a set?"""
+        try:
+            _set_folder(config)
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def take_over(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+        """Copy it.
+
+        Raises:
+            UserError: where there is no set, no kept image in it, or one of them is missing.
+        """
+        folder = _set_folder(config)
+        files = [folder / METADATA, *kept_images(folder)]
+        progress.say(f"calibrate: {len(files) - 1} images from {folder}")
+        names = [f"{_FOLDER}/{path.relative_to(folder)}" for path in files]
+        for name, path in zip(names, files, strict=True):
+            workspace.write_bytes(name, path.read_bytes())
+        summary = CalibrateSummary(generator=f"the set in {folder}", kept=len(files) - 1)
+        return StageResult(names, summary.model_dump(mode="json"))
+
+
+EXISTING_SET = ExistingSetSource()
+
+
+def _set_folder(config: BuildConfig) -> Path:
+    """The set in the build folder that the config names, or the folder itself."""
+    source = config.calibrate.made_before
+    assert source is not None
+    for folder in (source / _FOLDER, source):
+        if (folder / METADATA).is_file():
+            return folder
+    raise UserError(f"no calibration set in {source} (--calibration takes a build folder, or its {_FOLDER}/)")

@@ -1,0 +1,171 @@
+"""What a calibration source is: one way to come by calibration images.
+
+Sources are listed in `config.registry.SOURCES` by the value of `calibrate.generator` that names them; any other value
+is a diffusers pipeline, and `calibrate.made_before` names a set that exists. Importing a source, and asking what it
+needs, imports no torch: what draws images lives in a file of its own where it needs torch, and `open` imports that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from calibrate.prompts import Prompt, PromptBook
+from genq_export.config.build import BuildConfig
+from genq_export.config.registry import SOURCES
+from genq_export.core.distributed import Ranks
+from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.registry import resolve
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models import source as models
+from genq_export.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from calibrate.reference_images import ReferenceImages
+
+_PIPELINE = "calibrate.sources.text_to_image:TEXT_TO_IMAGE"
+_EXISTING_SET = "calibrate.sources.existing_set:EXISTING_SET"
+
+
+class ImageSource(Protocol):
+    """An open source: anything that turns prompts and seeds into images."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+
+    @property
+    def license(self) -> str:
+        """Licence of what draws."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a report says about how images are drawn."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images drawn together."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able; changes when the images would."""
+
+    def draw(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> tuple[np.ndarray, list[str | None]]:
+        """uint8 [B, H, W, 3] and why each image is unusable, None where it is usable.
+
+        The same prompts and seeds give the same bytes. A batch is drawn as a whole, so images may depend on each other.
+        """
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a source is opened with.
+
+    references: images that the user gave, to learn from. folder: the calibration set's, for files beside the images.
+    ranks: of several processes the main one opens first, and the others when it has.
+    """
+
+    config: BuildConfig
+    model: LoadedModel
+    folder: Path
+    references: "ReferenceImages | None"
+    ranks: Ranks
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """What draws, what it is asked for, and the files (relative to the set's folder) that belong to the set with it."""
+
+    images: ImageSource
+    prompts: PromptBook
+    files: tuple[str, ...] = ()
+
+
+class Source:
+    """One way to come by images. The defaults are those of a source that draws images of the network's classes from
+    nothing but the network: no prompt, no file, no style.
+
+    draws: images are drawn, with what `open` gives; else `take_over` writes a finished set. filtered: the filters drop
+    images of it; else they only score them.
+    """
+
+    draws = True
+    filtered = True
+
+    def identity(self, config: BuildConfig) -> object:
+        """JSON-able; changes when what it reads outside the config does: weights, files of prompts."""
+        return models.identity(config.model)
+
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """Say what would keep it from working, a sentence each with its remedy; nothing is downloaded.
+
+        Args:
+            config: the build.
+            folder: where the build will be written.
+        """
+        return [*_unused_style(config), *reference_problems(config)]
+
+    def class_names(self, model: LoadedModel) -> tuple[str, ...]:
+        """Name the classes of images that it draws."""
+        return network_classes(model)
+
+    def open(self, opening: Opening) -> OpenSource:
+        """Load what draws the images.
+
+        Raises:
+            UserError: where it cannot be loaded or cannot serve this network.
+        """
+        raise NotImplementedError
+
+    def take_over(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+        """Write a set that is finished already into the build.
+
+        Raises:
+            UserError: where it is not whole.
+        """
+        raise NotImplementedError
+
+
+def source_path(config: BuildConfig) -> str:
+    """Return the import path of the source that a build draws from: whose code decides the images."""
+    if config.calibrate.made_before is not None:
+        return _EXISTING_SET
+    return SOURCES.get(config.calibrate.generator or "", _PIPELINE)
+
+
+def source_for(config: BuildConfig) -> Source:
+    """Return the source that a build draws from."""
+    source: Source = resolve(source_path(config))
+    return source
+
+
+def network_classes(model: LoadedModel) -> tuple[str, ...]:
+    """Return the network's class names, "class 7" where it has none."""
+    return model.class_names or tuple(f"class {label}" for label in range(model.classes))
+
+
+def reference_problems(config: BuildConfig) -> list[str]:
+    """Say what is wrong with the folder of reference images, if one is given."""
+    if config.calibrate.real is None:
+        return []
+    from genq_export.data.decode import list_images, read_image
+
+    try:
+        for path in list_images(config.calibrate.real):
+            read_image(path)
+    except UserError as error:
+        return [f"{error} (--real takes a folder of a few real images, one subfolder a class)"]
+    return []
+
+
+def _unused_style(config: BuildConfig) -> list[str]:
+    """Without a pipeline no style can be learned or used; reference images may still join the set."""
+    settings = config.calibrate
+    if settings.style is None and (settings.real is None or settings.join_real):
+        return []
+    option = "a style token" if settings.style is not None else "--real without calibrate.join_real"
+    return [f"generator {settings.generator} has no use for {option}: give a text-to-image pipeline with --generator"]

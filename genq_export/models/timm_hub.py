@@ -1,0 +1,121 @@
+"""Networks that timm knows by name, with its weights from the Hugging Face hub or a checkpoint of the user's."""
+
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from genq_export.config.model import ModelConfig
+from genq_export.core.errors import UserError, reason_of
+from genq_export.models import hub
+from genq_export.models.door import Door, Offer
+from genq_export.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_NAME = re.compile(r"\w+(\.[\w.-]+)?")  # an architecture, and the tag of its weights
+_IMAGENET_CLASSES = 1000
+
+
+class TimmDoor(Door):
+    """Networks by their timm name, `resnet50` or `resnet50.a1_in1k`; what a program registers with timm is one too."""
+
+    def matches(self, config: ModelConfig) -> bool:
+        """Every plain name: the other doors that take such names are asked before."""
+        return _NAME.fullmatch(config.name) is not None
+
+    def identity(self, config: ModelConfig) -> str:
+        """The version of timm, which decides architecture and weights of a name."""
+        return f"timm {version('timm')} {config.name}"
+
+    def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
+        """Create it; its weights are fetched where the hub's cache has none."""
+        import timm
+
+        try:
+            module = timm.create_model(config.name, pretrained=pretrained)
+        except Exception as error:
+            reason = reason_of(error)
+            raise UserError(
+                f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights"
+            ) from None
+        return described(config.name, module)
+
+    def knows(self, config: ModelConfig) -> bool:
+        """Has timm an architecture of this name?"""
+        import timm
+
+        return bool(timm.is_model(config.name.split(".")[0]))
+
+    def names(self) -> Sequence[str]:
+        """Every architecture."""
+        import timm
+
+        return list(timm.list_models())
+
+    def problems(self, config: ModelConfig) -> list[str]:
+        """Weights that do not exist, or are neither in the cache nor to be fetched."""
+        settings = _pretrained_cfg(config.name)
+        if settings is None or not settings.has_weights:
+            return [f"timm has no pretrained weights for {config.name}: give a checkpoint with --weights FILE"]
+        if settings.hf_hub_id and not hub.in_hub_cache(settings.hf_hub_id) and not hub.hub_reachable():
+            return [
+                f"pretrained weights of {config.name} ({settings.hf_hub_id}) are not in the Hugging Face cache and the"
+                " hub cannot be reached: give a checkpoint with --weights FILE, or fill the cache on a machine with"
+                f" network (`hf download {settings.hf_hub_id.rstrip('/')}`) and copy the folder that HF_HOME names"
+            ]
+        return []
+
+    def has_class_names(self, config: ModelConfig) -> bool:
+        """ImageNet's thousand names come with timm."""
+        settings = _pretrained_cfg(config.name) if self.knows(config) else None
+        # Unknown networks are reported by `check_name`.
+        return settings is None or settings.num_classes == _IMAGENET_CLASSES or bool(settings.label_names)
+
+    def offers(self, search: str) -> list[Offer]:
+        """Those with weights whose name fits; none of a thousand where nothing is searched for."""
+        import timm
+
+        weights, generator = "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR, leaves"
+        found = timm.list_models(f"*{search}*", pretrained=True) if search else []
+        return [Offer(name, weights, generator) for name in found]
+
+
+TIMM = TimmDoor()
+
+
+def described(name: str, module: "nn.Module") -> LoadedModel:
+    """Read input size, preprocessing and class names off a network whose `pretrained_cfg` is timm's."""
+    from timm.data.config import resolve_data_config
+
+    data: dict[str, Any] = resolve_data_config({}, model=module)
+    classes = int(getattr(module, "num_classes", 0) or data.get("num_classes", 0))
+    return LoadedModel(
+        name=name,
+        module=module,
+        input_size=tuple(data["input_size"]),
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        crop_pct=float(data["crop_pct"]),
+        interpolation=str(data["interpolation"]),
+        class_names=_class_names(module, classes),
+        classes=classes,
+    )
+
+
+def _class_names(module: "nn.Module", classes: int) -> tuple[str, ...] | None:
+    labels = (getattr(module, "pretrained_cfg", None) or {}).get("label_names")
+    if labels and len(labels) == classes:
+        return tuple(labels)
+    if classes == _IMAGENET_CLASSES:
+        from timm.data.imagenet_info import ImageNetInfo
+
+        return tuple(ImageNetInfo().label_descriptions())
+    return None
+
+
+def _pretrained_cfg(name: str) -> Any:
+    import timm
+
+    return timm.get_pretrained_cfg(name)
