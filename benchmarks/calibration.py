@@ -24,7 +24,7 @@ import result_lines
 import torch
 from PIL import Image
 
-from calibrate import stage as calibrate_stage
+from calibrate import run as calibrate_stage
 from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -34,7 +34,7 @@ from genq_export.data.evaluation import evaluation_set, load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import stage as quantize_stage
+from genq_export.quantize import run as quantize_stage
 from genq_export.zoo.idx import DEFAULT_FOLDER, load_split, to_rgb32
 
 UNFILTERED = {"energy_keep": 1.0, "distribution_keep": 1.0}

@@ -12,7 +12,7 @@ from calibration import calibration_set
 from numpy.typing import NDArray
 from peer_photographs import collect, crops, split
 
-from calibrate import stage as calibrate_stage
+from calibrate import run as calibrate_stage
 from calibrate.dataset import kept_images
 from genq_export import zoo
 from genq_export.config.build import BuildConfig

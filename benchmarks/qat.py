@@ -25,7 +25,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import stage as quantize_stage
+from genq_export.quantize import run as quantize_stage
 from genq_export.zoo.idx import load_split, to_rgb32
 from runtime_tests.verify.metrics import kl_divergence
 

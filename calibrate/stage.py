@@ -1,86 +1,93 @@
-"""The calibrate stage: draw a pool, score it, keep the best of each class, write the set."""
+"""The calibrate stage as the pipeline sees it; `calibrate.run` does the work."""
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-from calibrate.card import dataset_card
-from calibrate.collect import collect, judged_row
-from calibrate.contact_sheet import write_contact_sheet
-from calibrate.dataset import METADATA, Row, write_rows
-from calibrate.pool import Pool
+from calibrate.dataset import METADATA, kept_images
 from calibrate.preflight import identity, problems
-from calibrate.reference_images import RealImages, merge, read_real, real_rows, write_real
-from calibrate.scoring import score
-from calibrate.selection import quotas
-from calibrate.sources.open import STYLE, class_names, drawn_classes, filters, open_source
-from calibrate.summary import summarise
 from genq_export.config.build import BuildConfig
-from genq_export.core.distributed import join_ranks
 from genq_export.core.errors import UserError
-from genq_export.core.progress import Progress
-from genq_export.core.workspace import StageResult, Workspace, write_atomic
-from genq_export.models.loaded import LoadedModel
-
-__all__ = ["identity", "problems", "run"]
-
-FOLDER, IMAGES, SHEET, CARD = "calibration", "images", "contact_sheet.png", "README.md"
+from genq_export.core.workspace import StageResult, sha256
+from genq_export.models import source as models
+from genq_export.stage import StageContext
 
 
-def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> StageResult:
-    """Make the calibration set in `calibration/` of the workspace, going on with what an earlier run left there.
+class CalibrateStage:
+    """Make the calibration set, or take over one made before."""
 
-    Started by `accelerate launch`, every process calls this with the same arguments and draws its share; all but the
-    main one (`genq_export.core.distributed`) hand back an empty result.
+    name = "calibrate"
+    previous = None
 
-    Raises UserError where the generator cannot be loaded, the classes have no names, or no image can be kept.
-    """
-    ranks = join_ranks(config.device)
-    settings = filters(config)
-    folder = workspace.path(FOLDER)
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    real = read_real(model, settings.real) if settings.real else None
-    if not ranks.is_main:
-        ranks.wait()  # until the main process has learned the style token
-    source, book = open_source(config, model, real, folder, ranks, progress)
-    if ranks.is_main:
-        ranks.wait()
-    pool = Pool(folder / IMAGES, source, config.seed, ranks)
+    def settings(self, config: BuildConfig) -> object:
+        """What is drawn and what is kept; a set made before has decided that itself."""
+        if config.calibrate.made_before is not None:
+            return None
+        return (config.calibrate.model_dump(mode="json"), config.seed, config.device)
 
-    names = drawn_classes(config, model)
-    joined, quota = RealImages((), ()), quotas(settings.images, len(names))
-    if real is not None and settings.join_real:
-        joined, quota = merge(real, settings.images, len(names))
-    collection = collect(pool, book, model, quota, settings, config.device, progress)
-    if not ranks.is_main:
-        return StageResult([], {})
-    pool.keep_only(len(collection.images))
+    def inputs(self, config: BuildConfig) -> object:
+        """The network, and the files that the generator is made of."""
+        if config.calibrate.made_before is not None:
+            return sha256(set_folder(config.calibrate.made_before) / "metadata.jsonl")
+        return (models.identity(config.model), identity(config))
 
-    # Real images first: a stage that looks at some of the set looks at these.
-    rows = _joined_rows(joined, folder, config, model)
-    rows += [judged_row(pool, image, names) for image in collection.images]
-    if not any(row.kept for row in rows):
-        raise UserError(_none_kept(rows))
-    write_rows(folder, rows)
-    summary = summarise(config, model, source, quota, collection, rows)
-    write_contact_sheet(folder / SHEET, folder, rows, f"Calibration set for {model.name}, drawn by {source.name}")
-    write_atomic(folder / CARD, dataset_card(summary, rows).encode())
-    for name in summary["classes_dry"]:
-        progress.say(f"calibrate: class '{name}' ran dry at {settings.pool_limit:g} images drawn for one kept")
-    style = [STYLE] if real is not None and (folder / STYLE).is_file() else []
-    outputs = [METADATA, SHEET, CARD, *style, *(row.file_name for row in rows)]
-    return StageResult([f"{FOLDER}/{name}" for name in outputs], summary)
+    def parts(self, config: BuildConfig) -> tuple[str, ...]:
+        """This stage, and the door that the network comes in by."""
+        return ("calibrate.run",)
+
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """What the generator, its prompts or the disk lack."""
+        source = config.calibrate.made_before
+        if source is None:
+            return problems(config, folder)
+        try:
+            set_folder(source)
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def notes(self, config: BuildConfig) -> list[str]:
+        """Nothing to say."""
+        return []
+
+    def plan(self, config: BuildConfig) -> str:
+        """How many images are drawn and kept."""
+        drawn = round(config.calibrate.images * config.calibrate.pool_factor)
+        return f"draw about {drawn} images, keep {config.calibrate.images}"
+
+    def shares_work(self, config: BuildConfig) -> bool:
+        """Every process draws its share."""
+        return True
+
+    def run(self, context: StageContext) -> StageResult:
+        """Make the set together with the other processes."""
+        from calibrate.run import run
+
+        made_before = context.config.calibrate.made_before
+        if made_before is not None:
+            return _taken_over(made_before, context)
+        with context.helpers.at((self.name, None)):
+            return run(context.workspace, context.config, context.load_model(), context.progress)
+
+    def assist(self, context: StageContext, task: object) -> None:
+        """Draw the share of this process."""
+        from calibrate.run import run
+
+        run(context.workspace, context.config, context.load_model(), context.progress)
 
 
-def _joined_rows(joined: RealImages, folder: Path, config: BuildConfig, model: LoadedModel) -> list[Row]:
-    files = write_real(joined, folder / IMAGES)
-    scores = [found.rounded() for found in score(model, files, config.calibrate.energy_temperature, config.device)]
-    return real_rows(joined, files, scores, class_names(model))
+def set_folder(source: Path) -> Path:
+    """The calibration set in a build folder, or the folder itself; raises UserError where neither holds one."""
+    for folder in (source / "calibration", source):
+        if (folder / METADATA).is_file():
+            return folder
+    raise UserError(f"no calibration set in {source}: --calibration takes a build folder ({METADATA} is not there)")
 
 
-def _none_kept(rows: Sequence[Row]) -> str:
-    reason, count = Counter(row.reason for row in rows).most_common(1)[0]
-    return (
-        f"no image of {len(rows)} drawn can be kept, {count} of them because: {reason};"
-        " look at calibration/images, and try another --generator, --guidance or --steps"
-    )
+def _taken_over(source: Path, context: StageContext) -> StageResult:
+    """Copy a set made before, for this network or another: its kept images and its metadata."""
+    folder = set_folder(source)
+    files = [folder / METADATA, *kept_images(folder)]
+    context.progress.say(f"calibrate: {len(files) - 1} images from {folder}")
+    names = [f"calibration/{path.relative_to(folder)}" for path in files]
+    for name, path in zip(names, files, strict=True):
+        context.workspace.write_bytes(name, path.read_bytes())
+    return StageResult(names, {"generator": f"the set in {folder}", "kept": len(files) - 1})

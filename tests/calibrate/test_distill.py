@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
 from calibrate.sources.distillation import DistilledImages, jittered, statistics_distance, swinging
@@ -109,8 +109,8 @@ def test_a_whole_set_without_generator_or_class_names(
 ) -> None:
     monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="distill", images=7, steps=2)
-    assert stage.problems(config) == []
-    stage.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))
+    assert run.problems(config) == []
+    run.run(Workspace.open(tmp_path / "b"), config, replace(convnet, class_names=None), Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert len(rows) == 7 and all(row.kept and row.prompt == "" for row in rows)
     assert {row.class_name for row in rows} == {"class 0", "class 1", "class 2"}

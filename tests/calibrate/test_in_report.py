@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from calibrate import stage
+from calibrate import run
 from calibrate.contact_sheet import DROPPED_SHOWN, KEPT_SHOWN
 from calibrate.dataset import read_rows
 from genq_export.config.build import BuildConfig
@@ -23,7 +23,7 @@ GREEN, RED = (0x1F, 0x8A, 0x5B), (0xC2, 0x45, 0x3D)
 
 @pytest.fixture
 def made(tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: LoadedModel) -> tuple[Path, StageResult]:
-    result = stage.run(Workspace.open(tmp_path / "b"), make_config(images=12), convnet, Progress(quiet=True))
+    result = run.run(Workspace.open(tmp_path / "b"), make_config(images=12), convnet, Progress(quiet=True))
     return tmp_path / "b" / "calibration", result
 
 

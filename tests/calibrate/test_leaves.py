@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
 from calibrate.sources.dead_leaves import LeavesImages, dead_leaves, noise
@@ -63,9 +63,9 @@ def test_a_whole_set_has_no_classes_and_is_filtered_as_one(
 ) -> None:
     monkeypatch.setattr("genq_export.models.source.identity", lambda config: "tiny")
     config = make_config(generator="leaves", images=6)
-    assert stage.problems(config) == []
+    assert run.problems(config) == []
     nameless = replace(convnet, class_names=None)
-    result = stage.run(Workspace.open(tmp_path / "b"), config, nameless, Progress(quiet=True))
+    result = run.run(Workspace.open(tmp_path / "b"), config, nameless, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert {(row.label, row.class_name, row.prompt) for row in rows} == {(None, None, "")}
     kept = [row for row in rows if row.kept]
@@ -85,11 +85,11 @@ def test_real_images_join_whatever_their_class(
     for number in range(2):
         Image.fromarray(np.full((16, 16, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
     config = make_config(generator="leaves", images=4, real=tmp_path / "real")
-    assert stage.problems(config) == []
-    without = stage.identity(make_config(generator="leaves", images=4))
-    assert stage.identity(config) != without
+    assert run.problems(config) == []
+    without = run.identity(make_config(generator="leaves", images=4))
+    assert run.identity(config) != without
     named = replace(convnet, class_names=("class 0", "class 1", "class 2"))
-    stage.run(Workspace.open(tmp_path / "b"), config, named, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, named, Progress(quiet=True))
     kept = [row for row in read_rows(tmp_path / "b" / "calibration") if row.kept]
     assert len(kept) == 4 and sum(row.seed is None for row in kept) == 2
 
@@ -98,7 +98,7 @@ def test_real_images_join_whatever_their_class(
 def test_what_needs_a_pipeline_is_said_before_anything_starts(
     generator: str, tmp_path: Path, make_config: Callable[..., BuildConfig]
 ) -> None:
-    (problem,) = stage.problems(make_config(generator=generator, style=tmp_path / "s.safetensors"))
+    (problem,) = run.problems(make_config(generator=generator, style=tmp_path / "s.safetensors"))
     assert problem.startswith(f"generator {generator} has no use for a style token")
-    (problem,) = stage.problems(make_config(generator=generator, real=tmp_path / "none"))
+    (problem,) = run.problems(make_config(generator=generator, real=tmp_path / "none"))
     assert "--real takes a folder" in problem

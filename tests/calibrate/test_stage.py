@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import kept_images, kept_labels, read_rows
 from calibrate.prompts import Prompt, stable_integer
 from genq_export.config.build import BuildConfig
@@ -19,7 +19,7 @@ Make = Callable[..., BuildConfig]
 
 
 def build(folder: Path, config: BuildConfig, model: LoadedModel) -> Path:
-    result = stage.run(Workspace.open(folder), config, model, Progress(quiet=True))
+    result = run.run(Workspace.open(folder), config, model, Progress(quiet=True))
     assert all((folder / name).is_file() for name in result.outputs)
     return folder / "calibration"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from calibrate import stage
+from calibrate import run
 from calibrate.dataset import read_rows
 from calibrate.generators import Generator
 from calibrate.prompts import STYLE_SUFFIX, STYLE_TOKEN
@@ -159,7 +159,7 @@ def test_half_precision_is_the_same_base_model(pipeline: Any) -> None:
 
 def test_a_set_from_few_real_images(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     config = make_config(real=real, inversion_steps=2)
-    result = stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    result = run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     joined = [row for row in rows if row.seed is None]
     assert {row.class_name for row in joined} == set(CLASS_NAMES) and len(joined) == 3
@@ -171,21 +171,21 @@ def test_a_set_from_few_real_images(tmp_path: Path, make_config: Make, convnet: 
 
     style = tmp_path / "b" / "calibration" / "style.safetensors"
     again = make_config(style=style)
-    stage.run(Workspace.open(tmp_path / "c"), again, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "c"), again, convnet, Progress(quiet=True))
     other = {row.file_name: row.seed for row in read_rows(tmp_path / "c" / "calibration")}
     assert all(other[row.file_name] == row.seed for row in rows if row.seed is not None)
 
 
 def test_real_images_can_stay_out(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     config = make_config(real=real, inversion_steps=1, join_real=False)
-    stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     assert all(row.seed is not None for row in read_rows(tmp_path / "b" / "calibration"))
 
 
 def test_one_damaged_real_image_is_named(tmp_path: Path, make_config: Make, convnet: LoadedModel, real: Path) -> None:
     (real / "bag" / "0.png").write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match="1 of 3 images"):
-        stage.run(Workspace.open(tmp_path / "b"), make_config(real=real), convnet, Progress(quiet=True))
+        run.run(Workspace.open(tmp_path / "b"), make_config(real=real), convnet, Progress(quiet=True))
 
 
 def test_real_images_of_every_mode_and_size(
@@ -199,7 +199,7 @@ def test_real_images_of_every_mode_and_size(
     frames[0].save(real / "animated.gif", save_all=True, append_images=frames[1:])
     Image.new("RGBA", (5, 50), (1, 2, 3, 128)).save(real / "alpha.png")
     config = make_config(real=real, inversion_steps=1)
-    stage.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
+    run.run(Workspace.open(tmp_path / "b"), config, convnet, Progress(quiet=True))
     rows = read_rows(tmp_path / "b" / "calibration")
     assert sum(row.label is None for row in rows) == 4 and sum(row.kept for row in rows) == 9
 
