@@ -41,7 +41,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 
 import onnxruntime
 
-from export import stage as export_stage
+from export import run as export_stage
 from export.audit.onnxruntime import audit_onnxruntime
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -49,7 +49,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models import package
-from genq_export.quantize import stage as quantize_stage
+from genq_export.quantize import run as quantize_stage
 from runtime_tests.verify.latency import time_in_turns, wall_clock, warm_up
 from runtime_tests.verify.metrics import kl_divergence, log_softmax
 

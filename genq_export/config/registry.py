@@ -3,6 +3,15 @@
 Values are import paths, `package.module:name`, resolved by `genq_export.core.registry` when the part is used.
 """
 
+# The flow, in order.
+STAGES: dict[str, str] = {
+    "calibrate": "calibrate.stage:CalibrateStage",
+    "quantize": "genq_export.quantize.stage:QuantizeStage",
+    "export": "export.stage:ExportStage",
+    "verify": "runtime_tests.verify.stage:VerifyStage",
+    "report": "runtime_tests.report.stage:ReportStage",
+}
+
 # What a build is made for: rule, emitter, auditor (genq_export/targets/).
 TARGETS: dict[str, str] = {
     "onnxruntime": "genq_export.targets.onnxruntime:ONNXRUNTIME",

@@ -45,6 +45,6 @@ def check_name(registry: Mapping[str, str], name: str, kind: str) -> str:
     raise UserError(f"{kind} '{name}' is not known{hint}: give one of {', '.join(registry)}")
 
 
-def module_of(registry: Mapping[str, str], name: str) -> str:
-    """The module in which a registered part lives: what a fingerprint of it is taken from."""
-    return registry[name].partition(":")[0]
+def module_of(path: str) -> str:
+    """The module that an import path names: what a fingerprint of the part is taken from."""
+    return path.partition(":")[0]

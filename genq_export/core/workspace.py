@@ -4,7 +4,7 @@
 when its fingerprint is the same and its files still have these hashes. This module does not import torch.
 """
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from genq_export.core.errors import BusyError, UserError
+from filelock import FileLock, Timeout
 
-MANIFEST_VERSION = 1
+from genq_export.core.errors import BusyError, UserError
+from genq_export.core.manifest import Manifest, StageRecord, read_manifest, relative_name
+
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
 
@@ -54,7 +56,7 @@ class Workspace:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / _MANIFEST).is_file():
-                workspace._write_manifest({"version": MANIFEST_VERSION, "stages": {}})
+                workspace._write_manifest(Manifest())
         return workspace
 
     @classmethod
@@ -73,76 +75,66 @@ class Workspace:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against other builds; raises BusyError if one has it. The lock goes with the process."""
-        with writing(self.folder), open(self.path(_LOCK), "w") as handle:
+        lock = FileLock(self.path(_LOCK))
+        with writing(self.folder):
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock.acquire(timeout=0)
+            except Timeout:
                 raise BusyError(f"another build is writing to {self.folder}; wait for it or give another -o") from None
+        with writing(self.folder), contextlib.ExitStack() as held:
+            held.callback(lock.release)
             yield
 
-    def read_manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> Manifest:
         """The manifest, empty if there is none yet. Raises UserError for one that is not ours or of another version."""
-        path = self.path(_MANIFEST)
-        if not path.is_file():
-            return {"version": MANIFEST_VERSION, "stages": {}}
-        try:
-            manifest = json.loads(path.read_text())
-            found = manifest["version"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is not a genq-export manifest; give another folder with -o") from None
-        if found != MANIFEST_VERSION:
-            raise UserError(
-                f"{path} has version {found}, this genq-export writes version {MANIFEST_VERSION}:"
-                " build into a new folder with -o, or use the genq-export that made it"
-            )
-        assert isinstance(manifest, dict)
-        return manifest
+        return read_manifest(self.path(_MANIFEST))
 
     def is_fresh(self, stage: str, fingerprint: str) -> bool:
         """Did this stage run with these inputs, and are its files unharmed?"""
-        record = self.read_manifest()["stages"].get(stage)
-        if record is None or record["fingerprint"] != fingerprint:
+        record = self.read_manifest().stages.get(stage)
+        if record is None or record.fingerprint != fingerprint:
             return False
         return all(
-            self.path(name).is_file() and sha256(self.path(name)) == digest
-            for name, digest in record["outputs"].items()
+            self.path(name).is_file() and sha256(self.path(name)) == digest for name, digest in record.outputs.items()
         )
+
+    def finished(self, stage: str) -> StageRecord:
+        """What is recorded of a stage; raises UserError if it has not run."""
+        record = self.read_manifest().stages.get(stage)
+        if record is None:
+            raise UserError(f"{self.folder} has no finished '{stage}' stage: run `genq-export {stage}` first")
+        return record
 
     def output_hashes(self, stage: str) -> dict[str, str]:
         """sha256 by relative path of what the stage left; raises UserError if it has not run."""
-        record = self.read_manifest()["stages"].get(stage)
-        if record is None:
-            raise UserError(f"{self.folder} has no finished '{stage}' stage: run `genq-export {stage}` first")
-        return dict(record["outputs"])
+        return dict(self.finished(stage).outputs)
 
     def summary(self, stage: str) -> dict[str, Any]:
         """The facts the stage handed back; raises UserError if it has not run."""
-        record = self.read_manifest()["stages"].get(stage)
-        if record is None:
-            raise UserError(f"{self.folder} has no finished '{stage}' stage: run `genq-export {stage}` first")
-        return dict(record["summary"])
+        return dict(self.finished(stage).summary)
 
     def record(self, stage: str, fingerprint: str, result: StageResult, seconds: float) -> None:
         """Write down that a stage finished; what later stages left stays recorded until they run again."""
-        manifest = self.read_manifest()
-        manifest["stages"][stage] = {
-            "fingerprint": fingerprint,
-            "seconds": round(seconds, 3),
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
-            "versions": package_versions(),
-            "summary": result.summary,
-            "outputs": {name: sha256(self.path(name)) for name in sorted(result.outputs)},
-        }
-        self._write_manifest(manifest)
+        record = StageRecord(
+            fingerprint=fingerprint,
+            seconds=round(seconds, 3),
+            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            machine=f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
+            versions=package_versions(),
+            summary=result.summary,
+            outputs=self._hashes(result.outputs),
+        )
+        self._write_manifest(self.read_manifest().with_stage(stage, record))
 
     def rehash(self, stage: str) -> None:
         """Note the present hashes of a finished stage's files; everything else that is recorded of it stays."""
-        manifest = self.read_manifest()
-        outputs = manifest["stages"][stage]["outputs"]
-        manifest["stages"][stage]["outputs"] = {name: sha256(self.path(name)) for name in outputs}
-        self._write_manifest(manifest)
+        record = self.finished(stage)
+        renewed = record.model_copy(update={"outputs": self._hashes(list(record.outputs))})
+        self._write_manifest(self.read_manifest().with_stage(stage, renewed))
+
+    def _hashes(self, names: list[str]) -> dict[str, str]:
+        return {name: sha256(self.path(relative_name(name))) for name in sorted(names)}
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file of the build atomically."""
@@ -152,8 +144,8 @@ class Workspace:
         """Write a JSON file of the build atomically."""
         write_atomic(self.path(name), (json.dumps(content, indent=1) + "\n").encode())
 
-    def _write_manifest(self, manifest: dict[str, Any]) -> None:
-        self.write_json(_MANIFEST, manifest)
+    def _write_manifest(self, manifest: Manifest) -> None:
+        self.write_json(_MANIFEST, manifest.model_dump(mode="json"))
 
 
 @contextmanager
@@ -173,7 +165,8 @@ def write_atomic(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
         try:
-            with open(partial, "wb") as handle:
+            partial.unlink(missing_ok=True)  # left by a killed process, or a link that leads elsewhere
+            with open(partial, "xb") as handle:
                 _write_through(handle, content)
             os.replace(partial, path)
         except OSError:
@@ -198,18 +191,12 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def code_identity(*folders: Path) -> str:
-    """Hex digest over the Python sources below these folders or files: a stage's code version."""
-    files = sorted(path for folder in folders for path in ([folder] if folder.is_file() else folder.rglob("*.py")))
-    return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
-
-
 def package_versions() -> dict[str, str]:
     """Versions of what decides a build's numbers, as installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for name in ("genq-export", "torch", "timm", "diffusers", "onnx", "onnxruntime"):
+    for name in ("genq-export", "torch", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

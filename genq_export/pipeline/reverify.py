@@ -13,8 +13,10 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models import source as models
-from genq_export.pipeline.build import calibration_images, read_config, stage_fingerprint
-from genq_export.pipeline.preflight import device_problems, evaluation_problems
+from genq_export.pipeline.build import read_config
+from genq_export.pipeline.fingerprint import stage_fingerprint
+from genq_export.pipeline.preflight import device_problems
+from genq_export.pipeline.stages import find_stage
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
@@ -32,7 +34,7 @@ def reverify(
     evaluation, backends, device: as in the build's config where they are not given; a device that is not here gives way
     to the CPU. Raises UserError where the folder holds no exported build or the evaluation images cannot be used.
     """
-    from runtime_tests.verify.stage import run_verify
+    from runtime_tests.verify.stage import calibration_images, evaluation_problems, run_verify
 
     check_packages()
     workspace = Workspace.existing(folder)
@@ -42,7 +44,7 @@ def reverify(
     if problems:
         raise UserError("\n".join(problems))
     with workspace.locked():
-        model, note = _network(workspace, config)
+        model, note = float_network(workspace, config)
         images = calibration_images(workspace)
         result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
         _record(workspace, config, result)
@@ -61,7 +63,7 @@ def _changed(
     return BuildConfig.parse(values, source="verify")
 
 
-def _network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", str | None]:
+def float_network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", str | None]:
     """The float network; where its weights are not on this machine, the reference's float weights in its place."""
     models.check_name(config.model)
     missing = models.problems(config.model)
@@ -81,11 +83,11 @@ def _network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", 
 
 def _record(workspace: Workspace, config: BuildConfig, result: StageResult) -> None:
     """A run beside others leaves the stage as it was; one in the place of another is what the stage now stands for."""
-    if result.summary["beside"] and "verify" in workspace.read_manifest()["stages"]:
+    if result.summary["beside"] and "verify" in workspace.read_manifest().stages:
         workspace.rehash("verify")
         return
     try:
-        identity = stage_fingerprint(workspace, config, "verify")
+        identity = stage_fingerprint(find_stage("verify"), workspace, config)
     except UserError:  # the weights are not here
         identity = "measured without the float weights"
     workspace.record("verify", identity, result, result.summary["seconds"])

@@ -216,8 +216,8 @@ def _speed(latency: Latency) -> str:
 
 def _summary(workspace: Workspace, stage: str) -> dict[str, Any]:
     """Facts of a stage, empty where it has not run: the report then says so in their place."""
-    record = workspace.read_manifest()["stages"].get(stage)
-    return dict(record["summary"]) if record is not None else {}
+    record = workspace.read_manifest().stages.get(stage)
+    return dict(record.summary) if record is not None else {}
 
 
 def _layers(quantized: Mapping[str, Any], audit: list[Mapping[str, Any]] | None) -> tuple[LayerFacts, ...]:
@@ -261,17 +261,17 @@ def _unquantized(entry: Mapping[str, Any]) -> Unquantized:
 
 
 def _stages(workspace: Workspace) -> tuple[StageFacts, ...]:
-    records = workspace.read_manifest()["stages"]
+    records = workspace.read_manifest().stages
     order = [name for name in ("calibrate", "quantize", "export", "verify") if name in records]
     return tuple(
         StageFacts(
             name=name,
-            finished=str(records[name].get("finished", "")),
-            seconds=float(records[name].get("seconds", 0.0)),
-            peak_memory_mib=records[name].get("peak_memory_mib"),
-            machine=str(records[name].get("machine", "")),
-            versions=dict(records[name].get("versions", {})),
-            outputs=_few(records[name].get("outputs", {})),
+            finished=records[name].finished,
+            seconds=records[name].seconds,
+            peak_memory_mib=records[name].peak_memory_mib,
+            machine=records[name].machine,
+            versions=records[name].versions,
+            outputs=_few(records[name].outputs),
         )
         for name in order
     )

@@ -1,18 +1,22 @@
-"""The two last stages of a build: `verify` measures, `report` tells."""
+"""The verify stage: measure the build on this machine, beside what others measured of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genq_export.config.build import BuildConfig
+from genq_export.config.registry import RUNTIMES, TARGETS
+from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
+from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.core.folders import folder_identity
+from genq_export.models import source as models
+from genq_export.stage import StageContext
 from runtime_tests.verify.results import Verification, VerifyFile
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from genq_export.models.loaded import LoadedModel
 
 
@@ -54,42 +58,70 @@ def run_verify(
     )
 
 
-def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
-    """Write report.html, report.json, layers.csv and summary.md from what the build folder holds.
+class VerifyStage:
+    """Measure the deployed file on this machine."""
 
-    The summary has `passed`, `verdict` and the sentences of failed gates. Raises UserError where verify has not run.
-    """
-    from runtime_tests.report.assemble import assemble
-    from runtime_tests.report.html import render_html
-    from runtime_tests.report.text import layers_csv, markdown
+    name = "verify"
+    previous = "export"
 
-    report = assemble(workspace, config)
-    files = {
-        "report.json": report.model_dump_json(indent=1) + "\n",
-        "report.html": render_html(report, workspace.folder),
-        "layers.csv": layers_csv(report),
-        "summary.md": markdown(report),
-    }
-    for name, content in files.items():
-        workspace.write_bytes(name, content.encode())
-    progress.detail(f"  wrote {', '.join(files)}")
-    failed = [gate.sentence for gate in report.gates if not gate.passed]
-    return StageResult(
-        outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
-    )
+    def settings(self, config: BuildConfig) -> object:
+        """What is measured, and on which device the oracle computes."""
+        return (config.target, config.verify.model_dump(mode="json"), config.device)
+
+    def inputs(self, config: BuildConfig) -> object:
+        """The float network, and the evaluation images."""
+        return (models.identity(config.model), folder_identity(config.verify.evaluation))
+
+    def parts(self, config: BuildConfig) -> tuple[str, ...]:
+        """This stage, the target and every runtime."""
+        return ("runtime_tests.verify.stage", module_of(TARGETS[config.target]), *map(module_of, RUNTIMES.values()))
+
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """What is wrong with the evaluation images."""
+        return evaluation_problems(config.verify.evaluation)
+
+    def notes(self, config: BuildConfig) -> list[str]:
+        """Nothing to say."""
+        return []
+
+    def plan(self, config: BuildConfig) -> str:
+        """What is measured."""
+        return "float, reference, integer oracle and runtime on the evaluation images; latency alternating"
+
+    def shares_work(self, config: BuildConfig) -> bool:
+        """One process does it."""
+        return False
+
+    def run(self, context: StageContext) -> StageResult:
+        """Measure, and keep what other machines measured of the same files."""
+        images = calibration_images(context.workspace)
+        return run_verify(context.workspace, context.config, context.load_model(), context.progress, images)
+
+    def assist(self, context: StageContext, task: object) -> None:
+        """Never asked."""
 
 
-def report_summary(report: Mapping[str, Any]) -> "Group":
-    """A rich renderable of a report (the parsed `report.json`) for the terminal."""
-    from runtime_tests.report.assemble import Report
-    from runtime_tests.report.text import terminal
+def calibration_images(workspace: Workspace) -> list[Path]:
+    """Images that the build was calibrated on; none where the folder came without them."""
+    from calibrate.dataset import kept_images
 
-    return terminal(Report.model_validate(dict(report)))
+    try:
+        return kept_images(workspace.path("calibration"))
+    except UserError:
+        return []
+
+
+def evaluation_problems(source: Path | None) -> list[str]:
+    """Why the path of evaluation images is none; empty where it may be."""
+    if source is None or source.is_dir() or (source.suffix == ".tar" and source.is_file()):
+        return []
+    if source.is_file():
+        return [f"--eval {source} is a file: give a folder of images, a Hugging Face data set or .tar shards"]
+    return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
 
 
 def _earlier(workspace: Workspace) -> tuple[Verification, ...]:
     """What was measured before."""
-    from genq_export.core.errors import UserError
     from runtime_tests.report.assemble import read_verification
 
     if not workspace.path("verify.json").is_file():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from export.stage import run as run_export
+from export.run import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
@@ -17,7 +17,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
 from genq_export.quantize.rounding_ties import avoid_ties
-from genq_export.quantize.stage import run as run_quantize
+from genq_export.quantize.run import run as run_quantize
 
 
 @pytest.fixture(scope="module")

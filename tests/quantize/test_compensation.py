@@ -22,7 +22,7 @@ from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.files import load_reference
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import set_quantization
-from genq_export.quantize import range_search, stage
+from genq_export.quantize import range_search, run
 from genq_export.quantize.activation_cache import ActivationsInMemory
 from genq_export.quantize.algorithms.gptq import (
     Statistics,
@@ -235,7 +235,7 @@ def test_the_stage_compensates_below_8_bits(tmp_path: Path, bits: int, compensat
     model = load_model(config.model)
     file = tmp_path / "0.png"
     Image.effect_noise((32, 32), 80).convert("RGB").save(file)
-    done = stage.run(Workspace.open(tmp_path / "w"), config, model, [file], tmp_path / "p", Progress(quiet=True))
+    done = run.run(Workspace.open(tmp_path / "w"), config, model, [file], tmp_path / "p", Progress(quiet=True))
     reference = load_reference(tmp_path / "w")
     layers = [part for part in reference.modules() if isinstance(part, QuantizedLayer)]
     plain = prepare(model.module, model.input_size, config.quantize, rule_for("onnxruntime"))[0]

@@ -11,7 +11,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import stage
+from genq_export.quantize import run
 from genq_export.zoo import few_shot_set
 
 
@@ -26,7 +26,7 @@ def quantized_on(device: str, folder: Path) -> dict[str, float]:
     for number, pixels in enumerate(few_shot_set()[0][:24]):
         images.append(folder / f"{number}.png")
         Image.fromarray(pixels).save(images[-1])
-    done = stage.run(Workspace(folder), config, model, images, folder / "partial", Progress(quiet=True))
+    done = run.run(Workspace(folder), config, model, images, folder / "partial", Progress(quiet=True))
     assert all(part.device.type == "cpu" for part in model.module.state_dict().values())
     return {name: error["after"] for name, error in done.summary["blocks"].items()}
 

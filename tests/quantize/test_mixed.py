@@ -16,7 +16,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.hooks import set_quantization
-from genq_export.quantize import stage
+from genq_export.quantize import run
 from genq_export.quantize.algorithms.mixed_precision import WIDTHS, Choice, _solve, assign, options_to_measure
 from genq_export.quantize.divergence import kl_divergence
 from genq_export.quantize.placement import Placement
@@ -125,9 +125,9 @@ def test_a_size_budget_that_cannot_be_met_is_refused_before_anything_is_measured
     Image.fromarray(zoo_test_set()[0][0]).save(tmp_path / "image.png")
     config = BuildConfig.for_model("fashion_resnet", size_budget="9kB")
     model = load_model(config.model)
-    monkeypatch.setattr(stage, "measure", lambda *_: pytest.fail("measured first"))
+    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("measured first"))
     with pytest.raises(UserError, match=r"size_budget: 9000 bytes do not hold this network on onnxruntime"):
-        stage.run(
+        run.run(
             Workspace(tmp_path), config, model, [tmp_path / "image.png"], tmp_path / "partial", Progress(quiet=True)
         )
 

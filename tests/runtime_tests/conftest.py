@@ -59,8 +59,8 @@ def pristine_build(
     tmp_path_factory: pytest.TempPathFactory, config: BuildConfig, model: LoadedModel, few_images: Path
 ) -> Path:
     """A quantized and exported build that no test may change."""
-    from export.stage import run as run_export
-    from genq_export.quantize.stage import run as run_quantize
+    from export.run import run as run_export
+    from genq_export.quantize.run import run as run_quantize
 
     folder = tmp_path_factory.mktemp("build") / "resnet"
     workspace = Workspace.open(folder)

@@ -62,8 +62,8 @@ def test_saturation_is_told_apart_from_fusion(
     config: BuildConfig, model: LoadedModel, few_images: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
     """Of 8-bit weights, too, where this processor cuts off their sums; nothing is said of it where it does not."""
-    from export.stage import run as run_export
-    from genq_export.quantize.stage import run as run_quantize
+    from export.run import run as run_export
+    from genq_export.quantize.run import run as run_quantize
 
     values = config.model_dump()
     values["quantize"]["first_last_bits"] = 8

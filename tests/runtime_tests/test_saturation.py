@@ -79,8 +79,8 @@ def test_saturated_sums_are_told_from_other_differences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """An 8-bit first layer is right on processors with VNNI, and on others the explanation says why it is not."""
-    from export.stage import run as run_export
-    from genq_export.quantize.stage import run as run_quantize
+    from export.run import run as run_export
+    from genq_export.quantize.run import run as run_quantize
 
     if runtime not in saturating:
         pytest.skip(f"{runtime} is not installed")

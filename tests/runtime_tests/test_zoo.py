@@ -20,8 +20,8 @@ QUIET = Progress(quiet=True)
 def test_codes_are_the_oracles(
     name: str, target: Target, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export.stage import run as run_export
-    from genq_export.quantize.stage import run as run_quantize
+    from export.run import run as run_export
+    from genq_export.quantize.run import run as run_quantize
 
     monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     if not zoo.weights_file(name).is_file():

@@ -21,9 +21,10 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
-from genq_export.pipeline import build as pipeline
-from genq_export.pipeline.build import plan, read_config, run_stages
+from genq_export.pipeline.build import read_config, run_stages
+from genq_export.pipeline.plan import plan
 from genq_export.runtimes.load import load
+from runtime_tests.verify.stage import calibration_images
 from tests.launched import environments
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
@@ -72,11 +73,16 @@ def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
     assert time.perf_counter() - started < 5
 
 
-def test_verify_runs_again_when_a_reader_of_images_changes(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: set[Path] = set()
-    monkeypatch.setattr(pipeline, "code_identity", lambda *paths: str(read.update(paths)))
-    pipeline.stage_fingerprint(Workspace.existing(built), small(), "verify")
-    assert {"data", "models"} <= {path.name for path in read} and all(path.exists() for path in read)
+def test_what_was_made_with_other_versions_stays_and_is_said(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "build"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["stages"]["quantize"]["versions"]["torch"] = "1.0"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert run_stages(small(), folder, STAGES, Progress()) == ()
+    said = capsys.readouterr().err
+    assert "quantize: stays as it was made with torch 1.0" in said and "export: stays" not in said
 
 
 def test_other_bits_keep_the_calibration_set(built: Path) -> None:
@@ -154,10 +160,10 @@ def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_calibration_images_are_known_unless_the_folder_came_without_them(built: Path, tmp_path: Path) -> None:
-    assert len(pipeline.calibration_images(Workspace(built))) == 40
+    assert len(calibration_images(Workspace(built))) == 40
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     shutil.rmtree(copy / "calibration" / "images")
-    assert pipeline.calibration_images(Workspace(copy)) == []
+    assert calibration_images(Workspace(copy)) == []
 
 
 def test_a_build_folder_loads_as_a_callable(built: Path) -> None:

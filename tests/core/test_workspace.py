@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from genq_export.core.errors import BusyError, UserError
-from genq_export.core.workspace import MANIFEST_VERSION, StageResult, Workspace, fingerprint, write_atomic
+from genq_export.core.manifest import MANIFEST_VERSION
+from genq_export.core.workspace import StageResult, Workspace, fingerprint, write_atomic
 
 
 @pytest.fixture
@@ -54,13 +55,16 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_manifest_version_is_refused(workspace: Workspace) -> None:
-    manifest = workspace.read_manifest() | {"version": MANIFEST_VERSION + 1}
+    manifest = workspace.read_manifest().model_dump(mode="json") | {"version": MANIFEST_VERSION + 1}
     workspace.write_json("manifest.json", manifest)
     with pytest.raises(UserError, match="version"):
         Workspace.open(workspace.folder)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "not json"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "not json", '{"version": 1, "stages": []}', '{"version": 1, "stages": {"export": {}}}', "[" * 9999],
+)
 def test_a_broken_manifest_is_refused(workspace: Workspace, content: str) -> None:
     workspace.path("manifest.json").write_text(content)
     with pytest.raises(UserError, match=r"manifest\.json"):
@@ -109,3 +113,24 @@ def test_the_manifest_tells_hashes_versions_and_cost(workspace: Workspace) -> No
 def test_fingerprints_tell_inputs_apart() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint("a", "b") != fingerprint("ab")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "a\0b", "x" * 300, "", "a\\b"])
+def test_a_manifest_names_files_of_the_folder_only(workspace: Workspace, name: str) -> None:
+    manifest = workspace.read_manifest().model_dump(mode="json")
+    manifest["stages"]["quantize"]["outputs"] = {name: "0" * 64}
+    workspace.path("manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        workspace.read_manifest()
+
+
+def test_neither_a_lock_nor_a_temporary_file_follows_a_link(workspace: Workspace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("theirs")
+    workspace.path(".a.bin.part").symlink_to(outside)
+    workspace.write_bytes("a.bin", b"new")
+    assert outside.read_text() == "theirs" and workspace.path("a.bin").read_bytes() == b"new"
+    workspace.path(".lock").symlink_to(outside)
+    with pytest.raises(UserError, match="cannot write"), workspace.locked():
+        pass
+    assert outside.read_text() == "theirs"

@@ -1,0 +1,88 @@
+"""`manifest.json`: what each stage of a build was made from and left, as data that is checked when it is read."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from genq_export.core.errors import UserError, reason_of
+
+MANIFEST_VERSION: Literal[1] = 1
+LONGEST_NAME = 255  # bytes that file systems take for one name
+
+
+def relative_name(name: str) -> str:
+    """Return `name` where it can only lie below the folder that it is joined to.
+
+    Raises:
+        ValueError: for an absolute path, one with `..`, or a part that no file system takes.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or "\0" in name or "\\" in name or ".." in parts:
+        raise ValueError(f"{name!r} is not the name of a file in the folder")
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise ValueError(f"'{name[:40]}…' is longer than file systems take")
+    return name
+
+
+RelativeName = Annotated[str, AfterValidator(relative_name)]
+
+
+class StageRecord(BaseModel):
+    """One finished stage.
+
+    fingerprint: identity of all that decides its result. outputs: sha256 by name relative to the build folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    seconds: float
+    peak_memory_mib: float | None = None
+    finished: str
+    machine: str
+    versions: dict[str, str]
+    summary: dict[str, Any]
+    outputs: dict[RelativeName, str]
+
+
+class Manifest(BaseModel):
+    """All finished stages by name, in the order in which they ran."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = MANIFEST_VERSION
+    stages: dict[str, StageRecord] = {}
+
+    def with_stage(self, name: str, record: StageRecord) -> "Manifest":
+        """A manifest in which the stage is recorded so; the others stay as they are."""
+        return Manifest(stages={**self.stages, name: record})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a build folder, empty where there is none yet.
+
+    Raises:
+        UserError: for a file that is not a manifest, or one of another version.
+    """
+    if not path.is_file():
+        return Manifest()
+    try:
+        content = json.loads(path.read_bytes())
+        found = content["version"]
+    except (ValueError, KeyError, TypeError, RecursionError, OSError):
+        raise UserError(f"{path} is not a genq-export manifest; give another folder with -o") from None
+    if found != MANIFEST_VERSION:
+        raise UserError(
+            f"{path} has version {found}, this genq-export writes version {MANIFEST_VERSION}:"
+            " build into a new folder with -o, or use the genq-export that made it"
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path} is damaged ({where}: {reason_of(ValueError(first['msg']))}); give another folder with -o"
+        ) from None

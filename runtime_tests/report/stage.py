@@ -1,0 +1,88 @@
+"""The report stage: judge what the build folder holds, and tell it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.stage import StageContext
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+class ReportStage:
+    """Write the report from the folder alone: the network's weights need not be on this machine."""
+
+    name = "report"
+    previous = "verify"
+
+    def settings(self, config: BuildConfig) -> object:
+        """The whole config, which the report shows."""
+        return config.model_dump(mode="json")
+
+    def inputs(self, config: BuildConfig) -> object:
+        """Nothing beside the folder."""
+        return None
+
+    def parts(self, config: BuildConfig) -> tuple[str, ...]:
+        """This stage, with its templates."""
+        return ("runtime_tests.report.stage",)
+
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """None that can be told before the folder is read."""
+        return []
+
+    def notes(self, config: BuildConfig) -> list[str]:
+        """Nothing to say."""
+        return []
+
+    def plan(self, config: BuildConfig) -> str:
+        """What is written."""
+        return "report.html, report.json, layers.csv"
+
+    def shares_work(self, config: BuildConfig) -> bool:
+        """One process does it."""
+        return False
+
+    def run(self, context: StageContext) -> StageResult:
+        """Write the report's files."""
+        return run_report(context.workspace, context.config, context.progress)
+
+    def assist(self, context: StageContext, task: object) -> None:
+        """Never asked."""
+
+
+def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+    """Write report.html, report.json, layers.csv and summary.md from what the build folder holds.
+
+    The summary has `passed`, `verdict` and the sentences of failed gates. Raises UserError where verify has not run.
+    """
+    from runtime_tests.report.assemble import assemble
+    from runtime_tests.report.html import render_html
+    from runtime_tests.report.text import layers_csv, markdown
+
+    report = assemble(workspace, config)
+    files = {
+        "report.json": report.model_dump_json(indent=1) + "\n",
+        "report.html": render_html(report, workspace.folder),
+        "layers.csv": layers_csv(report),
+        "summary.md": markdown(report),
+    }
+    for name, content in files.items():
+        workspace.write_bytes(name, content.encode())
+    progress.detail(f"  wrote {', '.join(files)}")
+    failed = [gate.sentence for gate in report.gates if not gate.passed]
+    return StageResult(
+        outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
+    )
+
+
+def report_summary(report: Mapping[str, Any]) -> "Group":
+    """A rich renderable of a report (the parsed `report.json`) for the terminal."""
+    from runtime_tests.report.assemble import Report
+    from runtime_tests.report.text import terminal
+
+    return terminal(Report.model_validate(dict(report)))
