@@ -1,4 +1,4 @@
-"""Rounding whose errors compensate each other, in closed form: what a block has before it learns.
+"""GPTQ: rounding whose errors compensate each other, in closed form; what a block has before it learns.
 
 A layer sees x in the float network and x^ in the quantized one. Its float weights are W [R, K], its codes Q, its scales
 s [R]; over images and positions H = cov(x^, x^), C = cov(x, x^); d and e are shares of the mean diagonal of H:
@@ -18,14 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.blocks import Block
+from genq_export.quantize.method import BlockImages, BlockMethod
 
 _REGRESSION_DAMPINGS = (0.03, 0.3, 3.0, 30.0)  # of the mean variance of an input; the one to use is cross-validated
 _ROUNDING_DAMPING = 0.03  # of the same
@@ -36,10 +38,41 @@ _BATCH = 8  # images that a block is run on at once, at most: every other batch 
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
 
 
+class Gptq(BlockMethod):
+    """Codes, weight scales and biases of a block in closed form, for what comes from the blocks before it."""
+
+    name = "gptq"
+
+    def applies(self, graph: fx.GraphModule, settings: QuantizeConfig) -> bool:
+        """Below 8 bits, or where learning goes on from here.
+
+        At 8 bits, moving biases does what this does, in no time.
+        """
+        return not settings.trains_from_rounded and (settings.uses("reconstruction") or is_coarse(graph))
+
+    def apply(self, block: Block, images: BlockImages, settings: QuantizeConfig, seed: int) -> None:
+        """Nothing is drawn: `seed` decides nothing here."""
+        compensate(block, images.float_input, images.quantized_input)
+
+
+GPTQ = Gptq()
+
+
+def is_coarse(gm: fx.GraphModule) -> bool:
+    """Has a layer or an activation of a prepared graph fewer than 8 bits?"""
+    return any(isinstance(part, QuantizedLayer | ActivationQuantizer) and part.grid.bits < 8 for part in gm.modules())
+
+
 def compensate(block: Block, float_input: ActivationStore, quantized_input: ActivationStore) -> None:
     """Set codes, weight scales and biases of every layer of `block`, one after the other.
 
-    float_input, quantized_input: what the block is given, [N, ...] each. Activation scales stay as they are.
+    The block runs once for each of its layers: what a layer is given depends on the codes of those before it.
+    Activation scales stay as they are.
+
+    Args:
+        block: of a prepared graph, with ranges searched.
+        float_input: what the block is given in the float network, [N, ...].
+        quantized_input: what it is given in the quantized network, [N, ...].
     """
     for layer in block.layers():
         halves = [_Moments(layer), _Moments(layer)]
