@@ -302,7 +302,11 @@ def _config(
             "model": {"name": name},
             "seed": seed,
             "calibrate": {"images": options.images, **calibrate},
-            "quantize": {"weight_bits": weight, "activation_bits": activation, "iterations": options.iterations},
+            "quantize": {
+                "weight_bits": weight,
+                "activation_bits": activation,
+                "reconstruction": {"iterations": options.iterations},
+            },
         }
     )
 

@@ -164,7 +164,7 @@ class _Build:
 
     def bring_up_to_date(self, stage: str, force: bool) -> bool:
         """Run the stage unless it is fresh; returns whether it ran."""
-        if stage != "calibrate" and not (stage == "quantize" and self._config.quantize.qat_epochs > 0):
+        if stage != "calibrate" and not (stage == "quantize" and self._config.quantize.uses("qat")):
             self._helpers.release()
         identity = self._fingerprint(stage)
         if not force and self._workspace.is_fresh(stage, identity):
@@ -317,7 +317,7 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
     ranged = min(config.calibrate.images, 256)
     work = {
         "calibrate": f"draw about {drawn} images, keep {config.calibrate.images}",
-        "quantize": f"ranges on {ranged} images, {settings.iterations} learned steps a block",
+        "quantize": f"ranges on {ranged} images, {settings.reconstruction.iterations} learned steps a block",
         "export": f"fold, write ONNX for {config.target}, audit every layer",
         "verify": "float, reference, integer oracle and runtime on the evaluation images; latency alternating",
         "report": "report.html, report.json, layers.csv",

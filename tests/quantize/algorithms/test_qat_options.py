@@ -44,13 +44,13 @@ def test_lsq_begins_at_the_rounded_network_and_its_gradients_are_lsq_s(prepared:
     assert torch.allclose(log_scale, (slope * scale).sum((1, 2, 3)), atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"qat_method": "lsq"}, {"qat_autocast": True}])
+@pytest.mark.parametrize("change", [{"method": "lsq"}, {"autocast": True}])
 def test_training_lowers_the_divergence(
     prepared: Prepared, settings: Settings, images: Tensor, change: dict[str, object]
 ) -> None:
     gm, _ = prepared("residual", bits=2)
-    config = settings(2, qat_epochs=3, qat_weight_lr=0.1, qat_scale_lr=1e-2, batch_size=4, **change)
-    history = train(gm, images.repeat(4, 1, 1, 1), config, 0, NOTHING, QUIET)["held_out_kl"]
+    config = settings(2, qat={"epochs": 3, "weight_lr": 0.1, "scale_lr": 1e-2} | change, batch_size=4)
+    history = train(gm, images.repeat(4, 1, 1, 1), config, 0, NOTHING, QUIET).held_out_kl
     assert min(history) < history[0]
     for layer in gm.modules():
         if isinstance(layer, QuantizedLayer):
@@ -86,14 +86,14 @@ net = torch.nn.Sequential(
     torch.nn.Linear(128, 5),
 ).eval().requires_grad_(False)
 images = torch.randn(40, 3, 8, 8)
-config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat_epochs=2, qat_weight_lr=0.05)
+config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat={"epochs": 2, "weight_lr": 0.05})
 gm, _ = prepare(net, (3, 8, 8), config, ONNXRUNTIME)
 calibrate_ranges(gm, [images])
 saves = []
 store, ranks = EpochStore(lambda: None, saves.append), TrainingRanks(rank, world)
 history = train(gm, images, config, 0, store, Progress(quiet=True), ranks)
 assert len(saves) == (2 if rank == 0 else 0)
-save_file({**gm.state_dict(), "history": torch.tensor(history["held_out_kl"])}, f"{folder}/{rank}of{world}.safetensors")
+save_file({**gm.state_dict(), "history": torch.tensor(history.held_out_kl)}, f"{folder}/{rank}of{world}.safetensors")
 """
 
 
