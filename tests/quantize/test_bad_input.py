@@ -112,7 +112,7 @@ def test_every_mix_of_bits_fits_the_container_of_the_target(
 
 @pytest.mark.parametrize(
     "setting", ["quantize.layers={conv1: {weight_bits: 9}}", "quantize.layers={conv1: {activation_bits: 1}}",
-                "quantize.average_bits=1.5", "quantize.first_last_bits=16"]
+                "quantize.mixed_precision.average_bits=1.5", "quantize.first_last_bits=16"]
 )  # fmt: skip
 def test_bits_that_no_target_holds_are_refused_by_name(setting: str) -> None:
     with pytest.raises(UserError, match=setting.partition("=")[0]):

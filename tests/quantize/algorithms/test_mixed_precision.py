@@ -146,7 +146,7 @@ def test_a_size_budget_that_cannot_be_met_is_refused_before_anything_is_measured
 
 
 def test_budgets_are_read_with_their_unit_and_exclude_each_other() -> None:
-    assert BuildConfig.for_model("resnet50", size_budget="20MB").quantize.size_budget == 20_000_000
+    assert BuildConfig.for_model("resnet50", size_budget="20MB").quantize.mixed_precision.size_budget == 20_000_000
     with pytest.raises(UserError, match="average_bits or size_budget, not both"):
         BuildConfig.for_model("resnet50", size_budget="20MB", average_bits=5)
     with pytest.raises(UserError, match="average_bits"):
