@@ -1,7 +1,7 @@
 """Which layers quantization costs most: the output's KL divergence with one layer quantized and all others in float.
 
-The layer's input and its weight are put on their grids inside that layer alone; whoever else reads the same tensor sees
-it in float. Ranges are searched as for the network itself.
+Input and weight are quantized inside that layer alone; other readers of the same tensor see it in float. Ranges are
+searched as for the network itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ Options = Callable[[QuantizedLayer, ActivationQuantizer], Sequence[tuple[int | N
 
 
 def own_bits(layer: QuantizedLayer, quantizer: ActivationQuantizer) -> list[tuple[int | None, int | None]]:
-    """The bits that layer and input have in this network."""
+    """Return the bits that layer and input have in this network."""
     return [(layer.grid.bits, quantizer.grid.bits)]
 
 
@@ -52,12 +52,12 @@ def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> 
 
 
 def ranked(costs: Sequence[LayerCost]) -> list[LayerCost]:
-    """The most expensive first."""
+    """Sort costs, the most expensive first, equal ones by name."""
     return sorted(costs, key=lambda cost: (-cost.kl, cost.name))
 
 
 def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
-    """Every quantized layer with the quantizer of its input, in the order they run."""
+    """Return every quantized layer with the quantizer of its input, in the order they run."""
     pairs = []
     for node in gm.graph.nodes:
         layer = called_module(gm, node)
@@ -91,7 +91,7 @@ def _run_with(
     weight_bits: int | None,
     activation_bits: int | None,
 ) -> Tensor:
-    """Logits with one layer quantized; everything is put back."""
+    """Logits [N, classes] with one layer quantized; the graph is left as it was."""
 
     def put_on_grid(_part: object, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return (inputs[0] if activation_bits is None else _on_grid(inputs[0], quantizer, activation_bits)), inputs[1]

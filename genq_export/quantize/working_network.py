@@ -95,4 +95,5 @@ def load_pixels(images: list[Path], model: LoadedModel, cache: ActivationCache) 
 
 def range_batches(images: ActivationStore) -> tuple[Tensor, ...]:
     """The images that ranges are searched on, float32 [B, C, H, W] each."""
-    return images.read(0, min(len(images), RANGE_IMAGES)).split(_BATCH)
+    batches: tuple[Tensor, ...] = images.read(0, min(len(images), RANGE_IMAGES)).split(_BATCH)
+    return batches

@@ -3,7 +3,7 @@
     minimise    sum over layers of KL(layer at its bits)
     subject to  one width for every weight and every activation tensor, and the budget
 
-The cost of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
+The costs of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
 their effects are small, and small divergences add up. The first and the last layer, and layers that the config gives
 bits by name, keep theirs and count towards no average.
 
@@ -35,7 +35,7 @@ _BYTES_A_CHANNEL = 12  # weight scale, bias, and the scale of the bias where it 
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that gets a width, for the layers named: what it costs and what it takes of the budget, by width."""
+    """Something that gets a width, for the layers named: its cost, and its share of the budget, by width."""
 
     names: tuple[str, ...]
     costs: Mapping[int, float]
@@ -174,7 +174,7 @@ def _inputs(
 
 
 def cheapest_widths(choices: Sequence[Choice], budget: float) -> dict[str, int] | None:
-    """The width of every choice that makes the sum of costs least within the budget; None where nothing fits."""
+    """Return the width of every choice that makes the sum of costs least within the budget; None where none fits."""
     if not choices:
         return {}
     count = len(choices) * len(WIDTHS)

@@ -8,9 +8,9 @@ paper's loss is unknown), so no label is needed. The epoch with the least KL on 
 epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
 
 The first blocks stay as PTQ made them (`qat.frozen_share`, [ours]). An even background is one number in every channel,
-and every such number one code: a scale or weight that moves by a hair moves it across a border for all pixels at once,
-which the straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales
-of the stem, by finite differences, and training everything makes answers on real images worse (docs/benchmarks.md).
+and every such number one code: a tiny move of a scale or weight changes that code for all pixels at once, which the
+straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales of the
+stem, by finite differences, and training everything makes outputs on real images worse (docs/benchmarks.md).
 
 For comparison there is plain LSQ, from a network that was only rounded, with latent float weights w:
 
@@ -95,7 +95,7 @@ QAT = Qat()
 
 
 class CodeLearner(nn.Module):
-    """The weight of one layer as codes in motion: clip(start + round(w / s)), with `learned` w [C, ...] and s [C].
+    """The weight of one layer as codes that are trained: clip(start + round(w / s)), `learned` w [C, ...] and s [C].
 
     Cascade: `start` are the codes that block reconstruction found and w a correction u from 0. LSQ (arXiv 1902.08153):
     `start` is 0 and w the float weight.
@@ -219,7 +219,15 @@ class Trainer:
             quantizer.learner = scale
 
     def step(self, x: Tensor, teacher: Tensor, steps: int, share: float, ranks: TrainingRanks) -> None:
-        """One of `steps` updates. x, teacher: this process's part of the batch, which is `share` of it."""
+        """Make one of `steps` updates.
+
+        Args:
+            x: this process's part of the batch, float32 [B, C, H, W].
+            teacher: logits of the float network for it, [B, classes].
+            steps: updates of the whole training, for the cosine of the rates.
+            share: of the batch that `x` is.
+            ranks: of the processes that have the rest of it.
+        """
         factor = 0.5 * (1 + math.cos(math.pi * min(self._steps / steps, 1.0)))
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
@@ -236,7 +244,7 @@ class Trainer:
             self._average[name].lerp_(value.detach(), 1 - decay)
 
     def commit_average(self) -> None:
-        """Write the averaged parameters into layers and quantizers, and take the learners off."""
+        """Write the averaged parameters into layers and quantizers, and detach what is learned."""
         current = {name: value.detach().clone() for name, value in self._parameters.items()}
         self._assign(self._average)
         for layer, correction in zip(self._layers, self._corrections, strict=True):
@@ -309,7 +317,7 @@ def _taken(images: ActivationStore, chosen: Tensor, device: torch.device) -> Ten
 
 
 def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
-    """What the graph says of the images that each batch (int64 [B]) chooses."""
+    """Logits of the images that each batch (int64 [B]) chooses, [N, classes]."""
     set_quantization(gm, quantized)
     try:
         with torch.no_grad():

@@ -110,7 +110,9 @@ def _loss(
     chosen = torch.randint(len(images.target), (config.batch_size,), generator=generator)
     mixed = _mixed(images.quantized_input, images.float_input, chosen, settings.drop_probability, generator)
     found = block.module(mixed.to(device))
-    loss = squared_error(found, *_moved(images.target.gather(chosen), device)) * (found.shape[1] / found.numel())
+    loss: Tensor = squared_error(found, *_moved(images.target.gather(chosen), device)) * (
+        found.shape[1] / found.numel()
+    )
     if beta is not None:
         loss = loss + settings.rounding_weight * sum(part.regulariser(beta) for part in roundings)
     return loss
