@@ -40,9 +40,12 @@ class QuantizeStage:
     name: str = "quantize"
 
     def settings(self, config: BuildConfig) -> object:
-        """What decides the result: less what changes no bit of it."""
+        """What decides the result: less the sections of methods not in use, and what changes no bit of it."""
+        quantize = config.quantize
+        unused = {name for name in METHODS if not quantize.uses(name)}
         return {
-            "quantize": config.quantize.model_dump(mode="json", exclude={"memory_budget"}),
+            "quantize": quantize.model_dump(mode="json", exclude={"memory_budget", "methods", *unused}),
+            "methods": list(quantize.methods_in_use),
             "rule": rule_for(config.target).model_dump(mode="json"),
             "seed": config.seed,
             "device": config.device,

@@ -93,6 +93,8 @@ def test_only_methods_in_use_decide_and_no_memory_budget() -> None:
     assert f"{ALGORITHMS}.mixed_precision" not in STAGE.parts(plain)
     with_memory = BuildConfig.for_model("fashion_resnet", bits=4, preset="quick", memory_budget="1GB")
     assert STAGE.settings(with_memory) == STAGE.settings(plain) != STAGE.settings(trained)
+    unread = BuildConfig.for_model("fashion_resnet", bits=4, preset="quick", settings=["quantize.qat.weight_lr=0.1"])
+    assert STAGE.settings(unread) == STAGE.settings(plain)
 
 
 def test_the_plan_says_how_much_there_is_to_do() -> None:

@@ -165,17 +165,29 @@ def validated_damping(weight: Tensor, parts: list[Statistics]) -> float:
     if len(parts) < 2:
         return _REGRESSION_DAMPINGS[-1]
     first, second = parts
+    products = cross_product(weight, first), cross_product(weight, second)
     errors = [
-        regression_error(weight, regressed(weight, first, share), second)
-        + regression_error(weight, regressed(weight, second, share), first)
+        regression_error(regressed(weight, first, share), second, products[1])
+        + regression_error(regressed(weight, second, share), first, products[0])
         for share in _REGRESSION_DAMPINGS
     ]
     return _REGRESSION_DAMPINGS[errors.index(min(errors))]
 
 
-def regression_error(weight: Tensor, found: Tensor, on: Statistics) -> float:
-    """Return the variance of `found` x^ - `weight` x, summed over rows, less that of `weight` x; both [G, R, K]."""
-    return float(((found @ on.hessian - 2 * weight @ on.cross) * found).sum())
+def cross_product(weight: Tensor, on: Statistics) -> Tensor:
+    """Return 2 W C [G, R, K], which every error of weights regressed for `weight` takes."""
+    return 2 * weight @ on.cross
+
+
+def regression_error(found: Tensor, on: Statistics, product: Tensor) -> float:
+    """Return the variance of found x^ - W x, summed over rows, less that of W x.
+
+    Args:
+        found: the weights regressed, float64 [G, R, K].
+        on: statistics of the images that they are judged on.
+        product: `cross_product` of W on the same.
+    """
+    return float(((found @ on.hessian - product) * found).sum())
 
 
 def _mean_diagonal(matrix: Tensor) -> Tensor:

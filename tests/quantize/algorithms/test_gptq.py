@@ -22,6 +22,7 @@ from genq_export.quantize.algorithms.gptq import (
     best_codes,
     compensate,
     compensated_codes,
+    cross_product,
     inverse_factor,
     output_error,
     regressed,
@@ -116,9 +117,10 @@ def test_damping_that_outweighs_the_inputs_keeps_the_weights() -> None:
 def test_the_error_of_a_regression_is_that_of_its_answers(seed: int, share: float) -> None:
     x, noise, weight = weights(seed, 1, 20, 90)[0], weights(seed + 1, 1, 20, 90)[0], weights(seed + 2, inputs=20)
     x_hat = x + 0.3 * noise
-    found = regressed(weight, statistics(x, x_hat), share)
+    on = statistics(x, x_hat)
+    found = regressed(weight, on, share)
     error = (found[0] @ x_hat - weight[0] @ x).square().sum() - (weight[0] @ x).square().sum()
-    assert regression_error(weight, found, statistics(x, x_hat)) == pytest.approx(float(error) / 90, abs=1e-6)
+    assert regression_error(found, on, cross_product(weight, on)) == pytest.approx(float(error) / 90, abs=1e-6)
 
 
 @limits(deadline=None, max_examples=20)
