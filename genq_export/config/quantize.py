@@ -225,6 +225,15 @@ class QuantizeConfig(Frozen):
             raise ValueError(f"{twice[0]} is named twice")
         return names
 
+    @model_validator(mode="after")
+    def _nothing_asked_in_vain(self) -> Self:
+        """A method that is off unless it is asked for has to be named, too."""
+        unnamed = [(name, getattr(self, name)) for name in type(self).model_fields if name not in self.methods]
+        for name, section in unnamed:
+            if isinstance(section, MethodConfig) and section.is_on and not type(section)().is_on:
+                raise ValueError(f"{name} is asked for, but methods does not name it")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _from_version_1(cls, values: Any) -> Any:
@@ -244,7 +253,7 @@ def current_path(path: str) -> str:
 def _moved_into_sections(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values under their new names. Raises ValueError where one is given under both."""
     found = {name: value for name, value in values.items() if name not in MOVED}
-    for old in MOVED.keys() & values.keys():
+    for old in (name for name in MOVED if name in values):
         section, _, field = MOVED[old].partition(".")
         given = found.get(section, {})
         if not isinstance(given, Mapping) or field in given:

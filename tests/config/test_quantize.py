@@ -67,6 +67,7 @@ def test_a_method_can_be_switched_off_in_a_word(name: str) -> None:
     [
         ("quantize.methods=[gptq, colour]", "method 'colour' is not known"),
         ("quantize.methods=[gptq, gptq]", "gptq is named twice"),
+        ("quantize.qat={epochs: 1, colour: red}", r"quantize\.qat\.colour"),
         ("quantize.reconstruction.iterations=10000000", r"quantize\.reconstruction\.iterations"),
         ("quantize.reconstruction.rounding_lr=.nan", "finite"),
         ("quantize.reconstruction.activation_lr=.inf", "finite"),
@@ -81,6 +82,12 @@ def test_a_method_can_be_switched_off_in_a_word(name: str) -> None:
 def test_what_no_method_takes_is_refused_by_name(setting: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         BuildConfig.for_model("net", settings=[setting])
+
+
+@pytest.mark.parametrize("asked", ["qat.epochs=1", "mixed_precision.average_bits=5"])
+def test_a_method_that_is_asked_for_has_to_be_named(asked: str) -> None:
+    with pytest.raises(UserError, match=f"{asked.partition('.')[0]} is asked for, but methods does not name it"):
+        BuildConfig.for_model("net", settings=["quantize.methods=[gptq]", f"quantize.{asked}"])
 
 
 def test_a_method_is_in_use_where_it_is_named_and_its_section_asks_for_something() -> None:
