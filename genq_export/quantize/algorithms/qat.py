@@ -151,9 +151,7 @@ def train(
         The held-out KL by epoch, the solution it began with first.
     """
     images = ActivationsInMemory(images) if isinstance(images, Tensor) else images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    held = max(1, int(len(images) * HELD_OUT_SHARE))
-    held_out, training = order[:held], order[held:] if len(images) > held else order
+    held_out, training = _held_out(len(images), seed)
     teacher = _logits(gm, images, torch.arange(len(images)).split(config.batch_size), quantized=False)
     judged = held_out.split(config.batch_size)
     trainer = Trainer(gm, config)
@@ -170,10 +168,9 @@ def train(
     for epoch in progress.track(range(first, epochs), epochs - first, "train (QAT)"):
         shuffled = training[torch.randperm(len(training), generator=torch.Generator().manual_seed(seed * 1009 + epoch))]
         trainer.attach()
-        for chosen in shuffled.split(config.batch_size):
-            if len(chosen) == config.batch_size or len(training) < config.batch_size:
-                mine = ranks.share(chosen)
-                trainer.step(_taken(images, mine, device_of(gm)), teacher[mine], steps, len(mine) / len(chosen), ranks)
+        for chosen in _whole_batches(shuffled, config.batch_size):
+            own = ranks.share(chosen)
+            trainer.step(_taken(images, own, device_of(gm)), teacher[own], steps, len(own) / len(chosen), ranks)
         trainer.commit_average()
         history.append(_divergence(gm, images, judged, teacher[held_out]))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
@@ -185,6 +182,18 @@ def train(
             store.save({**trainer.state(), **kept, **counts})
     trainer.restore(best)
     return TrainingHistory(held_out_kl=tuple(history))
+
+
+def _held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Numbers of the images that choose the epoch, and of those that are trained on (all where there is only one)."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    held = max(1, int(count * HELD_OUT_SHARE))
+    return order[:held], order[held:] if count > held else order
+
+
+def _whole_batches(numbers: Tensor, size: int) -> list[Tensor]:
+    """Batches of `size`, what is left over dropped; one smaller batch where there are fewer."""
+    return [batch for batch in numbers.split(size) if len(batch) == size or len(numbers) < size]
 
 
 class Trainer:

@@ -18,7 +18,7 @@ from genq_export.network.hooks import device_of
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.algorithms.adaround import SoftRounding
 from genq_export.quantize.algorithms.autograd import mix, squared_error
-from genq_export.quantize.algorithms.lsq import scale_learners
+from genq_export.quantize.algorithms.lsq import ScaleLearner, scale_learners
 from genq_export.quantize.blocks import Block
 from genq_export.quantize.blockwise import block_error, restore, state_of
 from genq_export.quantize.method import BlockImages, BlockMethod
@@ -69,14 +69,7 @@ def learn(block: Block, images: BlockImages, config: QuantizeConfig, seed: int) 
     scales = scale_learners(block.quantizers(), settings.drop_probability, generator)
     if not roundings:
         return
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [part.v for part in roundings], "lr": settings.rounding_lr * lr_scale(settings.iterations)},
-            {"params": [part.log_scale for part in roundings], "lr": settings.weight_scale_lr},
-            {"params": [part.log_scale for part in dict.fromkeys(scales.values())], "lr": _activation_rate(config)},
-        ],
-        fused=True,
-    )
+    optimizer = _optimizer(roundings, list(dict.fromkeys(scales.values())), config)
     cosine = _cosine(settings.iterations)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, cosine, cosine])
     for layer, rounding in zip(block.layers(), roundings, strict=True):
@@ -95,6 +88,19 @@ def learn(block: Block, images: BlockImages, config: QuantizeConfig, seed: int) 
     for quantizer, scale in scales.items():
         quantizer.learner = None
         scale.commit(quantizer)
+
+
+def _optimizer(
+    roundings: list[SoftRounding], scales: list[ScaleLearner], config: QuantizeConfig
+) -> torch.optim.Optimizer:
+    """Adam over rounding, weight scales and activation scales, a group each."""
+    settings = config.reconstruction
+    groups = [
+        {"params": [part.v for part in roundings], "lr": settings.rounding_lr * lr_scale(settings.iterations)},
+        {"params": [part.log_scale for part in roundings], "lr": settings.weight_scale_lr},
+        {"params": [part.log_scale for part in scales], "lr": _activation_rate(config)},
+    ]
+    return torch.optim.Adam(groups, fused=True)
 
 
 def _loss(
