@@ -26,11 +26,11 @@ from PIL import Image
 from training_images import DEFAULT_FOLDER, load_split
 
 from calibrate import run as calibrate_stage
-from calibrate.dataset import kept_images, read_rows
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images, read_rows
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
@@ -302,7 +302,11 @@ def _config(
             "model": {"name": name},
             "seed": seed,
             "calibrate": {"images": options.images, **calibrate},
-            "quantize": {"weight_bits": weight, "activation_bits": activation, "iterations": options.iterations},
+            "quantize": {
+                "weight_bits": weight,
+                "activation_bits": activation,
+                "reconstruction": {"iterations": options.iterations},
+            },
         }
     )
 

@@ -25,11 +25,11 @@ import onnx
 import onnxruntime
 import torch
 
-from calibrate.dataset import kept_images
 from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.data.calibration_set import kept_images
 from genq_export.data.evaluation import EvaluationSet, load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model

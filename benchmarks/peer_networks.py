@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from peer_photographs import collect, crops, split
 
 from calibrate import run as calibrate_stage
-from calibrate.dataset import kept_images
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images
 from genq_export.data.evaluation import load_images
 from genq_export.models import package
 from genq_export.models.loaded import LoadedModel

@@ -155,7 +155,10 @@ def build_ours(network: Network, contender: Contender, source: str, bits: str, f
         network.name,
         weight_bits=int(bits[1]),
         activation_bits=int(bits[3]),
-        settings=[f"quantize.iterations={iterations}", f"quantize.batch_size={contender.settings['batch_size']}"],
+        settings=[
+            f"quantize.reconstruction.iterations={iterations}",
+            f"quantize.batch_size={contender.settings['batch_size']}",
+        ],
     )
     workspace = Workspace.open(folder / "build")
     started = time.process_time()

@@ -1,7 +1,7 @@
 """What QAT changes, judged on real training images that took no part: divergence from float and top-1, by setting.
 
     python benchmarks/qat.py --out bench --model fashion_resnet --bits W2A4
-    python benchmarks/qat.py --out bench --settings qat_frozen_share=0 "qat_weight_lr=0.01 qat_frozen_share=0"
+    python benchmarks/qat.py --out bench --settings qat.frozen_share=0 "qat.weight_lr=0.01 qat.frozen_share=0"
 
 Every setting starts from the same PTQ solution (kept in `--out`, which `quantization.py` may share) and keeps the epoch
 that is best on held-out synthetic images, as the tool does. Test images are not looked at, so settings may be chosen by
@@ -33,12 +33,12 @@ JUDGED = 10_000
 BATCH = 250
 VARIANTS = (
     "",
-    "qat_weight_lr=0.001",
-    "qat_weight_lr=0.01",
-    "qat_scale_lr=0",
-    "qat_frozen_share=0",
-    "qat_frozen_share=0 qat_weight_lr=0.01",
-    "qat_frozen_share=0 qat_weight_lr=1e-9",
+    "qat.weight_lr=0.001",
+    "qat.weight_lr=0.01",
+    "qat.scale_lr=0",
+    "qat.frozen_share=0",
+    "qat.frozen_share=0 qat.weight_lr=0.01",
+    "qat.frozen_share=0 qat.weight_lr=1e-9",
 )
 
 

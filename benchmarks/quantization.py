@@ -99,7 +99,15 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                     shutil.rmtree(partial)
                 settings = config.quantize
                 yield Result(
-                    *(name, column, images_of, seed, options.images, settings.iterations, settings.qat_epochs),
+                    *(
+                        name,
+                        column,
+                        images_of,
+                        seed,
+                        options.images,
+                        settings.reconstruction.iterations,
+                        settings.qat.epochs,
+                    ),
                     *(top1, float_top1, seconds),
                 )
 
@@ -156,7 +164,10 @@ def build_config(name: str, column: str, options: argparse.Namespace, seed: int)
         images=options.images,
         qat_epochs=options.epochs if column.endswith("QAT") else 0,
         seed=seed,
-        settings=[f"quantize.{setting}" for setting in (f"iterations={_iterations(column, options)}", *options.set)],
+        settings=[
+            f"quantize.{setting}"
+            for setting in (f"reconstruction.iterations={_iterations(column, options)}", *options.set)
+        ],
     )
 
 

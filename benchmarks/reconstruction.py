@@ -23,10 +23,11 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.hooks import set_quantization
-from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
-from genq_export.quantize.algorithms import reconstruction
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory
+from genq_export.quantize.algorithms.reconstruction import learn
 from genq_export.quantize.blocks import Block, split
+from genq_export.quantize.blockwise import BlockStore, reconstruct
+from genq_export.quantize.method import BlockImages
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import rule_for
 
@@ -64,7 +65,7 @@ def network() -> nn.Module:
 
 def settings(iterations: int) -> QuantizeConfig:
     """W4A4 as `genq-export build resnet50` has it."""
-    changes = [f"quantize.iterations={iterations}", f"quantize.batch_size={BATCH}"]
+    changes = [f"quantize.reconstruction.iterations={iterations}", f"quantize.batch_size={BATCH}"]
     return BuildConfig.for_model("resnet50", settings=changes).quantize
 
 
@@ -84,9 +85,9 @@ def measure_step(name: str, rounds: int) -> None:
         x = target
     else:
         raise SystemExit(f"no block {name}; there are {', '.join(block.name for block in split(gm))}")
-    rows = ActivationsInMemory(x), ActivationsInMemory(x), ActivationsInMemory(target)
+    given = BlockImages(ActivationsInMemory(x), ActivationsInMemory(x), ActivationsInMemory(target))
     bare = _bare_timer(block, x, target)
-    step = _step_timer(block, rows, config)
+    step = _step_timer(block, given)
     pairs = [(bare(), step()) for _ in range(rounds + 1)][1:]
     floats, steps = (statistics.median(values) for values in zip(*pairs, strict=True))
     ratio = statistics.median(b / a for a, b in pairs)
@@ -120,20 +121,18 @@ def _bare_step(block: Block, x: Tensor, target: Tensor) -> None:
     set_quantization(block.module, True)
 
 
-def _step_timer(
-    block: Block, rows: tuple[ActivationStore, ActivationStore, ActivationStore], config: QuantizeConfig
-) -> Callable[[], float]:
+def _step_timer(block: Block, given: BlockImages) -> Callable[[], float]:
     """Processor seconds of one step: of a reconstruction with four steps less one with one, so without setting up."""
 
-    def learn(iterations: int) -> float:
+    def run(iterations: int) -> float:
         state = {name: tensor.clone() for name, tensor in block.module.state_dict().items()}
         started = time.process_time()
-        reconstruction._learn(block, *rows, config.model_copy(update={"iterations": iterations}), seed=0)
+        learn(block, given, settings(iterations), seed=0)
         taken = time.process_time() - started
         block.module.load_state_dict(state)
         return taken
 
-    return lambda: (learn(1 + _AT_A_TIME) - learn(1)) / _AT_A_TIME
+    return lambda: (run(1 + _AT_A_TIME) - run(1)) / _AT_A_TIME
 
 
 def measure_memory(count: int) -> None:

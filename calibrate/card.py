@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from calibrate.dataset import METADATA, Row
 from calibrate.summary import CalibrateSummary
+from genq_export.data.calibration_set import METADATA, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PROMPTS_SHOWN = 8

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calibrate.dataset import KEPT, Row
 from calibrate.pool import GeneratedImage, ImageRequest, Pool
 from calibrate.prompts import UNLABELLED, PromptBook
 from calibrate.scoring import Scores, score
 from calibrate.selection import Candidate, SelectionRules, interleave, is_usable, planned, select, shortfall
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
+from genq_export.data.calibration_set import KEPT, Row
 from genq_export.models.loaded import LoadedModel
 
 

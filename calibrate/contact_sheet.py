@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from PIL import Image, ImageDraw, ImageFont
 
-from calibrate.dataset import Row
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import write_atomic
+from genq_export.data.calibration_set import Row
 from genq_export.data.decode import read_image
 
 Item = TypeVar("Item")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from calibrate.dataset import KEPT, Row
 from calibrate.image_file import write_image
 from calibrate.prompts import STYLE_SUFFIX
 from calibrate.scoring import Scores
 from calibrate.selection import quotas
+from genq_export.data.calibration_set import KEPT, Row
 from genq_export.data.decode import read_image
 from genq_export.data.evaluation import read_evaluation_set
 from genq_export.models.loaded import LoadedModel

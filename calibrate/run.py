@@ -7,7 +7,6 @@ from pathlib import Path
 from calibrate.card import dataset_card
 from calibrate.collect import collect, generated_row
 from calibrate.contact_sheet import write_contact_sheet
-from calibrate.dataset import METADATA, Row, write_rows
 from calibrate.pool import Pool
 from calibrate.preflight import identity, problems
 from calibrate.reference_images import (
@@ -27,6 +26,7 @@ from genq_export.core.distributed import join_ranks
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, write_atomic
+from genq_export.data.calibration_set import METADATA, Row, write_rows
 from genq_export.models.loaded import LoadedModel
 
 __all__ = ["identity", "problems", "run"]

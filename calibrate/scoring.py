@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from calibrate.dataset import rounded
 from calibrate.filters.filter import filters_for
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.data.calibration_set import rounded
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 

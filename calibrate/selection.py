@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calibrate.dataset import KEPT
 from calibrate.filters.filter import FilterRule, filter_rules, pool_factor
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.data.calibration_set import KEPT
 from genq_export.models.loaded import LoadedModel
 
 QUOTA = "quota full"

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from calibrate.collect import Collection
-from calibrate.dataset import Row
 from calibrate.prompts import UNLABELLED
 from calibrate.selection import SelectionRules, planned
 from calibrate.sources.source import ImageSource
 from calibrate.summary import CalibrateSummary, ClassCount, Histogram, Setting
 from genq_export.config.build import BuildConfig
+from genq_export.data.calibration_set import Row
 from genq_export.models.loaded import LoadedModel
 
 BINS = 40

@@ -53,7 +53,7 @@ def test_a_recipe_is_what_its_name_and_its_command_say(name: str) -> None:
     network, bits, kind = name.rsplit("-", 2)
     assert config.model.name.startswith(network)
     assert bits == f"w{config.quantize.weight_bits}a{config.quantize.activation_bits}"
-    assert (config.quantize.qat_epochs > 0) == (kind == "qat")
+    assert (config.quantize.qat.epochs > 0) == (kind == "qat")
     assert f"#   genq-export build --config recipes/{name}.yaml -o build/{name}\n" in text
 
 
@@ -69,9 +69,10 @@ def one_step(name: str, folder: Path, images: Path) -> BuildConfig:
     values["device"] = "cpu"
     values["verify"] = {}
     values["calibrate"]["made_before"] = str(images)
-    values["quantize"] |= {"iterations": 1, "batch_size": 1, "memory_budget": "1GB"}
-    if values["quantize"].get("qat_epochs"):
-        values["quantize"]["qat_epochs"] = 1
+    values["quantize"] |= {"batch_size": 1, "memory_budget": "1GB"}
+    values["quantize"]["reconstruction"]["iterations"] = 1
+    if "qat" in values["quantize"]:
+        values["quantize"]["qat"]["epochs"] = 1
     return BuildConfig.parse(values)
 
 
@@ -80,7 +81,7 @@ def two_images(tmp_path: Path) -> Path:
     """A calibration set of two noise images, as a build would have left it."""
     from PIL import Image
 
-    from calibrate.dataset import KEPT, Row, write_rows
+    from genq_export.data.calibration_set import KEPT, Row, write_rows
 
     folder = tmp_path / "set"
     (folder / "images").mkdir(parents=True)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from calibrate.dataset import METADATA, kept_images
 from calibrate.sources.source import Source
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, sha256
+from genq_export.data.calibration_set import METADATA, kept_images
 
 _FOLDER = "calibration"
 

@@ -15,7 +15,7 @@ from genq_export.config.base import Frozen
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.config.export import ExportConfig
 from genq_export.config.model import ModelConfig
-from genq_export.config.quantize import QuantizeConfig, Scales
+from genq_export.config.quantize import QuantizeConfig, Scales, current_path
 from genq_export.config.verify import VerifyConfig
 from genq_export.core.errors import UserError
 
@@ -89,14 +89,13 @@ class BuildConfig(Frozen):
             "quantize": {
                 "weight_bits": bits if weight_bits is None else weight_bits,
                 "activation_bits": bits if activation_bits is None else activation_bits,
-                "iterations": iterations_of.get(preset, 0),
-                "qat_epochs": qat_epochs,
+                "reconstruction": {"iterations": iterations_of.get(preset, 0)},
+                "qat": {"epochs": qat_epochs},
                 "scales": scales,
                 "first_last_bits": first_last_bits,
                 "keep_float": tuple(keep_float),
                 "sensitivity": sensitivity,
-                "average_bits": average_bits,
-                "size_budget": size_budget,
+                "mixed_precision": {"average_bits": average_bits, "size_budget": size_budget},
                 "memory_budget": memory_budget,
             },
             "verify": {"evaluation": evaluation},
@@ -150,7 +149,7 @@ def parse_target(name: str) -> Target:
 def _apply(values: dict[str, Any], setting: str) -> None:
     """Put `section.field=value` into nested values; raises UserError where it is not of that form."""
     path, separator, text = setting.partition("=")
-    *sections, field = path.strip().split(".")
+    *sections, field = current_path(path.strip()).split(".")
     if not separator or not field:
         raise UserError(f"--set {setting}: give SECTION.FIELD=VALUE, such as calibrate.steps=10")
     try:

@@ -1,14 +1,47 @@
-"""Grids, and how they are found."""
+"""Grids, and the methods that find good ones: a section of settings for each method, under its name."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, ConfigDict, Field, field_validator, model_validator
 
 from genq_export.config.base import Frozen
+from genq_export.config.registry import METHODS
+from genq_export.core.errors import UserError
+from genq_export.core.registry import check_name
 
 Scales = Literal["float", "pow2"]
 
-Bits = Field(ge=2, le=8)
+# What a build applies unless its config names others; in this order.
+DEFAULT_METHODS = (
+    "layernorm_equalization",
+    "mixed_precision",
+    "gptq",
+    "reconstruction",
+    "bias_correction",
+    "qat",
+    "rounding_ties",
+)
+
+# Fields of version 1 that have moved into the section of their method. They are read, and written under the new name.
+MOVED = {
+    "even_layer_norms": "layernorm_equalization.enabled",
+    "average_bits": "mixed_precision.average_bits",
+    "size_budget": "mixed_precision.size_budget",
+    "compensation": "gptq.enabled",
+    "iterations": "reconstruction.iterations",
+    "rounding_lr": "reconstruction.rounding_lr",
+    "weight_scale_lr": "reconstruction.weight_scale_lr",
+    "activation_lr": "reconstruction.activation_lr",
+    "rounding_weight": "reconstruction.rounding_weight",
+    "drop_probability": "reconstruction.drop_probability",
+    "qat_epochs": "qat.epochs",
+    "qat_method": "qat.method",
+    "qat_autocast": "qat.autocast",
+    "qat_frozen_share": "qat.frozen_share",
+    "qat_weight_lr": "qat.weight_lr",
+    "qat_scale_lr": "qat.scale_lr",
+}
 
 
 class LayerOverride(Frozen):
@@ -18,57 +51,212 @@ class LayerOverride(Frozen):
     activation_bits: int | None = Field(None, ge=2, le=8, description="of the layer's input")
 
 
-class QuantizeConfig(Frozen):
-    """Grids and the block reconstruction that learns them."""
+class MethodConfig(Frozen):
+    """Settings of one method; its section has the method's name."""
 
-    weight_bits: int = Bits
-    activation_bits: int = Bits
-    first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
-    layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
-    keep_float: tuple[str, ...] = Field((), description="names or patterns of layers that are not quantized at all")
-    sensitivity: bool = Field(False, description="measure what every layer's quantization costs, for the report")
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @property
+    def is_on(self) -> bool:
+        """Do these settings ask for anything?"""
+        return True
+
+
+class SwitchConfig(MethodConfig):
+    """A method that is on or off. The section may be given as true or false, as version 1 had it."""
+
+    enabled: bool = True
+
+    @property
+    def is_on(self) -> bool:
+        """Do these settings ask for anything?"""
+        return self.enabled
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_switch(cls, values: Any) -> Any:
+        return {"enabled": values} if isinstance(values, bool) else values
+
+
+class LayernormEqualizationConfig(SwitchConfig):
+    """LayerNorm outputs whose channels differ in range (RepQ-ViT)."""
+
+    enabled: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
+
+
+class MixedPrecisionConfig(MethodConfig):
+    """Bits layer by layer under a budget; off without one."""
+
     average_bits: float | None = Field(
         None, ge=2, le=8, description="mixed precision: mean bits of the layers between the first and the last"
     )
-    size_budget: ByteSize | None = Field(None, description="mixed precision: bytes that all weights may take, `20MB`")
-    even_layer_norms: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
-    bias_correction: bool = Field(True, description="at 8 bits without learning: channels keep their means")
-    compensation: bool = Field(True, description="below 8 bits: rounding in closed form (GPTQ), to learn from")
-    range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
-    percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
-    scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
-    iterations: int = Field(1000, ge=0, description="reconstruction steps a block; 0: nothing is learned")
-    memory_budget: ByteSize = Field(
-        ByteSize(2 * 10**9), description="images, block inputs and targets kept in memory; the rest goes to disk"
+    size_budget: ByteSize | None = Field(
+        None, gt=0, le=10**13, description="mixed precision: bytes that all weights may take, `20MB`"
     )
-    batch_size: int = Field(32, ge=1)
-    rounding_lr: float = Field(1e-2, gt=0, description="Adam rate of learned rounding; larger below 1,000 steps")
-    weight_scale_lr: float = Field(1e-4, ge=0)
-    activation_lr: float = Field(1e-3, ge=0, description="of activation scales; larger below 1,000 steps")
-    rounding_weight: float = Field(0.01, ge=0, description="lambda of the AdaRound regulariser")
-    drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
-    qat_epochs: int = Field(0, ge=0, description="epochs of QAT behind the reconstruction; 0: PTQ only")
-    qat_method: Literal["cascade", "lsq"] = Field(
-        "cascade", description="cascade: from the PTQ solution (GenQ); lsq: from rounded weights, no reconstruction"
-    )
-    qat_autocast: bool = Field(False, description="QAT steps in bfloat16 where the operator allows it (GPU)")
-    qat_frozen_share: float = Field(
-        0.5, ge=0, lt=1, description="cascade: share of the blocks, from the input on, that stay as PTQ made them"
-    )
-    qat_weight_lr: float = Field(3e-3, gt=0, description="Adam rate of weight corrections, in steps of the weight grid")
-    qat_scale_lr: float = Field(1e-4, ge=0, description="Adam rate of the logarithms of scales")
 
     @property
-    def grid_name(self) -> str:
-        """`W4A4`; with mixed precision what decides it: `mixed-5bits`, `mixed-20.0MB`."""
-        if self.average_bits is not None:
-            return f"mixed-{self.average_bits:g}bits"
-        if self.size_budget is not None:
-            return f"mixed-{self.size_budget.human_readable(decimal=True)}"
-        return f"W{self.weight_bits}A{self.activation_bits}"
+    def is_on(self) -> bool:
+        """Is there a budget?"""
+        return self.average_bits is not None or self.size_budget is not None
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if self.average_bits is not None and self.size_budget is not None:
             raise ValueError("give average_bits or size_budget, not both")
         return self
+
+
+class GptqConfig(SwitchConfig):
+    """Rounding in closed form, block by block, from where a reconstruction learns on."""
+
+    enabled: bool = Field(True, description="below 8 bits: rounding in closed form (GPTQ), to learn from")
+
+
+class ReconstructionConfig(MethodConfig):
+    """Learned rounding and scales, block by block (AdaRound, BRECQ, QDrop, GENIE-M)."""
+
+    iterations: int = Field(1000, ge=0, le=10**6, description="reconstruction steps a block; 0: nothing is learned")
+    rounding_lr: float = Field(
+        1e-2, gt=0, le=100, description="Adam rate of learned rounding; larger below 1,000 steps"
+    )
+    weight_scale_lr: float = Field(1e-4, ge=0, le=100, description="Adam rate of the logarithms of weight scales")
+    activation_lr: float = Field(1e-3, ge=0, le=100, description="of activation scales; larger below 1,000 steps")
+    rounding_weight: float = Field(0.01, ge=0, le=1000, description="lambda of the AdaRound regulariser")
+    drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
+
+    @property
+    def is_on(self) -> bool:
+        """Is anything learned?"""
+        return self.iterations > 0
+
+
+class BiasCorrectionConfig(SwitchConfig):
+    """Biases moved so that channels keep their means."""
+
+    enabled: bool = Field(True, description="at 8 bits without learning: channels keep their means")
+
+
+class QatConfig(MethodConfig):
+    """Quantization-aware training of the whole network against the float one."""
+
+    epochs: int = Field(0, ge=0, le=10**5, description="epochs of QAT behind the reconstruction; 0: PTQ only")
+    method: Literal["cascade", "lsq"] = Field(
+        "cascade", description="cascade: from the PTQ solution (GenQ); lsq: from rounded weights, no reconstruction"
+    )
+    autocast: bool = Field(False, description="QAT steps in bfloat16 where the operator allows it (GPU)")
+    frozen_share: float = Field(
+        0.5, ge=0, lt=1, description="cascade: share of the blocks, from the input on, that stay as PTQ made them"
+    )
+    weight_lr: float = Field(
+        3e-3, gt=0, le=100, description="Adam rate of weight corrections, in steps of the weight grid"
+    )
+    scale_lr: float = Field(1e-4, ge=0, le=100, description="Adam rate of the logarithms of scales")
+
+    @property
+    def is_on(self) -> bool:
+        """Is anything trained?"""
+        return self.epochs > 0
+
+
+class QuantizeConfig(Frozen):
+    """Grids, and the methods that learn them."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    weight_bits: int = Field(ge=2, le=8)
+    activation_bits: int = Field(ge=2, le=8)
+    first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
+    layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
+    keep_float: tuple[str, ...] = Field((), description="names or patterns of layers that are not quantized at all")
+    range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
+    percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
+    scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
+    sensitivity: bool = Field(False, description="measure what every layer's quantization costs, for the report")
+    methods: tuple[str, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
+    layernorm_equalization: LayernormEqualizationConfig = LayernormEqualizationConfig()
+    mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()
+    gptq: GptqConfig = GptqConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    bias_correction: BiasCorrectionConfig = BiasCorrectionConfig()
+    qat: QatConfig = QatConfig()
+    batch_size: int = Field(32, ge=1, le=2**16, description="images a step, of reconstruction and of QAT")
+    memory_budget: ByteSize = Field(
+        ByteSize(2 * 10**9),
+        ge=0,
+        le=10**15,
+        description="images, block inputs and targets kept in memory; the rest goes to disk",
+    )
+
+    @property
+    def grid_name(self) -> str:
+        """`W4A4`; with mixed precision what decides it: `mixed-5bits`, `mixed-20.0MB`."""
+        budget = self.mixed_precision
+        if budget.average_bits is not None:
+            return f"mixed-{budget.average_bits:g}bits"
+        if budget.size_budget is not None:
+            return f"mixed-{budget.size_budget.human_readable(decimal=True)}"
+        return f"W{self.weight_bits}A{self.activation_bits}"
+
+    def uses(self, method: str) -> bool:
+        """Is this method named, and not switched off by its own section?"""
+        section = getattr(self, method, None)
+        return method in self.methods and not (isinstance(section, MethodConfig) and not section.is_on)
+
+    @property
+    def methods_in_use(self) -> tuple[str, ...]:
+        """The methods named that are not switched off, in order; what the network is like may still rule some out."""
+        return tuple(name for name in self.methods if self.uses(name))
+
+    @property
+    def trains_from_rounded(self) -> bool:
+        """Plain LSQ: training starts from weights that were rounded and no more."""
+        return self.uses("qat") and self.qat.method == "lsq"
+
+    @field_validator("methods")
+    @classmethod
+    def _known_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                check_name(METHODS, name, "method")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice")
+        return names
+
+    @model_validator(mode="after")
+    def _nothing_asked_in_vain(self) -> Self:
+        """A method that is off unless it is asked for has to be named, too."""
+        unnamed = [(name, getattr(self, name)) for name in type(self).model_fields if name not in self.methods]
+        for name, section in unnamed:
+            if isinstance(section, MethodConfig) and section.is_on and not type(section)().is_on:
+                raise ValueError(f"{name} is asked for, but methods does not name it")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, values: Any) -> Any:
+        return _moved_into_sections(values) if isinstance(values, Mapping) else values
+
+
+def current_path(path: str) -> str:
+    """The name that a field of the whole config has now: `quantize.iterations` is `quantize.reconstruction.iterations`.
+
+    Args:
+        path: dotted name of a field, old or new.
+    """
+    section, _, field = path.partition(".")
+    return f"{section}.{MOVED[field]}" if section == "quantize" and field in MOVED else path
+
+
+def _moved_into_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under their new names. Raises ValueError where one is given under both."""
+    found = {name: value for name, value in values.items() if name not in MOVED}
+    for old in (name for name in MOVED if name in values):
+        section, _, field = MOVED[old].partition(".")
+        given = found.get(section, {})
+        if not isinstance(given, Mapping) or field in given:
+            raise ValueError(f"{old} is called {MOVED[old]} now, which is given as well: leave {old} out")
+        found[section] = {**given, field: values[old]}
+    return found

@@ -42,4 +42,12 @@ FILTERS: dict[str, str] = {
 }
 
 # What turns a prepared network into a good quantized one (genq_export/quantize/algorithms/).
-METHODS: dict[str, str] = {}
+METHODS: dict[str, str] = {
+    "layernorm_equalization": "genq_export.quantize.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
+    "mixed_precision": "genq_export.quantize.algorithms.mixed_precision:MIXED_PRECISION",
+    "gptq": "genq_export.quantize.algorithms.gptq:GPTQ",
+    "reconstruction": "genq_export.quantize.algorithms.reconstruction:RECONSTRUCTION",
+    "bias_correction": "genq_export.quantize.algorithms.bias_correction:BIAS_CORRECTION",
+    "qat": "genq_export.quantize.algorithms.qat:QAT",
+    "rounding_ties": "genq_export.quantize.algorithms.rounding_ties:ROUNDING_TIES",
+}

@@ -19,7 +19,5 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "model": config.model.name,
         "notes": notes(config, STAGES),
-        "stages": [
-            {"stage": stage, "fresh": fresh[stage], "work": find_stage(stage).plan(config)} for stage in STAGES
-        ],
+        "stages": [{"stage": stage, "fresh": fresh[stage], "work": find_stage(stage).plan(config)} for stage in STAGES],
     }

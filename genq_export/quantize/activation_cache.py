@@ -1,4 +1,4 @@
-"""Block inputs and targets of all images, in memory while the budget lasts and in files beyond it.
+"""Activations of all images (pixels, block inputs, targets): in memory while the budget lasts, in files beyond it.
 
 Files are read and written with plain calls, a batch at a time: a memory map would count as memory of the process as
 soon as it is read. A file has no name once it is open, so nothing is left behind however the process ends.
@@ -24,20 +24,27 @@ class ActivationStore(Protocol):
     def __len__(self) -> int: ...
 
     def write(self, start: int, values: Tensor) -> None:
-        """Put values [B, ...] in from row `start` on."""
+        """Write values [B, ...] to rows `start` to `start + B`."""
 
     def read(self, start: int, stop: int) -> Tensor:
-        """ActivationStore start to stop, [B, ...]; not to be changed."""
+        """Return rows `start` to `stop`, [B, ...]; not to be changed."""
 
     def gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """A tensor and the rows of it that hold the rows chosen (int64 [B])."""
+        """Return a tensor, and which rows of it are the rows chosen.
+
+        Args:
+            chosen: row numbers, int64 [B].
+
+        Returns:
+            A tensor [M, ...] and row numbers int64 [B] in it. In memory it is the whole store, so nothing is copied.
+        """
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Give back memory or disk."""
 
 
 class ActivationsInMemory:
-    """ActivationStore in one tensor."""
+    """A store in one tensor."""
 
     def __init__(self, values: Tensor) -> None:
         self.shape = tuple(values.shape)
@@ -60,12 +67,16 @@ class ActivationsInMemory:
 
 
 class ActivationsOnDisk:
-    """ActivationStore in a file of native float32 numbers."""
+    """A store in a file of native float32 numbers.
+
+    Raises:
+        UserError: where the disk has no room for it.
+    """
 
     def __init__(self, shape: tuple[int, ...], folder: Path) -> None:
         self.shape = shape
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the rows are in use
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the store is in use
         self._row_bytes = 4 * math.prod(shape[1:])
         size = self._row_bytes * shape[0]
         try:
@@ -103,7 +114,7 @@ class ActivationsOnDisk:
 
 
 class ActivationCache:
-    """Hands out rows, in memory until `budget` bytes are in use, then in files in `folder`."""
+    """Gives out stores: in memory until `budget` bytes are in use, then in files in `folder`."""
 
     def __init__(self, budget: int, folder: Path) -> None:
         self._left = budget
@@ -111,7 +122,7 @@ class ActivationCache:
         self._held: dict[int, int] = {}
 
     def rows(self, shape: tuple[int, ...]) -> ActivationStore:
-        """Room for N tensors of one shape, (N, ...)."""
+        """Return a store for N tensors of one shape, (N, ...)."""
         size = 4 * math.prod(shape)
         if size > self._left:
             return ActivationsOnDisk(shape, self._folder)
@@ -121,6 +132,6 @@ class ActivationCache:
         return rows
 
     def release(self, rows: ActivationStore) -> None:
-        """The rows are not needed any more."""
+        """Close a store and give its memory back to the budget."""
         self._left += self._held.pop(id(rows), 0)
         rows.close()

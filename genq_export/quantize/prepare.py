@@ -1,7 +1,7 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from genq_export.network.aten import attribute, called_module, module_path, op_n
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.network.hooks import set_quantization
 from genq_export.quantize import range_search
-from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.capture import capture
 from genq_export.quantize.placement import (
@@ -35,16 +34,16 @@ def prepare(
     input_size: tuple[int, int, int],
     config: QuantizeConfig,
     rule: TargetRule,
-    batches: Sequence[Tensor] = (),
+    rewrites: Sequence[Callable[[fx.GraphModule], object]] = (),
 ) -> tuple[fx.GraphModule, Placement]:
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
-    batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay.
+    rewrites: change the captured float graph in place before anything is placed in it.
     """
     gm = capture(module, input_size)
-    if batches and config.even_layer_norms:
-        equalize_layernorms(gm, batches, config.activation_bits)
+    for rewrite in rewrites:
+        rewrite(gm)
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(gm.graph, names)
     layers, products = layers_of(gm.graph), products_of(gm.graph)

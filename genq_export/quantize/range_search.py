@@ -1,4 +1,4 @@
-"""Scales from samples: L2.4 search, percentiles, whole ranges, powers of two."""
+"""Scales from samples: L2.4 search (BRECQ, arXiv 2102.05426), percentiles, whole ranges, powers of two."""
 
 import math
 
@@ -9,9 +9,16 @@ from genq_export.network.grid import Grid, fake_quantize
 
 
 def search_weight_scale(weight: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40) -> Tensor:
-    """Per-channel scale [C] that minimises sum |w - w^|^p (p = 2.4, BRECQ), by search from 20 % to 100 % of the range.
+    """Search the scale of each channel that minimises sum |w - w^|^p, from 20 % to 100 % of its range.
 
-    A channel of zeros gets scale 1.
+    Args:
+        weight: float32 [C, ...].
+        grid: symmetric, signed.
+        power: p, 2.4 in BRECQ.
+        candidates: how many scales are tried.
+
+    Returns:
+        float32 [C]; 1 for a channel of zeros.
     """
     flat = weight.flatten(1).float()
     largest = torch.maximum(flat.amax(1) / max(grid.hi, 1), -flat.amin(1) / -grid.lo)
@@ -29,10 +36,17 @@ def search_weight_scale(weight: Tensor, grid: Grid, power: float = 2.4, candidat
 def search_activation_scale(
     sample: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40, pow2: bool = False
 ) -> Tensor:
-    """Scale (scalar) that minimises mean |x - x^|^p over a sample, by search from 10 % to 100 % of its range.
+    """Search the scale that minimises mean |x - x^|^p over a sample, from 10 % to 100 % of its range.
 
-    pow2: only powers of two are tried, from the one that covers the range down to a sixteenth of it.
-    A sample of zeros gets scale 1.
+    Args:
+        sample: numbers of the tensor, any shape.
+        grid: without a zero-point.
+        power: p.
+        candidates: how many scales are tried.
+        pow2: try only powers of two, from the one that covers the range down to a sixteenth of it.
+
+    Returns:
+        float32 scalar; 1 for a sample of zeros.
     """
     flat = sample.flatten().float()
     largest = flat.max() / grid.hi if not grid.signed else torch.maximum(flat.max() / grid.hi, flat.min() / grid.lo)
@@ -48,10 +62,19 @@ def search_activation_scale(
 def search_asymmetric(
     sample: Tensor, bits: int, power: float = 2.4, candidates: int = 80, pow2: bool = False
 ) -> tuple[Tensor, int]:
-    """Scale and zero-point of an unsigned grid for a tensor whose negative side is short.
+    """Search scale and zero-point of an unsigned grid, for a tensor whose negative side is short.
 
-    Searches the upper end from 10 % to 100 % of the range; the zero-point follows from the minimum. pow2: as in
-    `search_activation_scale`.
+    The upper end is searched from 10 % to 100 % of the range; the zero-point follows from the minimum.
+
+    Args:
+        sample: numbers of the tensor, any shape.
+        bits: of the grid.
+        power: p of the error mean |x - x^|^p.
+        candidates: how many upper ends are tried.
+        pow2: as in `search_activation_scale`.
+
+    Returns:
+        Scale, float32 scalar, and zero-point; 1 and 0 for a sample of zeros.
     """
     grid = Grid(bits, signed=False)
     flat = sample.flatten().float()
@@ -70,9 +93,14 @@ def search_asymmetric(
 
 
 def without_tails(sample: Tensor, percentile: float) -> Tensor:
-    """The sample [N, any shape] without its tails: numbers below the (100 - p)th and above the pth percentile clipped.
+    """Clip a sample to its (100 - p)th and pth percentile, by nearest rank: both ends are numbers of the sample.
 
-    The nearest rank is taken, so that both ends are numbers of the sample.
+    Args:
+        sample: any shape.
+        percentile: p, 50 to 100.
+
+    Returns:
+        All numbers, sorted, float32 [N].
     """
     ordered = sample.flatten().float().sort().values
     last = len(ordered) - 1
@@ -81,7 +109,10 @@ def without_tails(sample: Tensor, percentile: float) -> Tensor:
 
 
 def whole_range(sample: Tensor, grid: Grid, pow2: bool = False) -> Tensor:
-    """The scale (scalar) whose grid just covers a sample; pow2: the power of two at or above it. Zeros get scale 1."""
+    """Return the scale (scalar) whose grid just covers a sample; pow2: the power of two at or above it.
+
+    A sample of zeros gets scale 1.
+    """
     ends = torch.stack((sample.max() / grid.hi, sample.min() / grid.lo if grid.signed else sample.new_zeros(())))
     largest = ends.max().float()
     if not largest > 0:
@@ -90,7 +121,7 @@ def whole_range(sample: Tensor, grid: Grid, pow2: bool = False) -> Tensor:
 
 
 def whole_asymmetric(sample: Tensor, bits: int, pow2: bool = False) -> tuple[Tensor, int]:
-    """Scale and zero-point of the unsigned grid that covers a sample and zero; pow2: as in `whole_range`."""
+    """Return scale and zero-point of the unsigned grid that covers a sample and zero; pow2: as in `whole_range`."""
     grid = Grid(bits, signed=False)
     low, high = sample.min().clamp_max(0), sample.max().clamp_min(0)
     scale = whole_range(high - low, grid, pow2)

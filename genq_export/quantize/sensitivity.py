@@ -1,12 +1,10 @@
 """Which layers quantization costs most: the output's KL divergence with one layer quantized and all others in float.
 
-The layer's input and its weight are put on their grids inside that layer alone; whoever else reads the same tensor sees
-it in float. Ranges are searched as for the network itself.
+Input and weight are quantized inside that layer alone; other readers of the same tensor see it in float. Ranges are
+searched as for the network itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -14,43 +12,36 @@ from torch import Tensor, fx
 from genq_export.network import grid
 from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.network.hooks import set_quantization
+from genq_export.network.hooks import device_of, set_quantization
 from genq_export.quantize import range_search
+from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.blocks import Block, run_blocks, split
 from genq_export.quantize.divergence import kl_divergence
+from genq_export.quantize.summary import LayerCost
 
+MEASURED_IMAGES = 64
 _SAMPLE = 2**18
-
-
-@dataclass(frozen=True)
-class Cost:
-    """KL(float || float with one layer quantized), in nats, mean over the images.
-
-    weight_bits, activation_bits: None where that side stayed in float.
-    """
-
-    name: str
-    weight_bits: int | None
-    activation_bits: int | None
-    kl: float
-
-    def row(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
 
 Options = Callable[[QuantizedLayer, ActivationQuantizer], Sequence[tuple[int | None, int | None]]]
 
 
 def own_bits(layer: QuantizedLayer, quantizer: ActivationQuantizer) -> list[tuple[int | None, int | None]]:
-    """The bits that layer and input have in this network."""
+    """Return the bits that layer and input have in this network."""
     return [(layer.grid.bits, quantizer.grid.bits)]
 
 
-def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> list[Cost]:
+def sample_of(images: ActivationStore, gm: fx.GraphModule) -> Tensor:
+    """The images that costs are measured on, float32 [N, C, H, W], where the graph computes."""
+    return images.read(0, min(len(images), MEASURED_IMAGES)).to(device_of(gm))
+
+
+def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> list[LayerCost]:
     """Cost of every quantized layer of a prepared graph, in the order they run.
 
-    images: float32 [N, C, H, W], all run at once. options: pairs of weight and activation bits to try for a layer.
+    Args:
+        gm: the graph, before anything was learned in it.
+        images: float32 [N, C, H, W], all run at once.
+        options: pairs of weight and activation bits to try for a layer.
     """
     set_quantization(gm, False)
     try:
@@ -60,13 +51,13 @@ def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> 
         set_quantization(gm, True)
 
 
-def ranked(costs: Sequence[Cost]) -> list[dict[str, Any]]:
-    """ActivationStore `{name, weight_bits, activation_bits, kl}`, the most expensive first."""
-    return [cost.row() for cost in sorted(costs, key=lambda cost: (-cost.kl, cost.name))]
+def ranked(costs: Sequence[LayerCost]) -> list[LayerCost]:
+    """Sort costs, the most expensive first, equal ones by name."""
+    return sorted(costs, key=lambda cost: (-cost.kl, cost.name))
 
 
 def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
-    """Every quantized layer with the quantizer of its input, in the order they run."""
+    """Return every quantized layer with the quantizer of its input, in the order they run."""
     pairs = []
     for node in gm.graph.nodes:
         layer = called_module(gm, node)
@@ -79,7 +70,7 @@ def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, Activatio
 
 def _costs(
     blocks: list[Block], quantizer_of: dict[QuantizedLayer, ActivationQuantizer], images: Tensor, options: Options
-) -> Iterator[Cost]:
+) -> Iterator[LayerCost]:
     teacher = run_blocks(blocks, images)
     x = images
     for number, block in enumerate(blocks):
@@ -88,7 +79,7 @@ def _costs(
             for weight_bits, activation_bits in options(layer, quantizer):
                 student = _run_with(blocks[number:], x, layer, quantizer, weight_bits, activation_bits)
                 kl = float(kl_divergence(student, teacher).clamp_min(0))
-                yield Cost(layer.name, weight_bits, activation_bits, kl)
+                yield LayerCost(name=layer.name, weight_bits=weight_bits, activation_bits=activation_bits, kl=kl)
         x = block.module(x)
 
 
@@ -100,7 +91,7 @@ def _run_with(
     weight_bits: int | None,
     activation_bits: int | None,
 ) -> Tensor:
-    """Logits with one layer quantized; everything is put back."""
+    """Logits [N, classes] with one layer quantized; the graph is left as it was."""
 
     def put_on_grid(_part: object, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return (inputs[0] if activation_bits is None else _on_grid(inputs[0], quantizer, activation_bits)), inputs[1]

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.registry import METHODS
 from genq_export.core.distributed import Ranks
+from genq_export.core.errors import UserError
+from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult
+from genq_export.data.calibration_set import kept_images
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 from genq_export.targets import target
@@ -20,20 +24,34 @@ class QuantizeStage:
     previous = "calibrate"
 
     def settings(self, config: BuildConfig) -> object:
-        """Grids and methods, and what the target holds; how much memory is used changes no bit of the result."""
-        deciding = config.quantize.model_dump(mode="json", exclude={"memory_budget"})
-        return (deciding, target(config.target).rule.model_dump(), config.seed, config.device)
+        """What decides the result: less the sections of methods not in use, and what changes no bit of it."""
+        quantize = config.quantize
+        unused = {name for name in METHODS if not quantize.uses(name)}
+        return {
+            "quantize": quantize.model_dump(mode="json", exclude={"memory_budget", "methods", *unused}),
+            "methods": list(quantize.methods_in_use),
+            "rule": target(config.target).rule.model_dump(mode="json"),
+            "seed": config.seed,
+            "device": config.device,
+        }
 
     def inputs(self, config: BuildConfig) -> object:
         """The float network."""
         return models.identity(config.model)
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:
-        """This stage."""
-        return ("genq_export.quantize.run",)
+        """This stage with the methods in use, and the door that the network comes in by."""
+        methods = (METHODS[name] for name in config.quantize.methods_in_use)
+        return ("genq_export.quantize.run", *map(module_of, (*methods, models.door_path(config.model))))
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
-        """None that can be told before the network is loaded."""
+        """Methods in an order that would undo one by another."""
+        from genq_export.quantize.method import methods_of
+
+        try:
+            methods_of(config.quantize)
+        except UserError as error:
+            return [str(error)]
         return []
 
     def notes(self, config: BuildConfig) -> list[str]:
@@ -42,16 +60,18 @@ class QuantizeStage:
 
     def plan(self, config: BuildConfig) -> str:
         """How many images are looked at, and how many steps are learned."""
-        ranged = min(config.calibrate.images, 256)
-        return f"ranges on {ranged} images, {config.quantize.iterations} learned steps a block"
+        from genq_export.quantize.working_network import RANGE_IMAGES
+
+        ranged = min(config.calibrate.images, RANGE_IMAGES)
+        steps = config.quantize.reconstruction.iterations if config.quantize.uses("reconstruction") else 0
+        return f"ranges on {ranged} images, {steps} learned steps a block"
 
     def shares_work(self, config: BuildConfig) -> bool:
         """Training is shared."""
-        return config.quantize.qat_epochs > 0
+        return config.quantize.uses("qat")
 
     def run(self, context: StageContext) -> StageResult:
         """Quantize, training together with the other processes."""
-        from calibrate.dataset import kept_images
         from genq_export.quantize.run import run
 
         @contextmanager
@@ -60,22 +80,13 @@ class QuantizeStage:
                 yield context.ranks
 
         images = kept_images(context.workspace.path("calibration"))
-        return run(
-            context.workspace,
-            context.config,
-            context.load_model(),
-            images,
-            context.partial,
-            context.progress,
-            distributed,
-        )
+        model = context.load_model()
+        return run(context.workspace, context.config, model, images, context.partial, context.progress, distributed)
 
     def assist(self, context: StageContext, task: object) -> None:
         """Take a share of every batch of training. task: the settings, with the bits of each layer."""
-        from calibrate.dataset import kept_images
         from genq_export.quantize.run import help_train
 
         assert isinstance(task, QuantizeConfig)
         images = kept_images(context.workspace.path("calibration"))
         help_train(context.config, task, context.load_model(), images, context.partial, context.ranks)
-

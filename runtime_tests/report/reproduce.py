@@ -32,16 +32,17 @@ def command(config: BuildConfig) -> str:
 def _options(config: BuildConfig) -> dict[str, Any]:
     """What has an option of its own beside the bits, as `BuildConfig.for_model` takes it, in the order it is told."""
     quantize, calibrate = config.quantize, config.calibrate
+    size_budget = quantize.mixed_precision.size_budget
     return {
         "target": config.target,
         "preset": config.preset,
         "images": calibrate.images,
         "seed": config.seed,
-        "qat_epochs": quantize.qat_epochs,
+        "qat_epochs": quantize.qat.epochs,
         "scales": quantize.scales,
         "first_last_bits": quantize.first_last_bits,
-        "average_bits": quantize.average_bits,
-        "size_budget": quantize.size_budget and int(quantize.size_budget),
+        "average_bits": quantize.mixed_precision.average_bits,
+        "size_budget": size_budget and int(size_budget),
         "memory_budget": int(quantize.memory_budget),
         "device": config.device,
         "made_before": calibrate.made_before,

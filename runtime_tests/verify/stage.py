@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import RUNTIMES, TARGETS
 from genq_export.core.errors import UserError
+from genq_export.core.folders import folder_identity
 from genq_export.core.progress import Progress
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
-from genq_export.core.folders import folder_identity
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 from runtime_tests.verify.results import Verification, VerifyFile
@@ -103,7 +103,7 @@ class VerifyStage:
 
 def calibration_images(workspace: Workspace) -> list[Path]:
     """Images that the build was calibrated on; none where the folder came without them."""
-    from calibrate.dataset import kept_images
+    from genq_export.data.calibration_set import kept_images
 
     try:
         return kept_images(workspace.path("calibration"))

@@ -10,10 +10,10 @@ from PIL import Image
 
 from calibrate import run
 from calibrate.contact_sheet import DROPPED_SHOWN, KEPT_SHOWN
-from calibrate.dataset import read_rows
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 from runtime_tests.report.calibration_section import calibration_view
 from runtime_tests.report.charts import stacked_columns

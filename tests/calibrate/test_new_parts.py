@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from calibrate.dataset import read_rows
 from calibrate.preflight import problems
 from calibrate.run import run
 from calibrate.summary import CalibrateSummary
@@ -13,6 +12,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.registry import DOORS, FILTERS, SOURCES
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.models.source import all_doors, door_path, identity, load_model
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.dataset import kept_images
 from calibrate.generators import Generator
 from calibrate.prompts import Prompt
 from calibrate.sources.diffusers_images import DiffusersImages, default_batch_size
@@ -15,6 +14,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images
 from genq_export.pipeline.build import run_stages
 from tests.calibrate.conftest import build_pipeline
 from tools.train_zoo.captions import vocabulary

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from calibrate import run
-from calibrate.dataset import kept_images, kept_labels, read_rows
 from calibrate.prompts import Prompt, stable_integer
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, sha256
+from genq_export.data.calibration_set import kept_images, kept_labels, read_rows
 from genq_export.models.loaded import LoadedModel
 
 Make = Callable[..., BuildConfig]

@@ -3,12 +3,12 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrate.dataset import KEPT
 from calibrate.filters.bn_sensitivity import BnSensitivityFilter
 from calibrate.filters.energy import EnergyFilter
 from calibrate.filters.filter import FilterRule, pool_factor
 from calibrate.selection import QUOTA, Candidate, SelectionRules, interleave, planned, quotas, select, shortfall
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.data.calibration_set import KEPT
 
 ENERGY, ENERGY_MAX, DISTRIBUTION = "energy", "energy above maximum", "distribution"
 _scores = st.floats(-100, 100)

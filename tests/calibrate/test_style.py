@@ -14,7 +14,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from calibrate import run
-from calibrate.dataset import read_rows
 from calibrate.generators import Generator
 from calibrate.prompts import STYLE_SUFFIX, STYLE_TOKEN
 from calibrate.reference_images import ReferenceImages, merge
@@ -33,6 +32,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import CLASS_NAMES, build_pipeline
 

@@ -63,7 +63,15 @@ def test_another_manifest_version_is_refused(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", "not json", '{"version": 1, "stages": []}', '{"version": 1, "stages": {"export": {}}}', "[" * 9999],
+    [
+        "",
+        "[]",
+        "{}",
+        "not json",
+        '{"version": 1, "stages": []}',
+        '{"version": 1, "stages": {"export": {}}}',
+        "[" * 9999,
+    ],
 )
 def test_a_broken_manifest_is_refused(workspace: Workspace, content: str) -> None:
     workspace.path("manifest.json").write_text(content)

@@ -36,7 +36,7 @@ def small(**changes: object) -> BuildConfig:
     """A build of the embedded ResNet that takes seconds: few images, few sampler steps, few reconstruction steps."""
     values = BuildConfig.for_model("fashion_resnet", preset="quick", images=40).model_dump(mode="json")
     values["calibrate"] |= {"steps": 4, "batch_size": 16}
-    values["quantize"] |= {"iterations": 4, "batch_size": 8}
+    values["quantize"] |= {"reconstruction": {"iterations": 4}, "batch_size": 8}
     for path, value in changes.items():
         section, name = path.split("__")
         values[section][name] = value
@@ -61,7 +61,7 @@ def test_a_second_identical_build_does_nothing(built: Path) -> None:
 
 def test_another_memory_budget_is_no_reason_to_quantize_again(built: Path) -> None:
     assert run_stages(small(quantize__memory_budget=10**6), built, STAGES, QUIET) == ()
-    assert not plan(small(quantize__iterations=5), built)["stages"][1]["fresh"]
+    assert not plan(small(quantize__reconstruction={"iterations": 5}), built)["stages"][1]["fresh"]
 
 
 def test_nothing_to_do_is_said_within_five_seconds(built: Path) -> None:
@@ -245,7 +245,8 @@ def quantize_together(folder: Path, world: int) -> list[tuple[int, str]]:
 def with_training(built: Path, folder: Path, **changes: object) -> Path:
     """A copy of the build whose next quantize stage has an epoch of QAT."""
     shutil.copytree(built, folder)
-    (folder / "config.yaml").write_text(small(quantize__qat_epochs=1, quantize__iterations=1, **changes).to_yaml())
+    training = small(quantize__qat={"epochs": 1}, quantize__reconstruction={"iterations": 1}, **changes)
+    (folder / "config.yaml").write_text(training.to_yaml())
     return folder
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,9 @@ def images() -> Tensor:
     return noise()
 
 
-def _settings(bits: int = 4, **changes: object) -> QuantizeConfig:
-    values = {"weight_bits": bits, "activation_bits": bits, "iterations": 8, "batch_size": 8} | changes
+def _settings(bits: int = 4, **changes: Any) -> QuantizeConfig:
+    values = {"weight_bits": bits, "activation_bits": bits, "batch_size": 8} | changes
+    values["reconstruction"] = {"iterations": 8} | changes.get("reconstruction", {})
     return QuantizeConfig.model_validate(values)
 
 

@@ -15,7 +15,7 @@ from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import record_codes
 from genq_export.quantize.algorithms.qat import EpochStore, train
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.capture import capture
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import rule_for
@@ -52,7 +52,7 @@ class Constant(nn.Module):
 def test_constant_and_dead_activations_learn_and_fold(settings: Settings, images: Tensor, number: float) -> None:
     torch.manual_seed(0)
     module = Constant(number).eval().requires_grad_(False)
-    config = settings(4, qat_epochs=1)
+    config = settings(4, qat={"epochs": 1})
     gm, _ = prepare(module, (3, 16, 16), config, rule_for("onnxruntime"))
     dead = calibrate_ranges(gm, [images])
     (quantizer,) = (p for p in gm.modules() if isinstance(p, ActivationQuantizer) and p.name == "relu_2")
@@ -87,7 +87,7 @@ def test_a_network_that_does_not_trace_names_the_module_and_the_line() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_fewer_images_than_a_batch_are_enough(network: Network, settings: Settings, images: Tensor, count: int) -> None:
-    config = settings(4, qat_epochs=1, batch_size=32, iterations=3)
+    config = settings(4, qat={"epochs": 1}, batch_size=32, reconstruction={"iterations": 3})
     gm, _ = prepare(network("residual"), (3, 16, 16), config, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images[:count]])
     learn(gm, images[:count], config)
@@ -112,7 +112,7 @@ def test_every_mix_of_bits_fits_the_container_of_the_target(
 
 @pytest.mark.parametrize(
     "setting", ["quantize.layers={conv1: {weight_bits: 9}}", "quantize.layers={conv1: {activation_bits: 1}}",
-                "quantize.average_bits=1.5", "quantize.first_last_bits=16"]
+                "quantize.mixed_precision.average_bits=1.5", "quantize.first_last_bits=16"]
 )  # fmt: skip
 def test_bits_that_no_target_holds_are_refused_by_name(setting: str) -> None:
     with pytest.raises(UserError, match=setting.partition("=")[0]):

@@ -10,10 +10,12 @@ from export.fold import fold
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import ActivationQuantizer
-from genq_export.network.hooks import record_codes
-from genq_export.quantize.algorithms import reconstruction
+from genq_export.network.hooks import record_codes, set_quantization
+from genq_export.quantize.activation_cache import ActivationsInMemory
 from genq_export.quantize.algorithms.qat import EpochStore, train
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.algorithms.reconstruction import learn
+from genq_export.quantize.blocks import split
+from genq_export.quantize.method import BlockImages
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import rule_for
 
@@ -64,6 +66,20 @@ def ranged(module: nn.Module, config: QuantizeConfig, images: Tensor, target: st
     return gm
 
 
+def learn_every_block(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig) -> None:
+    """A few steps each, which stay whatever they do."""
+    float_input = quantized_input = images
+    for block in split(gm):
+        with torch.no_grad():
+            set_quantization(block.module, False)
+            target = block.module(float_input)
+            set_quantization(block.module, True)
+        given = (ActivationsInMemory(x) for x in (float_input, quantized_input, target))
+        learn(block, BlockImages(*given), config, seed=0)
+        with torch.no_grad():
+            float_input, quantized_input = target, block.module(quantized_input)
+
+
 def sharing(gm: fx.GraphModule) -> list[ActivationQuantizer]:
     parts = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
     leaders = {part.leader for part in parts if part.leader is not part}
@@ -73,11 +89,10 @@ def sharing(gm: fx.GraphModule) -> list[ActivationQuantizer]:
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.Identity])
 def test_all_that_is_joined_has_one_scale_until_the_end(
-    settings: Settings, images: Tensor, target: str, activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, images: Tensor, target: str, activation: type[nn.Module]
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(reconstruction, "_error_now", lambda *_: 0.0)  # so that a few steps stay, whatever they do
-    config = settings(4, qat_epochs=1, activation_lr=1e-2, qat_scale_lr=1e-2)
+    config = settings(4, reconstruction={"activation_lr": 1e-2}, qat={"epochs": 1, "scale_lr": 1e-2})
     gm = ranged(Branches(activation), config, images, target)
     found = sharing(gm)
     assert len(found) == 5  # two concatenations and three branches
@@ -85,8 +100,7 @@ def test_all_that_is_joined_has_one_scale_until_the_end(
     assert {float(part.scale) for part in found} == {before}
     assert len({(part.grid, part.asymmetric, int(part.zero_point)) for part in found}) == 1
     assert found[0].grid.signed == (activation is not nn.ReLU and not found[0].asymmetric)
-    store = BlockStore(lambda number: None, lambda number, state: None)
-    reconstruct(gm, images, config, 0, store, Progress(quiet=True))
+    learn_every_block(gm, images, config)
     assert len({float(part.scale) for part in found}) == 1 and float(found[0].scale) != before
     train(gm, images, config, 0, EpochStore(lambda: None, lambda state: None), Progress(quiet=True))
     assert len({float(part.scale) for part in found}) == 1

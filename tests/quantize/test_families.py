@@ -1,6 +1,7 @@
 """The timm families that people deploy: quantize with random weights, reconstruct one block, fold, compare codes."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import record_codes, set_quantization
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.blocks import run_blocks, split
+from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import rule_for
 
@@ -54,8 +56,11 @@ def random_network(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
 def test_a_family_quantizes_and_folds_to_the_same_codes(name: str, target: str) -> None:
     module, size = random_network(name)
     images = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
-    config = QuantizeConfig(weight_bits=4, activation_bits=4, iterations=2, batch_size=2)  # type: ignore[call-arg]
-    gm, placement = prepare(module, size, config, rule_for(target), [images])  # type: ignore[arg-type]
+    config = QuantizeConfig.model_validate(
+        {"weight_bits": 4, "activation_bits": 4, "reconstruction": {"iterations": 2}, "batch_size": 2}
+    )
+    even = partial(equalize_layernorms, batches=[images], bits=4)
+    gm, placement = prepare(module, size, config, rule_for(target), [even])  # type: ignore[arg-type]
     assert all(row["reason"] for row in placement.unquantized)
     assert calibrate_ranges(gm, [images]) == []
     layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]

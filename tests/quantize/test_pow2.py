@@ -20,7 +20,7 @@ from genq_export.network.grid import Grid
 from genq_export.quantize import range_search
 from genq_export.quantize.algorithms.lsq import power_of_two_ste
 from genq_export.quantize.algorithms.qat import EpochStore, train
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import rule_for
 
@@ -85,7 +85,12 @@ def test_the_exponent_rounds_forward_and_not_backward() -> None:
 def test_scales_stay_powers_of_two_through_reconstruction_and_qat(
     network: Callable[[str], nn.Module], settings: Settings, images: Tensor, name: str
 ) -> None:
-    config = settings(4, scales="pow2", iterations=20, activation_lr=0.05, qat_epochs=1, qat_scale_lr=0.05)
+    config = settings(
+        4,
+        scales="pow2",
+        reconstruction={"iterations": 20, "activation_lr": 0.05},
+        qat={"epochs": 1, "scale_lr": 0.05},
+    )
     gm = quantized(network(name), config, images)
     assert all(is_power_of_two(scale) for scale in activation_scales(gm))
     reconstruct(gm, images, config, 0, BlockStore(lambda number: None, lambda number, state: None), QUIET)

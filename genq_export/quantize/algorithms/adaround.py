@@ -1,14 +1,11 @@
-"""Differentiable stand-ins while a block is reconstructed: learned rounding, learned scales, dropped quantization.
+"""AdaRound: learned rounding of weights (arXiv 2004.10568), with learned weight scales (GENIE-M).
 
-* AdaRound / BRECQ: W_q = s * clip(floor(W/s) + h(v), lo, hi), h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1)
-  with gamma = -0.1, zeta = 1.1, v_0 from the fractional part. [ours] It starts from the codes that the layer has: in
-  place of floor(W/s) stands the code, or the one below it where W is less, and h begins within `init_margin` of the
-  code.
-* GENIE-M: s learns as well, with the base integers of the scale s_0 fixed.
-* LSQ: d x^ / d s = round(x / s) - x / s inside the range, lo or hi outside.
-* QDrop: each activation stays unquantized with probability p.
+    W_q = s * clip(floor(W/s) + h(v), lo, hi),   h(v) = clip(sigmoid(v) * (zeta - gamma) + gamma, 0, 1)
 
-Scales are parametrised by their logarithm, so they are positive whatever the optimiser does.
+with gamma = -0.1, zeta = 1.1, v_0 from the fractional part. [ours] It starts from the codes that the layer has: in
+place of floor(W/s) stands the code, or the one below it where W is less, and h begins within `init_margin` of the code.
+The scale s learns as well, with the base integers of the scale s_0 fixed (GENIE-M); it is parametrised by its
+logarithm, so it is positive whatever the optimiser does.
 """
 
 import torch
@@ -16,12 +13,7 @@ from torch import Tensor, nn
 
 from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
-from genq_export.quantize.algorithms.autograd import (
-    GAMMA,
-    ZETA,
-    rounding_regulariser,
-    soft_rounded,
-)
+from genq_export.quantize.algorithms.autograd import GAMMA, ZETA, rounding_regulariser, soft_rounded
 from genq_export.quantize.algorithms.lsq import positive_scale
 
 
@@ -38,8 +30,10 @@ def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
 class SoftRounding(nn.Module):
     """The weight of one layer with learned rounding `v` [C, ...] and learned scale (logarithm) [C].
 
-    init_margin: steps between a soft weight and its code at first, at most; rounded to nearest, no float weight is
-    further away than a half.
+    Args:
+        layer: whose codes and scales learning begins from.
+        init_margin: steps between a soft weight and its code at first, at most; rounded to nearest, no float weight is
+            further away than a half.
     """
 
     base: Tensor

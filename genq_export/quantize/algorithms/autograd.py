@@ -42,17 +42,24 @@ def mix(first: Tensor, second: Tensor, rows: Tensor, drop: float, generator: tor
 
 
 def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: Tensor | None) -> Tensor:
-    """clip(round(x / scale), low, high) * scale, and x itself where `dropped` (bool, flat); the gradients are LSQ's.
+    """clip(round(x / scale), low, high) * scale, and x itself where `dropped`; with the gradients of LSQ.
 
-    low, high: limits of code minus zero-point. d/dx is 1 inside the range and where dropped, 0 outside;
-    d/dscale is round(x/s) - x/s inside the range, low or high outside, 0 where dropped.
+    d/dx is 1 inside the range and where dropped, 0 outside; d/dscale is round(x/s) - x/s inside the range, low or high
+    outside, 0 where dropped (arXiv 1902.08153, eq. 3).
+
+    Args:
+        x: float32, any shape.
+        scale: float32 scalar.
+        low: least code minus zero-point.
+        high: largest code minus zero-point.
+        dropped: bool, flat, as many as x has numbers; None: nothing is.
     """
     result: Tensor = _QuantizeWithDrop.apply(x, scale, low, high, dropped)  # type: ignore[no-untyped-call]
     return result
 
 
 def squared_error(found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-    """Sum of (found - target[rows])^2, scalar; can be differentiated once, by `found`."""
+    """Sum of (found - target[rows])^2, scalar; can be differentiated once, with respect to `found`."""
     result: Tensor = _SquaredError.apply(found, target, rows)  # type: ignore[no-untyped-call]
     return result
 

@@ -14,16 +14,45 @@ undoes what the layers of a block have learned together, at W2A4 four times the 
 import torch
 from torch import Tensor, fx
 
+from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.fake_quant import QuantizedLayer
-from genq_export.network.hooks import set_quantization
+from genq_export.network.hooks import device_of, set_quantization
+from genq_export.quantize.activation_cache import ActivationStore
+from genq_export.quantize.method import Method, MethodContext, Phase
+from genq_export.quantize.summary import Findings
+from genq_export.quantize.working_network import WorkingNetwork
 
 CORRECTION_IMAGES = 64  # means over images and positions need no more
+
+
+class BiasCorrection(Method):
+    """Move the biases of a network that was rounded and no more."""
+
+    name = "bias_correction"
+    phase = Phase.NETWORK
+
+    def applies(self, network: WorkingNetwork, settings: QuantizeConfig) -> bool:
+        """Unless blocks were reconstructed, or training starts from a network that was only rounded."""
+        return not network.reconstructed and not settings.trains_from_rounded
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Correct on the first images."""
+        gm = network.graph
+        correct_biases(gm, images.read(0, min(len(images), CORRECTION_IMAGES)).to(device_of(gm)))
+        return Findings()
+
+
+BIAS_CORRECTION = BiasCorrection()
 
 
 def correct_biases(gm: fx.GraphModule, images: Tensor) -> None:
     """Correct the bias of every quantized layer of a prepared and range-calibrated graph, in place.
 
-    images: float32 [B, C, H, W].
+    Args:
+        gm: the graph.
+        images: float32 [B, C, H, W].
     """
     layers = [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
     means: dict[QuantizedLayer, Tensor] = {}

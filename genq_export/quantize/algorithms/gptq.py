@@ -1,45 +1,78 @@
-"""Rounding whose errors compensate each other, in closed form: what a block has before it learns.
+"""GPTQ: rounding whose errors compensate each other, in closed form; what a block has before it learns.
 
 A layer sees x in the float network and x^ in the quantized one. Its float weights are W [R, K], its codes Q, its scales
 s [R]; over images and positions H = cov(x^, x^), C = cov(x, x^); d and e are shares of the mean diagonal of H:
 
-    W' = W (C + d I) (H + d I)^-1               the real weights that would answer best on x^, held near W
+    W' = W (C + d I) (H + d I)^-1               least squares: the weights that fit best on x^, held near W
     Q  = columns of W' / s, rounded one by one; those that are left take up each one's error (GPTQ on H + e I)
     s  = of a few steps the one with the least error for each row, then fitted to the codes
     b' = b + W E[x] - s Q E[x^]                 the bias takes care of the means
 
 (GPTQ, arXiv 2210.17323, section 3; that the target is the answer to the float input: GPTAQ, arXiv 2504.02692.) Means
-and covariances are all that it takes from the images, so it says much about other images even where it saw few. Where
-these are few against K all the same, as in front of a classifier, W' would answer the images themselves; so d is
-cross-validated [ours]: of a few the one with which weights from either half of the images answer best on the other.
+and covariances are all that it takes from the images, so it generalises even from few. Where these are few against K
+all the same, as in front of a classifier, W' would overfit; so d is cross-validated [ours]: of a few the one with which
+weights regressed on either half of the images fit best on the other.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.blocks import Block
+from genq_export.quantize.method import BlockImages, BlockMethod
 
 _REGRESSION_DAMPINGS = (0.03, 0.3, 3.0, 30.0)  # of the mean variance of an input; the one to use is cross-validated
 _ROUNDING_DAMPING = 0.03  # of the same
 _LEAST = 1e-4  # of the mean square: the variance of a constant input is nothing but the rounding of float32
 _SHARES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)  # of the scale that rounding to nearest likes best
-_LAZY = 64  # columns that are rounded before all others hear of their errors
+_LAZY = 64  # columns that are rounded before their errors are passed on to all others
 _BATCH = 8  # images that a block is run on at once, at most: every other batch is of the same half
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
+
+
+class Gptq(BlockMethod):
+    """Codes, weight scales and biases of a block in closed form, for what comes from the blocks before it."""
+
+    name = "gptq"
+
+    def applies(self, graph: fx.GraphModule, settings: QuantizeConfig) -> bool:
+        """Below 8 bits, or where learning goes on from here.
+
+        At 8 bits, moving biases does what this does, in no time.
+        """
+        return not settings.trains_from_rounded and (settings.uses("reconstruction") or is_coarse(graph))
+
+    def apply(self, block: Block, images: BlockImages, settings: QuantizeConfig, seed: int) -> None:
+        """Nothing is drawn: `seed` decides nothing here."""
+        compensate(block, images.float_input, images.quantized_input)
+
+
+GPTQ = Gptq()
+
+
+def is_coarse(gm: fx.GraphModule) -> bool:
+    """Has a layer or an activation of a prepared graph fewer than 8 bits?"""
+    return any(isinstance(part, QuantizedLayer | ActivationQuantizer) and part.grid.bits < 8 for part in gm.modules())
 
 
 def compensate(block: Block, float_input: ActivationStore, quantized_input: ActivationStore) -> None:
     """Set codes, weight scales and biases of every layer of `block`, one after the other.
 
-    float_input, quantized_input: what the block is given, [N, ...] each. Activation scales stay as they are.
+    The block runs once for each of its layers: what a layer is given depends on the codes of those before it.
+    Activation scales stay as they are.
+
+    Args:
+        block: of a prepared graph, with ranges searched.
+        float_input: what the block is given in the float network, [N, ...].
+        quantized_input: what it is given in the quantized network, [N, ...].
     """
     for layer in block.layers():
         halves = [_Moments(layer), _Moments(layer)]
@@ -123,24 +156,38 @@ def _round(layer: QuantizedLayer, halves: list[_Moments]) -> None:
 
 
 def validated_damping(weight: Tensor, parts: list[Statistics]) -> float:
-    """The share with which weights [G, R, K] regressed on one part of the images answer best on the other.
+    """Return the share with which weights regressed on one half of the images fit best on the other.
 
-    parts: of either half of the images. One image is not two halves, and asks for the most damping.
+    Args:
+        weight: float64 [G, R, K].
+        parts: statistics of either half. One image is not two halves: it gets the most damping.
     """
     if len(parts) < 2:
         return _REGRESSION_DAMPINGS[-1]
     first, second = parts
+    products = cross_product(weight, first), cross_product(weight, second)
     errors = [
-        regression_error(weight, regressed(weight, first, share), second)
-        + regression_error(weight, regressed(weight, second, share), first)
+        regression_error(regressed(weight, first, share), second, products[1])
+        + regression_error(regressed(weight, second, share), first, products[0])
         for share in _REGRESSION_DAMPINGS
     ]
     return _REGRESSION_DAMPINGS[errors.index(min(errors))]
 
 
-def regression_error(weight: Tensor, found: Tensor, on: Statistics) -> float:
-    """Variance of `found` x^ - `weight` x (both [G, R, K]), summed over rows, less that of `weight` x."""
-    return float(((found @ on.hessian - 2 * weight @ on.cross) * found).sum())
+def cross_product(weight: Tensor, on: Statistics) -> Tensor:
+    """Return 2 W C [G, R, K], which every error of weights regressed for `weight` takes."""
+    return 2 * weight @ on.cross
+
+
+def regression_error(found: Tensor, on: Statistics, product: Tensor) -> float:
+    """Return the variance of found x^ - W x, summed over rows, less that of W x.
+
+    Args:
+        found: the weights regressed, float64 [G, R, K].
+        on: statistics of the images that they are judged on.
+        product: `cross_product` of W on the same.
+    """
+    return float(((found @ on.hessian - product) * found).sum())
 
 
 def _mean_diagonal(matrix: Tensor) -> Tensor:
@@ -161,9 +208,16 @@ def regressed(weight: Tensor, on: Statistics, share: float) -> Tensor:
 
 
 def best_codes(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Codes [G, R, K] and scales [G, R] with about the least error for every row, tried from `scale` [G, R] on.
+    """Find codes and scales with about the least error for every row.
 
-    weight: [G, R, K]; hessian: [G, K, K], positive definite. Everything float64.
+    Args:
+        weight: float64 [G, R, K].
+        scale: float64 [G, R]; shares of it are tried.
+        hessian: float64 [G, K, K], positive definite.
+        grid: of the codes.
+
+    Returns:
+        Codes float64 [G, R, K] and scales float64 [G, R].
     """
     order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True)  # the largest variance first
     columns = order[:, None, :].expand_as(weight)
@@ -186,7 +240,7 @@ def best_codes(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> tu
 
 
 def output_error(difference: Tensor, hessian: Tensor) -> Tensor:
-    """Variance of each row's answer to the inputs: [G, R, K] and [G, K, K] -> [G, R]."""
+    """Return the variance of each row's output: [G, R, K] and [G, K, K] -> [G, R]."""
     return ((difference @ hessian) * difference).sum(2)
 
 
@@ -199,7 +253,17 @@ def inverse_factor(hessian: Tensor, order: Tensor) -> Tensor:
 
 
 def compensated_codes(weight: Tensor, scale: Tensor, factor: Tensor, grid: Grid) -> Tensor:
-    """GPTQ's codes of weights [G, R, K] with scales [G, R], column by column; factor: of `inverse_factor`."""
+    """Round column by column, passing each error on to the columns that are left (GPTQ, arXiv 2210.17323, algorithm 1).
+
+    Args:
+        weight: float64 [G, R, K], columns in the order of `factor`.
+        scale: float64 [G, R].
+        factor: of `inverse_factor`.
+        grid: of the codes.
+
+    Returns:
+        Codes, float64 [G, R, K].
+    """
     left = weight.clone()
     codes = torch.empty_like(left)
     inputs = left.shape[2]
@@ -221,7 +285,7 @@ def groups_of(layer: QuantizedLayer) -> int:
 
 
 def windows(layer: QuantizedLayer, x: Tensor) -> Tensor:
-    """What each output of `layer` is computed from: x [B, C, H, W] or [..., C] -> [G, K, outputs]."""
+    """Return what each output of `layer` is computed from: x [B, C, H, W] or [..., C] -> [G, K, outputs]."""
     if layer.op == "linear":
         return x.reshape(1, -1, x.shape[-1]).mT
     groups = groups_of(layer)

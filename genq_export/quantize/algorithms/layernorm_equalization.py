@@ -15,21 +15,51 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, fx
 
+from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.aten import attribute, new_constant, op_name
 from genq_export.network.grid import Grid
 from genq_export.quantize import range_search
+from genq_export.quantize.activation_cache import ActivationStore
+from genq_export.quantize.method import Method, MethodContext, Phase
+from genq_export.quantize.summary import Findings
+from genq_export.quantize.working_network import WorkingNetwork, range_batches
 
 STRENGTH = 0.5
 _SMALLEST_RATIO = 1e-2
 _ROWS_A_BATCH = 1024
 
 
+class LayernormEqualization(Method):
+    """Even out LayerNorm outputs in the float network, whose ranges are searched behind."""
+
+    name = "layernorm_equalization"
+    phase = Phase.FLOAT
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """On the images that ranges are searched on; done again whenever the network is prepared anew."""
+        batches, bits = range_batches(images), settings.activation_bits
+        network.before_placement(lambda gm: equalize_layernorms(gm, batches, bits))
+        return Findings()
+
+
+LAYERNORM_EQUALIZATION = LayernormEqualization()
+
+
 def equalize_layernorms(
     gm: fx.GraphModule, batches: Sequence[Tensor], bits: int, strength: float = STRENGTH
 ) -> list[str]:
-    """Even out the channels of every LayerNorm output that only linear layers read, in a captured float graph.
+    """Even out the channels of every LayerNorm output that only linear layers read.
 
-    batches: float32 [B, C, H, W] each; bits: of the grid that the output will get. Returns the nodes changed.
+    Args:
+        gm: a captured float graph, changed in place.
+        batches: images, float32 [B, C, H, W] each.
+        bits: of the grid that the output will get.
+        strength: the exponent a.
+
+    Returns:
+        Names of the nodes changed.
     """
     sites = [(node, readers) for node in gm.graph.nodes if (readers := _linear_readers(gm, node))]
     if not sites:

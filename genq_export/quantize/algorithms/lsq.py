@@ -1,4 +1,10 @@
-"""LSQ: learned activation scales (arXiv 1902.08153), positive by construction, with dropped quantization (QDrop)."""
+"""LSQ: learned activation scales (arXiv 1902.08153), with dropped quantization (QDrop, arXiv 2203.05740).
+
+    d x^ / d s = round(x / s) - x / s inside the range, lo or hi outside
+
+Each activation stays unquantized with probability p. A scale is parametrised by its logarithm, so it is positive
+whatever the optimiser does.
+"""
 
 from collections.abc import Sequence
 
@@ -6,10 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
-from genq_export.quantize.algorithms.autograd import (
-    drop_mask,
-    quantize_with_drop,
-)
+from genq_export.quantize.algorithms.autograd import drop_mask, quantize_with_drop
 
 _LARGEST_CHANGE = 10.0
 
@@ -33,7 +36,13 @@ def power_of_two_ste(scale: Tensor) -> Tensor:
 
 
 class ScaleLearner(nn.Module):
-    """One activation quantizer with a learned scale, left out element by element with probability `drop`."""
+    """One activation quantizer with a learned scale, left out element by element with probability `drop`.
+
+    Args:
+        quantizer: whose scale learning begins from.
+        drop: probability.
+        generator: of what is dropped.
+    """
 
     initial: Tensor
 
@@ -66,12 +75,12 @@ class ScaleLearner(nn.Module):
 def scale_learners(
     quantizers: Sequence[ActivationQuantizer], drop: float, generator: torch.Generator
 ) -> dict[ActivationQuantizer, ScaleLearner]:
-    """The learner of each quantizer, in order; those that share a scale share the learner.
+    """Return the learner of each quantizer, in order; those that share a scale share the learner.
 
-    The one of the network's input has none and keeps the scale that its range gave. Pixels are 256 numbers an equal
-    step apart, and such is the grid. Where both steps are the same, every pixel lies half way between two codes: the
-    loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned scale ended 1e-6 below that place;
-    1e-5 above it the divergence from the float network is a third higher.
+    The quantizer of the network's input has none and keeps the scale that its range gave. [ours] Pixels are 256 numbers
+    an equal step apart, and such is the grid. Where both steps are the same, every pixel lies half way between two
+    codes: the loss jumps there, and no gradient shows it. On fashion_resnet at W4A4 a learned scale ended 1e-6 below
+    that point; 1e-5 above it the divergence from the float network is a third higher.
     """
     made: dict[ActivationQuantizer, ScaleLearner] = {}
     learned = [part for part in quantizers if part.leader.name != INPUT_NAME]

@@ -3,7 +3,7 @@
     minimise    sum over layers of KL(layer at its bits)
     subject to  one width for every weight and every activation tensor, and the budget
 
-The cost of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
+The costs of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
 their effects are small, and small divergences add up. The first and the last layer, and layers that the config gives
 bits by name, keep theirs and count towards no average.
 
@@ -22,7 +22,11 @@ from torch import fx
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.fake_quant import QuantizedLayer
-from genq_export.quantize.sensitivity import Cost, Options, input_quantizers
+from genq_export.quantize.activation_cache import ActivationStore
+from genq_export.quantize.method import Method, MethodContext, Phase
+from genq_export.quantize.sensitivity import Options, input_quantizers, measure, sample_of
+from genq_export.quantize.summary import Findings, LayerCost
+from genq_export.quantize.working_network import WorkingNetwork
 from genq_export.targets.rule import TargetRule
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
@@ -31,11 +35,32 @@ _BYTES_A_CHANNEL = 12  # weight scale, bias, and the scale of the bias where it 
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that gets a width, for the layers named: what it costs and what it takes of the budget, by width."""
+    """Something that gets a width, for the layers named: its cost, and its share of the budget, by width."""
 
     names: tuple[str, ...]
     costs: Mapping[int, float]
     sizes: Mapping[int, float]
+
+
+class MixedPrecision(Method):
+    """Assign bits within the budget; the network is prepared anew with them."""
+
+    name = "mixed_precision"
+    phase = Phase.BITS
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Measure what widths cost, unless none fits the budget, and choose."""
+        gm = network.graph
+        check_budget(gm, settings, context.rule)
+        costs = measure(gm, sample_of(images, gm), options_to_measure(gm, settings))
+        assigned = assign(gm, costs, settings, context.rule)
+        network.assign_bits(assigned)
+        return Findings(assigned_bits=assigned)
+
+
+MIXED_PRECISION = MixedPrecision()
 
 
 def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
@@ -43,44 +68,53 @@ def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
     free = {layer.name for layer in _free_layers(gm, config)}
     weights: list[tuple[int | None, int | None]] = [(bits, None) for bits in WIDTHS]
     inputs: list[tuple[int | None, int | None]] = [(None, bits) for bits in WIDTHS]
-    options = weights if config.average_bits is None else weights + inputs
+    options = weights if config.mixed_precision.average_bits is None else weights + inputs
     return lambda layer, _quantizer: options if layer.name in free else []
 
 
 def check_budget(gm: fx.GraphModule, config: QuantizeConfig, rule: TargetRule) -> None:
     """Raise UserError where no bits fit the size budget of `config`: known before anything is measured."""
-    if config.size_budget is None:
+    budget = config.mixed_precision.size_budget
+    if budget is None:
         return  # 2 bits everywhere fit any average the config allows
     free = _free_layers(gm, config)
     narrowest = sum(min(_stored(layer, bits, rule) for bits in WIDTHS) for layer in free)
     least = _size_of_others(gm, free, rule) + narrowest
-    if least > int(config.size_budget):
+    if least > int(budget):
         raise UserError(
-            f"quantize.size_budget: {int(config.size_budget)} bytes do not hold this network on {rule.name}:"
+            f"quantize.mixed_precision.size_budget: {int(budget)} bytes do not hold this network on {rule.name}:"
             f" with {WIDTHS[0]}-bit weights it takes {round(least)}"
         )
 
 
 def assign(
-    gm: fx.GraphModule, costs: Sequence[Cost], config: QuantizeConfig, rule: TargetRule
+    gm: fx.GraphModule, costs: Sequence[LayerCost], config: QuantizeConfig, rule: TargetRule
 ) -> dict[str, LayerOverride]:
     """Bits by layer name, the best within the budget of `config`.
 
-    gm: a prepared graph; costs: what `options_to_measure` asks for. Raises UserError where no assignment fits.
+    Args:
+        gm: a prepared graph.
+        costs: what `options_to_measure` asks for.
+        config: the budget, and the layers that have bits of their own.
+        rule: how the target stores weights.
+
+    Raises:
+        UserError: where no assignment fits.
     """
     check_budget(gm, config, rule)
+    average, budget = config.mixed_precision.average_bits, config.mixed_precision.size_budget
     free = _free_layers(gm, config)
     table = {(cost.name, cost.weight_bits, cost.activation_bits): cost.kl for cost in costs}
-    if config.size_budget is not None:
+    if budget is not None:
         weights = [_weight(layer, table, {bits: _stored(layer, bits, rule) for bits in WIDTHS}) for layer in free]
-        widths = _solve(weights, int(config.size_budget) - _size_of_others(gm, free, rule))
+        widths = cheapest_widths(weights, int(budget) - _size_of_others(gm, free, rule))
         assert widths is not None  # the narrowest fit, as was checked
         return {name: LayerOverride(weight_bits=bits) for name, bits in widths.items()}
-    assert config.average_bits is not None
+    assert average is not None
     weights = [_weight(layer, table, {bits: bits * layer.weight.numel() for bits in WIDTHS}) for layer in free]
-    weight_bits = _solve(weights, config.average_bits * sum(layer.weight.numel() for layer in free))
+    weight_bits = cheapest_widths(weights, average * sum(layer.weight.numel() for layer in free))
     inputs = _inputs(gm, free, table)
-    input_bits = _solve(inputs, config.average_bits * sum(choice.sizes[WIDTHS[0]] / WIDTHS[0] for choice in inputs))
+    input_bits = cheapest_widths(inputs, average * sum(choice.sizes[WIDTHS[0]] / WIDTHS[0] for choice in inputs))
     assert weight_bits is not None and input_bits is not None  # 2 bits everywhere fit any average the config allows
     return {
         name: LayerOverride(weight_bits=bits, activation_bits=input_bits.get(name))
@@ -139,8 +173,8 @@ def _inputs(
     ]
 
 
-def _solve(choices: Sequence[Choice], budget: float) -> dict[str, int] | None:
-    """The width of every choice that makes the sum of costs least within the budget; None where nothing fits."""
+def cheapest_widths(choices: Sequence[Choice], budget: float) -> dict[str, int] | None:
+    """Return the width of every choice that makes the sum of costs least within the budget; None where none fits."""
     if not choices:
         return {}
     count = len(choices) * len(WIDTHS)

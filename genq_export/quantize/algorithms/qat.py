@@ -7,10 +7,10 @@ expression above gives round(v/s) - v/s inside the range). The loss is KL diverg
 paper's loss is unknown), so no label is needed. The epoch with the least KL on held-out calibration images is kept;
 epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
 
-The first blocks stay as PTQ made them (`qat_frozen_share`, [ours]). An even background is one number in every channel,
-and every such number one code: a scale or weight that moves by a hair moves it across a border for all pixels at once,
-which the straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales
-of the stem, by finite differences, and training everything makes answers on real images worse (docs/benchmarks.md).
+The first blocks stay as PTQ made them (`qat.frozen_share`, [ours]). An even background is one number in every channel,
+and every such number one code: a tiny move of a scale or weight changes that code for all pixels at once, which the
+straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales of the
+stem, by finite differences, and training everything makes outputs on real images worse (docs/benchmarks.md).
 
 For comparison there is plain LSQ, from a network that was only rounded, with latent float weights w:
 
@@ -20,14 +20,17 @@ For comparison there is plain LSQ, from a network that was only rounded, with la
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, fx, nn
 
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.collectives import TrainingRanks
+from genq_export.core.distributed import Ranks
 from genq_export.core.progress import Progress
+from genq_export.core.workspace import write_atomic
 from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
@@ -35,25 +38,64 @@ from genq_export.quantize.activation_cache import ActivationsInMemory, Activatio
 from genq_export.quantize.algorithms.lsq import round_ste, scale_learners
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.divergence import kl_divergence
+from genq_export.quantize.method import Method, MethodContext, Phase
+from genq_export.quantize.summary import Findings, TrainingHistory
+from genq_export.quantize.working_network import WorkingNetwork
 
 HELD_OUT_SHARE = 0.125
 EMA_DECAY = 0.99
-ALONE = TrainingRanks()
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
 class EpochStore:
     """Where the state after an epoch is kept, so that a killed run goes on at the epoch it was in.
 
-    load: tensors by name of the last finished epoch, or None. save: the same.
+    Attributes:
+        load: gives tensors by name of the last finished epoch, or None.
+        save: takes the same.
     """
 
     load: Callable[[], dict[str, Tensor] | None]
     save: Callable[[dict[str, Tensor]], None]
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "EpochStore":
+        """One safetensors file, of the last epoch."""
+        path = folder / "qat.safetensors"
+
+        def load() -> dict[str, Tensor] | None:
+            return load_file(path) if path.is_file() else None
+
+        def keep(tensors: dict[str, Tensor]) -> None:
+            write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+        return cls(load, keep)
+
+
+class Qat(Method):
+    """Train the network against its float form; other processes take their share of every batch."""
+
+    name = "qat"
+    phase = Phase.NETWORK
+    shares_work = True
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Train from where the network is in the main process."""
+        gm, store = network.graph, EpochStore.in_folder(context.partial)
+        with context.distributed(settings) as ranks:
+            ranks.broadcast_parameters(gm.state_dict().values())
+            history = train(gm, images, settings, context.seed, store, context.progress, ranks)
+        return Findings(qat=history)
+
+
+QAT = Qat()
+
 
 class CodeLearner(nn.Module):
-    """The weight of one layer as codes in motion: clip(start + round(w / s)), with `learned` w [C, ...] and s [C].
+    """The weight of one layer as codes that are trained: clip(start + round(w / s)), `learned` w [C, ...] and s [C].
 
     Cascade: `start` are the codes that block reconstruction found and w a correction u from 0. LSQ (arXiv 1902.08153):
     `start` is 0 and w the float weight.
@@ -92,82 +134,109 @@ def train(
     seed: int,
     store: EpochStore,
     progress: Progress,
-    ranks: TrainingRanks = ALONE,
-) -> dict[str, list[float]]:
-    """Train a PTQ solution (`qat_method` lsq: a rounded network) in place for `config.qat_epochs`.
+    ranks: Ranks = ALONE,
+) -> TrainingHistory:
+    """Train a PTQ solution (`qat.method` lsq: a rounded network) in place for `qat.epochs`.
 
-    Computes where the graph is. images: float32 [N, C, H, W] on the CPU, read a batch at a time; an eighth is held out
-    to choose the epoch. ranks: processes that all call this with the same arguments; the main one saves. Returns the
-    held-out KL by epoch, the solution it began with first.
+    Args:
+        gm: prepared, with ranges searched; it computes where it is.
+        images: float32 [N, C, H, W] on the CPU, read a batch at a time; an eighth is held out to choose the epoch.
+        config: epochs, rates, batch size.
+        seed: decides which images are held out, and the order of the others.
+        store: an earlier run goes on from there.
+        progress: where it tells how far it is.
+        ranks: processes that all call this with the same arguments; the main one saves.
+
+    Returns:
+        The held-out KL by epoch, the solution it began with first.
     """
     images = ActivationsInMemory(images) if isinstance(images, Tensor) else images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    held = max(1, int(len(images) * HELD_OUT_SHARE))
-    held_out, training = order[:held], order[held:] if len(images) > held else order
+    held_out, training = _held_out(len(images), seed)
     teacher = _logits(gm, images, torch.arange(len(images)).split(config.batch_size), quantized=False)
     judged = held_out.split(config.batch_size)
-    learner = _Learner(gm, config)
-    steps = max(1, len(training) // config.batch_size) * config.qat_epochs
+    trainer = Trainer(gm, config)
+    epochs = config.qat.epochs
+    steps = max(1, len(training) // config.batch_size) * epochs
     history = [_divergence(gm, images, judged, teacher[held_out])]
-    best = learner.committed_state()
+    best = trainer.committed_state()
     state = store.load()
     first = 0
     if state is not None:
-        first = learner.resume(state)
+        first = trainer.resume(state)
         history = state["history"].tolist()
         best = {name.removeprefix("best."): value for name, value in state.items() if name.startswith("best.")}
-    for epoch in progress.track(range(first, config.qat_epochs), config.qat_epochs - first, "train (QAT)"):
+    for epoch in progress.track(range(first, epochs), epochs - first, "train (QAT)"):
         shuffled = training[torch.randperm(len(training), generator=torch.Generator().manual_seed(seed * 1009 + epoch))]
-        learner.attach()
-        for chosen in shuffled.split(config.batch_size):
-            if len(chosen) == config.batch_size or len(training) < config.batch_size:
-                mine = ranks.share(chosen)
-                learner.step(_taken(images, mine, device_of(gm)), teacher[mine], steps, len(mine) / len(chosen), ranks)
-        learner.commit_average()
+        trainer.attach()
+        for chosen in _whole_batches(shuffled, config.batch_size):
+            own = ranks.share(chosen)
+            trainer.step(_taken(images, own, device_of(gm)), teacher[own], steps, len(own) / len(chosen), ranks)
+        trainer.commit_average()
         history.append(_divergence(gm, images, judged, teacher[held_out]))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
         if history[-1] <= min(history):
-            best = learner.committed_state()
+            best = trainer.committed_state()
         kept = {f"best.{name}": value for name, value in best.items()}
         if ranks.is_main:
             counts = {"history": torch.tensor(history), "epoch": torch.tensor(epoch + 1)}
-            store.save({**learner.state(), **kept, **counts})
-    learner.restore(best)
-    return {"held_out_kl": history}
+            store.save({**trainer.state(), **kept, **counts})
+    trainer.restore(best)
+    return TrainingHistory(held_out_kl=tuple(history))
 
 
-class _Learner:
+def _held_out(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Numbers of the images that choose the epoch, and of those that are trained on (all where there is only one)."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    held = max(1, int(count * HELD_OUT_SHARE))
+    return order[:held], order[held:] if count > held else order
+
+
+def _whole_batches(numbers: Tensor, size: int) -> list[Tensor]:
+    """Batches of `size`, what is left over dropped; one smaller batch where there are fewer."""
+    return [batch for batch in numbers.split(size) if len(batch) == size or len(numbers) < size]
+
+
+class Trainer:
     """Parameters, their average, and the optimiser, over the layers and quantizers of a graph that are trained."""
 
     def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
         self._gm = gm
         trained = _trained_blocks(gm, config)
         self._layers = [part for block in trained for part in block.layers()]
-        self._corrections = nn.ModuleList([CodeLearner(part, config.qat_method) for part in self._layers])
-        self._autocast = config.qat_autocast
+        self._corrections = nn.ModuleList([CodeLearner(part, config.qat.method) for part in self._layers])
+        self._autocast = config.qat.autocast
         generator = torch.Generator()  # nothing is dropped in QAT, so nothing is drawn from it
         learners = scale_learners([part for block in trained for part in block.quantizers()], 0.0, generator)
         self._quantizers, self._scales = list(learners), nn.ModuleList(learners.values())
         scales = [part.log_scale for part in dict.fromkeys((*self._corrections, *self._scales))]
         units = [_weight_unit(layer) for layer in self._layers]
         groups = [
-            {"params": [part.learned], "lr": config.qat_weight_lr * unit}
+            {"params": [part.learned], "lr": config.qat.weight_lr * unit}
             for part, unit in zip(self._corrections, units, strict=True)
         ]
-        self._optimizer = torch.optim.Adam([*groups, {"params": scales, "lr": config.qat_scale_lr}])
+        self._optimizer = torch.optim.Adam([*groups, {"params": scales, "lr": config.qat.scale_lr}])
         self._peak_rates = [group["lr"] for group in self._optimizer.param_groups]
         self._parameters = {**_named(self._corrections, "correction"), **_named(self._scales, "scale")}
         self._average = {name: value.detach().clone() for name, value in self._parameters.items()}
         self._steps = 0
 
     def attach(self) -> None:
+        """Let what is learned stand in for weights and scales."""
         for layer, correction in zip(self._layers, self._corrections, strict=True):
             layer.learner = correction
         for quantizer, scale in zip(self._quantizers, self._scales, strict=True):
             quantizer.learner = scale
 
-    def step(self, x: Tensor, teacher: Tensor, steps: int, share: float, ranks: TrainingRanks) -> None:
-        """One of `steps` updates. x, teacher: this process's part of the batch, which is `share` of it."""
+    def step(self, x: Tensor, teacher: Tensor, steps: int, share: float, ranks: Ranks) -> None:
+        """Make one of `steps` updates.
+
+        Args:
+            x: this process's part of the batch, float32 [B, C, H, W].
+            teacher: logits of the float network for it, [B, classes].
+            steps: updates of the whole training, for the cosine of the rates.
+            share: of the batch that `x` is.
+            ranks: of the processes that have the rest of it.
+        """
         factor = 0.5 * (1 + math.cos(math.pi * min(self._steps / steps, 1.0)))
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
@@ -184,7 +253,7 @@ class _Learner:
             self._average[name].lerp_(value.detach(), 1 - decay)
 
     def commit_average(self) -> None:
-        """Write the averaged parameters into layers and quantizers, and take the learners off."""
+        """Write the averaged parameters into layers and quantizers, and detach what is learned."""
         current = {name: value.detach().clone() for name, value in self._parameters.items()}
         self._assign(self._average)
         for layer, correction in zip(self._layers, self._corrections, strict=True):
@@ -202,6 +271,7 @@ class _Learner:
         return {**layers, **scales, **{f"{part.name}.scale": part.scale.clone() for part in self._quantizers}}
 
     def restore(self, state: dict[str, Tensor]) -> None:
+        """Put back what `committed_state` gave."""
         for layer in self._layers:
             layer.codes.copy_(state[f"{layer.name}.codes"])
             layer.weight_scale.copy_(state[f"{layer.name}.weight_scale"])
@@ -236,7 +306,7 @@ class _Learner:
 def _trained_blocks(gm: fx.GraphModule, config: QuantizeConfig) -> list[Block]:
     """All but the first; with plain LSQ, which starts from a network that was only rounded, all."""
     blocks = split(gm)
-    share = config.qat_frozen_share if config.qat_method == "cascade" else 0.0
+    share = config.qat.frozen_share if config.qat.method == "cascade" else 0.0
     return blocks[min(round(share * len(blocks)), len(blocks) - 1) :]
 
 
@@ -256,7 +326,7 @@ def _taken(images: ActivationStore, chosen: Tensor, device: torch.device) -> Ten
 
 
 def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
-    """What the graph says of the images that each batch (int64 [B]) chooses."""
+    """Logits of the images that each batch (int64 [B]) chooses, [N, classes]."""
     set_quantization(gm, quantized)
     try:
         with torch.no_grad():

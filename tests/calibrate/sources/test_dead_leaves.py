@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from calibrate import run
-from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
 from calibrate.sources.dead_leaves import DeadLeavesImages, dead_leaves, noise
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from calibrate import run
-from calibrate.dataset import read_rows
 from calibrate.prompts import Prompt
 from calibrate.sources.distilled_images import DistilledImages, jittered, statistics_distance, swinging
 from genq_export.config.build import BuildConfig
@@ -16,6 +15,7 @@ from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import loaded
 

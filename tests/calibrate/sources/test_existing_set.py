@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from calibrate.dataset import kept_images
 from calibrate.preflight import identity, problems
 from calibrate.run import run
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images
 from genq_export.models.loaded import LoadedModel
 
 Make = Callable[..., BuildConfig]

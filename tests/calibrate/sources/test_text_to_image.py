@@ -11,12 +11,12 @@ import torch
 import transformers
 from PIL import Image
 
-from calibrate.dataset import read_rows
 from calibrate.generators import image_size
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import read_rows
 from genq_export.pipeline.build import run_stages
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer

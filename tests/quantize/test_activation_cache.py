@@ -18,7 +18,7 @@ from genq_export.quantize.activation_cache import (
     ActivationsOnDisk,
     ActivationStore,
 )
-from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
+from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]

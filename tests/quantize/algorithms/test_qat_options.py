@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, fx
 
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.collectives import TrainingRanks
+from genq_export.core.distributed import Ranks
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import QuantizedLayer
@@ -44,13 +44,13 @@ def test_lsq_begins_at_the_rounded_network_and_its_gradients_are_lsq_s(prepared:
     assert torch.allclose(log_scale, (slope * scale).sum((1, 2, 3)), atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"qat_method": "lsq"}, {"qat_autocast": True}])
+@pytest.mark.parametrize("change", [{"method": "lsq"}, {"autocast": True}])
 def test_training_lowers_the_divergence(
     prepared: Prepared, settings: Settings, images: Tensor, change: dict[str, object]
 ) -> None:
     gm, _ = prepared("residual", bits=2)
-    config = settings(2, qat_epochs=3, qat_weight_lr=0.1, qat_scale_lr=1e-2, batch_size=4, **change)
-    history = train(gm, images.repeat(4, 1, 1, 1), config, 0, NOTHING, QUIET)["held_out_kl"]
+    config = settings(2, qat={"epochs": 3, "weight_lr": 0.1, "scale_lr": 1e-2} | change, batch_size=4)
+    history = train(gm, images.repeat(4, 1, 1, 1), config, 0, NOTHING, QUIET).held_out_kl
     assert min(history) < history[0]
     for layer in gm.modules():
         if isinstance(layer, QuantizedLayer):
@@ -59,10 +59,10 @@ def test_training_lowers_the_divergence(
 
 def test_a_batch_is_shared_out_whole_and_none_goes_empty() -> None:
     batch = torch.arange(7)
-    shares = [TrainingRanks(rank, 3).share(batch) for rank in range(3)]
+    shares = [Ranks(rank, 3).share(batch) for rank in range(3)]
     assert sorted(torch.cat(shares).tolist()) == batch.tolist()
     with pytest.raises(UserError, match=r"8 processes cannot share a batch of 7.*batch_size"):
-        TrainingRanks(0, 8).share(batch)
+        Ranks(0, 8).share(batch)
 
 
 _CHILD = """
@@ -73,7 +73,7 @@ from genq_export.config.build import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.algorithms.qat import EpochStore, train
-from genq_export.core.collectives import TrainingRanks
+from genq_export.core.collectives import Ranks
 from genq_export.targets.rule import ONNXRUNTIME
 
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -86,14 +86,14 @@ net = torch.nn.Sequential(
     torch.nn.Linear(128, 5),
 ).eval().requires_grad_(False)
 images = torch.randn(40, 3, 8, 8)
-config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat_epochs=2, qat_weight_lr=0.05)
+config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat={"epochs": 2, "weight_lr": 0.05})
 gm, _ = prepare(net, (3, 8, 8), config, ONNXRUNTIME)
 calibrate_ranges(gm, [images])
 saves = []
-store, ranks = EpochStore(lambda: None, saves.append), TrainingRanks(rank, world)
+store, ranks = EpochStore(lambda: None, saves.append), Ranks(rank, world)
 history = train(gm, images, config, 0, store, Progress(quiet=True), ranks)
 assert len(saves) == (2 if rank == 0 else 0)
-save_file({**gm.state_dict(), "history": torch.tensor(history["held_out_kl"])}, f"{folder}/{rank}of{world}.safetensors")
+save_file({**gm.state_dict(), "history": torch.tensor(history.held_out_kl)}, f"{folder}/{rank}of{world}.safetensors")
 """
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, fx
 
 from genq_export.config.build import BuildConfig
@@ -13,15 +12,23 @@ from genq_export.config.model import ModelConfig
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
-from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.hooks import set_quantization
-from genq_export.quantize import run
-from genq_export.quantize.algorithms.mixed_precision import WIDTHS, Choice, _solve, assign, options_to_measure
+from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory
+from genq_export.quantize.algorithms.mixed_precision import (
+    MIXED_PRECISION,
+    WIDTHS,
+    Choice,
+    assign,
+    cheapest_widths,
+    options_to_measure,
+)
 from genq_export.quantize.divergence import kl_divergence
+from genq_export.quantize.method import MethodContext
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
+from genq_export.quantize.working_network import WorkingNetwork
 from genq_export.targets.rule import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
@@ -50,9 +57,8 @@ def test_every_layer_has_a_cost_and_the_graph_is_left_as_it_was(prepared: Prepar
     assert [(cost.weight_bits, cost.activation_bits) for cost in costs] == [
         (layer.grid.bits, quantizer.grid.bits) for layer, quantizer in pairs
     ]
-    rows = ranked(costs)
-    assert all(set(row) == {"name", "weight_bits", "activation_bits", "kl"} for row in rows)
-    assert [row["kl"] for row in rows] == sorted((cost.kl for cost in costs), reverse=True) and rows[-1]["kl"] >= 0
+    found = [cost.kl for cost in ranked(costs)]
+    assert found == sorted((cost.kl for cost in costs), reverse=True) and found[-1] >= 0
 
 
 def test_fewer_bits_cost_more_and_none_cost_nothing(prepared: Prepared, images: Tensor) -> None:
@@ -73,10 +79,10 @@ def test_the_programme_finds_what_trying_everything_finds() -> None:
     ]
     for budget in (80, 100, 140, 200, 280, 320):
         tried = [(full[0][a] + full[1][b], a, b) for a in WIDTHS for b in WIDTHS if 10 * a + 30 * b <= budget]
-        found = _solve(choices, budget)
+        found = cheapest_widths(choices, budget)
         assert found is not None
         assert full[0][found["a"]] + full[1][found["b"]] == pytest.approx(min(tried)[0])
-    assert _solve(choices, 79) is None
+    assert cheapest_widths(choices, 79) is None
 
 
 @pytest.mark.parametrize("average", [2.0, 3.5, 8.0])
@@ -84,7 +90,7 @@ def test_an_average_is_kept_for_weights_and_inputs(
     prepared: Prepared, settings: Settings, images: Tensor, average: float
 ) -> None:
     gm, _ = prepared("attention")
-    config = settings(4, average_bits=average)
+    config = settings(4, mixed_precision={"average_bits": average})
     found = assign(gm, measure(gm, images, options_to_measure(gm, config)), config, rule_for("onnxruntime"))
     assert set(found) == {layer.name for layer, _ in input_quantizers(gm)[1:-1]}
     sizes = {layer.name: layer.weight.numel() for layer, _ in input_quantizers(gm)}
@@ -96,7 +102,7 @@ def test_an_average_is_kept_for_weights_and_inputs(
 
 def test_layers_with_bits_by_name_keep_them(prepared: Prepared, settings: Settings, images: Tensor) -> None:
     gm, _ = prepared("residual")
-    config = settings(4, average_bits=3, layers={"dilated": {"weight_bits": 8}})
+    config = settings(4, mixed_precision={"average_bits": 3}, layers={"dilated": {"weight_bits": 8}})
     found = assign(gm, measure(gm, images, options_to_measure(gm, config)), config, rule_for("onnxruntime"))
     assert set(found) == {"depthwise"}
 
@@ -110,30 +116,37 @@ def test_a_size_budget_counts_bytes_as_the_target_stores_them(
     ends = sum(layer.weight.numel() for layer in (layers[0], layers[-1]))
     inner = sum(layer.weight.numel() for layer in layers[1:-1])
     bytes_needed = ends + inner * least // 8 + 12 * sum(len(layer.bias) for layer in layers)
-    config = settings(4, size_budget=bytes_needed)
+    config = settings(4, mixed_precision={"size_budget": bytes_needed})
     costs = measure(gm, images, options_to_measure(gm, config))
     found = assign(gm, costs, config, rule_for(target))  # type: ignore[arg-type]
     assert {bits.weight_bits for bits in found.values()} == {least}
     assert all(bits.activation_bits is None for bits in found.values())
     with pytest.raises(UserError, match=rf"size_budget.*it takes {bytes_needed}"):
-        assign(gm, costs, settings(4, size_budget=bytes_needed - 1), rule_for(target))  # type: ignore[arg-type]
+        less = settings(4, mixed_precision={"size_budget": bytes_needed - 1})
+        assign(gm, costs, less, rule_for(target))  # type: ignore[arg-type]
 
 
-def test_a_size_budget_that_cannot_be_met_is_refused_before_anything_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Image.fromarray(zoo_test_set()[0][0]).save(tmp_path / "image.png")
+class Unread(ActivationsInMemory):
+    """Images that are not to be looked at."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        pytest.fail("measured first")
+
+
+def test_a_size_budget_that_cannot_be_met_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     config = BuildConfig.for_model("fashion_resnet", size_budget="9kB")
-    model = load_model(config.model)
-    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("measured first"))
+    model, rule = load_model(config.model), rule_for(config.target)
+    images = ActivationsInMemory(model.normalize(torch.from_numpy(zoo_test_set()[0][:1])))
+    network = WorkingNetwork(model, config, images)
+    assert network.graph  # ranges are searched on images, which is no measuring
+    cache = ActivationCache(0, tmp_path)
+    context = MethodContext(seed=0, rule=rule, partial=tmp_path, progress=Progress(quiet=True), cache=cache)
     with pytest.raises(UserError, match=r"size_budget: 9000 bytes do not hold this network on onnxruntime"):
-        run.run(
-            Workspace(tmp_path), config, model, [tmp_path / "image.png"], tmp_path / "partial", Progress(quiet=True)
-        )
+        MIXED_PRECISION.apply(network, Unread(torch.empty(1)), config.quantize, context)
 
 
 def test_budgets_are_read_with_their_unit_and_exclude_each_other() -> None:
-    assert BuildConfig.for_model("resnet50", size_budget="20MB").quantize.size_budget == 20_000_000
+    assert BuildConfig.for_model("resnet50", size_budget="20MB").quantize.mixed_precision.size_budget == 20_000_000
     with pytest.raises(UserError, match="average_bits or size_budget, not both"):
         BuildConfig.for_model("resnet50", size_budget="20MB", average_bits=5)
     with pytest.raises(UserError, match="average_bits"):
@@ -145,7 +158,7 @@ def test_budgets_are_read_with_their_unit_and_exclude_each_other() -> None:
 def test_mixed_bits_beat_uniform_ones_on_the_zoo(name: str) -> None:
     model, rule = load_model(ModelConfig(name=name)), rule_for("onnxruntime")  # type: ignore[call-arg]
     images = model.normalize(torch.from_numpy(zoo_test_set()[0][:64]))
-    uniform = QuantizeConfig(weight_bits=3, activation_bits=3, average_bits=3)  # type: ignore[call-arg]
+    uniform = BuildConfig.for_model(name, bits=3, average_bits=3).quantize
 
     def network(layers: dict[str, LayerOverride]) -> fx.GraphModule:
         gm, _ = prepare(model.module, model.input_size, uniform.model_copy(update={"layers": layers}), rule)

@@ -10,15 +10,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
-from genq_export.quantize.algorithms.reconstruction import (
-    BETA_END,
-    BETA_START,
-    WARM_UP,
-    BlockStore,
-    beta_at,
-    lr_scale,
-    reconstruct,
-)
+from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
@@ -53,29 +45,29 @@ def scales(gm: fx.GraphModule) -> dict[str, float]:
 
 def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, settings: Settings, images: Tensor) -> None:
     gm, _ = prepared("residual", "onnxruntime", 2)
-    config = settings(2, iterations=60)
+    config = settings(2, reconstruction={"iterations": 60})
     errors = reconstruct(gm, images, config, 0, store_in({}), Progress(quiet=True))
-    assert sum(row["after"] for row in errors.values()) < 0.9 * sum(row["before"] for row in errors.values())
+    assert sum(row.after for row in errors.values()) < 0.9 * sum(row.before for row in errors.values())
 
 
 def test_only_the_scale_of_the_input_is_not_learned(prepared: Prepared, settings: Settings, images: Tensor) -> None:
     gm, _ = prepared("residual", "onnxruntime", 2)
     before = scales(gm)
-    run(gm, images, settings(2, iterations=60, compensation=False))
+    run(gm, images, settings(2, reconstruction={"iterations": 60}, gptq=False))
     after = scales(gm)
     assert [name for name in before if after[name] == before[name]] == [INPUT_NAME]
 
 
-@pytest.mark.parametrize("compensation", [True, False])
+@pytest.mark.parametrize("gptq", [True, False])
 def test_a_block_that_learning_makes_worse_goes_back(
-    prepared: Prepared, settings: Settings, images: Tensor, compensation: bool
+    prepared: Prepared, settings: Settings, images: Tensor, gptq: bool
 ) -> None:
     """Rates that throw every weight about; without steps the block keeps what it began with."""
-    kept = {"compensation": compensation}
-    wild = run(prepared("residual")[0], images, settings(iterations=5, rounding_lr=100.0, activation_lr=10.0, **kept))
+    rates = {"iterations": 5, "rounding_lr": 100.0, "activation_lr": 10.0}
+    wild = run(prepared("residual")[0], images, settings(reconstruction=rates, gptq=gptq))
     begun, _ = prepared("residual")
-    if compensation:
-        run(begun, images, settings(iterations=0, **kept))
+    if gptq:
+        run(begun, images, settings(reconstruction={"iterations": 0}))
     assert same(wild, dict(begun.state_dict()))
 
 
@@ -101,21 +93,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_fewer_images_than_a_batch_are_enough(prepared: Prepared, settings: Settings, images: Tensor) -> None:
-    state = run(prepared("gated")[0], images[:3], settings(iterations=3))
+    state = run(prepared("gated")[0], images[:3], settings(reconstruction={"iterations": 3}))
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
 
 
 def test_images_that_are_not_finite_are_refused(prepared: Prepared, settings: Settings, images: Tensor) -> None:
     with pytest.raises(UserError, match="NaN or infinity"):
         run(prepared("residual")[0], images * torch.nan, settings())
-
-
-def test_beta_waits_and_then_falls_in_a_line() -> None:
-    assert beta_at(0) is None and beta_at(WARM_UP - 1e-6) is None
-    assert beta_at(WARM_UP) == pytest.approx(BETA_START)
-    assert beta_at((1 + WARM_UP) / 2) == pytest.approx((BETA_START + BETA_END) / 2)
-    assert beta_at(1.0) == pytest.approx(BETA_END)
-
-
-def test_few_steps_are_larger_ones_and_many_are_as_configured() -> None:
-    assert [lr_scale(count) for count in (250, 1000, 20_000)] == [2.0, 1.0, 1.0]

@@ -15,7 +15,7 @@ from genq_export.core.progress import Progress
 from genq_export.models.source import load_model
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.quantize.activation_cache import ActivationsOnDisk
-from genq_export.quantize.algorithms.qat import ALONE, EpochStore, _Learner, train
+from genq_export.quantize.algorithms.qat import ALONE, EpochStore, Trainer, train
 from genq_export.quantize.blocks import split
 from genq_export.quantize.divergence import kl_divergence
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -27,9 +27,13 @@ NOTHING = EpochStore(lambda: None, lambda tensors: None)
 
 @pytest.fixture(scope="module")
 def settings() -> QuantizeConfig:
-    fast = ["quantize.qat_weight_lr=0.02", "quantize.qat_scale_lr=1e-3"]  # for the few steps that so few images give
+    fast = ["quantize.qat.weight_lr=0.02", "quantize.qat.scale_lr=1e-3"]  # for the few steps that so few images give
     config = BuildConfig.for_model("fashion_resnet", weight_bits=3, activation_bits=4, qat_epochs=3, settings=fast)
     return config.quantize
+
+
+def changed(settings: QuantizeConfig, **qat: float) -> QuantizeConfig:
+    return settings.model_copy(update={"qat": settings.qat.model_copy(update=qat)})
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def test_the_epoch_kept_is_the_best_on_held_out_images(
     ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
 ) -> None:
     gm = deepcopy(ranged)
-    history = train(gm, images, settings, 0, NOTHING, QUIET)["held_out_kl"]
+    history = train(gm, images, settings, 0, NOTHING, QUIET).held_out_kl
     assert len(history) == 4 and min(history) < history[0]
     assert any(
         not torch.equal(old.codes, new.codes)
@@ -62,10 +66,10 @@ def test_the_epoch_kept_is_the_best_on_held_out_images(
 def test_the_first_blocks_stay_as_they_were_unless_asked_otherwise(
     ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
 ) -> None:
-    wild = settings.model_copy(update={"qat_weight_lr": 1.0, "qat_epochs": 1})
-    for config, frozen in ((wild, 4), (wild.model_copy(update={"qat_frozen_share": 0.0}), 0)):
+    wild = changed(settings, weight_lr=1.0, epochs=1)
+    for config, frozen in ((wild, 4), (changed(wild, frozen_share=0.0), 0)):
         gm = deepcopy(ranged)
-        learner = _Learner(gm, config)
+        learner = Trainer(gm, config)
         learner.attach()
         learner.step(images[:4], torch.zeros(4, 10), 10, 1.0, ALONE)
         learner.commit_average()
@@ -80,7 +84,7 @@ def test_codes_stay_on_the_grid_and_scales_positive_at_a_wild_rate(
     ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
 ) -> None:
     gm = deepcopy(ranged)
-    wild = settings.model_copy(update={"qat_weight_lr": 5.0, "qat_scale_lr": 0.5, "qat_epochs": 1})
+    wild = changed(settings, weight_lr=5.0, scale_lr=0.5, epochs=1)
     train(gm, images[:40], wild, 0, NOTHING, QUIET)
     for layer in gm.modules():
         if isinstance(layer, QuantizedLayer):
@@ -90,7 +94,7 @@ def test_codes_stay_on_the_grid_and_scales_positive_at_a_wild_rate(
 
 def test_a_wild_rate_cannot_make_it_worse(ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor) -> None:
     gm = deepcopy(ranged)
-    wild = settings.model_copy(update={"qat_weight_lr": 50.0, "qat_scale_lr": 1.0, "qat_epochs": 1})
+    wild = changed(settings, weight_lr=50.0, scale_lr=1.0, epochs=1)
     train(gm, images[:40], wild, 0, NOTHING, QUIET)
     with torch.no_grad():
         assert torch.equal(gm(images[:8]), ranged(images[:8]))
@@ -120,7 +124,7 @@ def test_images_read_from_disk_train_to_the_same_bytes(
 ) -> None:
     in_memory, on_disk = deepcopy(ranged), deepcopy(ranged)
     few = images[:40].contiguous()  # as rows of a file are: another layout in memory takes other kernels
-    once = settings.model_copy(update={"qat_epochs": 1})
+    once = changed(settings, epochs=1)
     rows = ActivationsOnDisk(tuple(few.shape), tmp_path)
     rows.write(0, few)
     assert train(in_memory, few, once, 0, NOTHING, QUIET) == train(on_disk, rows, once, 0, NOTHING, QUIET)
