@@ -151,8 +151,9 @@ def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make)
 @pytest.mark.parametrize("options", ["", "generator='leaves'", "generator='distill'", "made_before='.'"])
 def test_the_preflight_does_not_import_torch(options: str) -> None:
     code = (
-        "import sys; from pathlib import Path; import genq_export.data.calibration_set; from calibrate.preflight
-        import problems\n" "from genq_export.config.build import BuildConfig\n"
+        "import sys; from pathlib import Path\n"
+        "import genq_export.data.calibration_set; from calibrate.preflight import problems\n"
+        "from genq_export.config.build import BuildConfig\n"
         f"problems(BuildConfig.for_model('fashion_resnet', {options}))\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -17,8 +17,8 @@ TREE = {
     "genq_export/one.py": "import torch\nONE = 1\n",
     "genq_export/two.py": "TWO = 2\n",
     "export/__init__.py": "",
-    "export/write.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from genq_export.two import
-    TWO\n\n\n" "def write(steps):\n    return steps\n",
+    "export/write.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n"
+    "    from genq_export.two import TWO\n\n\ndef write(steps):\n    return steps\n",
     "export/templates/page.md": "# page\n",
 }
 ENTRIES = ("genq_export.stage", "genq_export.one")

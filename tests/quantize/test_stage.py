@@ -14,14 +14,14 @@ from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models.source import load_model
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.files import load_reference
-from genq_export.quantize import stage
+from genq_export.quantize import run as work
 from genq_export.quantize.prepare import prepare
 from genq_export.quantize.stage import QuantizeStage
 from genq_export.quantize.summary import QuantizeSummary
 from genq_export.targets.rule import rule_for
 from genq_export.zoo import few_shot_set
 
-STAGE = QuantizeStage(lambda workspace: [])
+STAGE = QuantizeStage()
 ALGORITHMS = "genq_export.quantize.algorithms"
 
 
@@ -33,7 +33,7 @@ def run(config: BuildConfig, folder: Path, count: int = 24) -> StageResult:
         files.append(folder / f"{number}.png")
         Image.fromarray(pixels).save(files[-1])
     model = load_model(config.model)
-    done = stage.run(Workspace(folder), config, model, files, folder / "partial", Progress(quiet=True))
+    done = work.run(Workspace(folder), config, model, files, folder / "partial", Progress(quiet=True))
     assert all(part.device.type == "cpu" for part in model.module.state_dict().values())
     return done
 
@@ -78,7 +78,7 @@ def test_what_decides_the_result_is_told_without_torch() -> None:
 import sys
 from genq_export.config.build import BuildConfig
 from genq_export.quantize.stage import QuantizeStage
-stage, config = QuantizeStage(lambda workspace: []), BuildConfig.for_model("fashion_resnet")
+stage, config = QuantizeStage(), BuildConfig.for_model("fashion_resnet")
 stage.settings(config), stage.parts(config)
 assert "torch" not in sys.modules
 assert "{ALGORITHMS}.qat" not in stage.parts(config)
