@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from genq_export.core.collectives import TrainingRanks
     from genq_export.core.distributed import Helpers, Ranks
     from genq_export.models.loaded import LoadedModel
-    from runtime_tests.report.assemble import Report
+    from runtime_tests.report.model import Report
 
 STAGES = ("calibrate", "quantize", "export", "verify", "report")
 _CONFIG_FILE = "config.yaml"
@@ -41,7 +41,7 @@ def build(config: BuildConfig, output: Path | None = None, progress: Progress | 
     output: default `build/<model>-w4a4-<target>`. Raises UserError for bad input or missing pieces, before anything is
     written where it can be known by then. A failed gate is not an error: see `Report.passed`.
     """
-    from runtime_tests.report.assemble import read_report
+    from runtime_tests.report.model import read_report
 
     folder = output or default_folder(config)
     run_stages(config, folder, STAGES, progress or Progress(quiet=True))
@@ -193,7 +193,7 @@ class _Build:
 
             images = calibration_images(self._workspace)
             return run_verify(self._workspace, self._config, self._model, self._progress, images)
-        from runtime_tests.verify.stage import run_report
+        from runtime_tests.report.stage import run_report
 
         return run_report(self._workspace, self._config, self._progress)
 

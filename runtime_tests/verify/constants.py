@@ -26,7 +26,7 @@ class Mismatch:
     """
 
     owner: str
-    sentence: str
+    message: str
     tensor: str
     repaired: NDArray[Any] | None
 

@@ -2,18 +2,20 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image
 
-from runtime_tests.report import charts
-from runtime_tests.report.assemble import TARGET_TITLES, Report
 from runtime_tests.report.calibration_section import calibration_view
-from runtime_tests.report.text import (
+from runtime_tests.report.model import Report
+from runtime_tests.report.render import charts
+from runtime_tests.report.render.environment import environment
+from runtime_tests.report.render.formatting import (
     DASH,
     MINUS,
     TIMES,
@@ -26,6 +28,7 @@ from runtime_tests.report.text import (
     title,
 )
 from runtime_tests.verify import gates
+from runtime_tests.verify.titles import BACKEND_TITLES, TARGET_TITLES
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -35,32 +38,15 @@ _MOST_COSTS = 30
 
 def render_html(report: Report, folder: Path) -> str:
     """The page. `folder` is the build folder, for the contact sheet; a missing or damaged sheet is left out."""
-    environment = Environment(
-        loader=PackageLoader("runtime_tests.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "ms": milliseconds,
-        "bytes": byte_size,
-        "thousands": "{:,}".format,
-        "chance": chance,
-        # On a phone a figure stays with its unit, and a date in one piece.
-        "unbroken": lambda text: str(text).replace(" ", "\u00a0").replace("-", "\u2011"),
-        "true_minus": lambda text: str(text).replace("-", MINUS),
-    }
-    environment.globals |= {"charts": charts, "gate_value": gate_value, "signed": signed, "tone": _tone}
-    return environment.get_template("report.html").render(
+    template = _environment().get_template("report.html")
+    return template.render(
         report=report,
         run=report.run,
         title=title(report),
         target=TARGET_TITLES.get(report.target, report.target),
-        titles=gates.BACKEND_TITLES | {item.name: item.title for item in report.run.backends if item.status == "ok"},
-        names=gates.BACKEND_TITLES,
-        style=Markup(Path(__file__).with_name("templates").joinpath("report.css").read_text()),
+        titles=BACKEND_TITLES | {item.name: item.title for item in report.run.backends if item.status == "ok"},
+        names=BACKEND_TITLES,
+        style=Markup(files("runtime_tests.report").joinpath("templates/report.css").read_text()),
         figures=_figures(report),
         loss=gates.accuracy_loss(report.run),
         accuracy=_accuracy(report),
@@ -76,6 +62,22 @@ def render_html(report: Report, folder: Path) -> str:
         versions=_versions(report),
         hashes=_hashes(report),
     )
+
+
+def _environment() -> Environment:
+    found = environment(autoescape=True)
+    found.filters |= {
+        "percent": percent,
+        "ms": milliseconds,
+        "bytes": byte_size,
+        "thousands": "{:,}".format,
+        "chance": chance,
+        # On a phone a figure stays with its unit, and a date in one piece.
+        "unbroken": lambda text: str(text).replace(" ", "\u00a0").replace("-", "\u2011"),
+        "true_minus": lambda text: str(text).replace("-", MINUS),
+    }
+    found.globals |= {"charts": charts, "gate_value": gate_value, "signed": signed, "tone": _tone}
+    return found
 
 
 def _figures(report: Report) -> list[dict[str, str]]:
@@ -214,10 +216,9 @@ def _cost_rows(report: Report) -> dict[str, Any] | None:
 def _bits(report: Report) -> list[dict[str, str]]:
     """Grid, storage and compute bits: three different things."""
     w, a, edge = report.bits.weights, report.bits.activations, report.bits.first_last
-    stored = report.storage.get("storage")
-    stored = stored if isinstance(stored, Mapping) else {}
-    weights = str(stored.get("weights", "INT8")).upper().removesuffix(" (8-BIT LAYERS INT8)")
-    activations = str(stored.get("activations", "INT8")).upper()
+    containers = report.storage.storage
+    weights = (containers.weights if containers is not None else "int8").upper()
+    activations = (containers.activations if containers is not None else "int8").upper()
     return [
         {"what": "Weights", "grid": f"{w} bits, per channel", "storage": weights, "compute": "INT8"},
         {"what": "Activations", "grid": f"{a} bits, per tensor", "storage": activations, "compute": activations},

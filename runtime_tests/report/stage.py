@@ -1,0 +1,49 @@
+"""The `report` stage: tells what the build folder holds."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import StageResult, Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+    """Write report.html, report.json, layers.csv and summary.md from what the build folder holds.
+
+    Returns:
+        The files, and a summary with `passed`, `verdict` and the messages of failed gates.
+
+    Raises:
+        UserError: Verify has not run, or what a stage left is damaged.
+    """
+    from runtime_tests.report.assemble import assemble
+    from runtime_tests.report.render.html import render_html
+    from runtime_tests.report.render.layers_csv import layers_csv
+    from runtime_tests.report.render.markdown import markdown
+
+    report = assemble(workspace, config)
+    files = {
+        "report.json": report.model_dump_json(indent=1) + "\n",
+        "report.html": render_html(report, workspace.folder),
+        "layers.csv": layers_csv(report),
+        "summary.md": markdown(report),
+    }
+    for name, content in files.items():
+        workspace.write_bytes(name, content.encode())
+    progress.detail(f"  wrote {', '.join(files)}")
+    failed = [gate.message for gate in report.gates if not gate.passed]
+    return StageResult(
+        outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
+    )
+
+
+def report_summary(report: Mapping[str, Any]) -> "Group":
+    """A rich renderable of a report (the parsed `report.json`) for the terminal."""
+    from runtime_tests.report.model import Report
+    from runtime_tests.report.render.terminal import terminal
+
+    return terminal(Report.model_validate(dict(report)))
