@@ -25,9 +25,10 @@ NEEDED = (
     "genq_export/zoo/fashion_sd/tokenizer/tokenizer.json",
     "genq_export/zoo/fashion_sd/unet/diffusion_pytorch_model.safetensors",
     "genq_export/zoo/fashion_sd/vae/diffusion_pytorch_model.safetensors",
-    "runtime_tests/report.schema.json",
-    "runtime_tests/templates/report.html",
-    "runtime_tests/templates/report.css",
+    "runtime_tests/report/report.schema.json",
+    "runtime_tests/report/templates/report.html",
+    "runtime_tests/report/templates/report.css",
+    "runtime_tests/report/templates/summary.md.j2",
 )
 
 

@@ -40,7 +40,7 @@ def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verificatio
 
 
 def test_answers_are_those_of_the_reference(measured: Verification) -> None:
-    """Watched, OpenVINO computes the file as written; as users run it, it fuses, and what that moves is measured apart."""
+    """Watched, OpenVINO computes the file as written; as users run it, it fuses: what that moves is measured apart."""
     assert measured.agreement["openvino_vs_reference"] >= 0.98
     assert abs(measured.accuracy["openvino"].top1 - measured.accuracy["reference"].top1) <= 0.02
     assert measured.agreement["onnxruntime_vs_reference"] == 1.0
