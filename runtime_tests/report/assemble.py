@@ -113,7 +113,15 @@ def _sensitivity(quantized: QuantizeSummary | None) -> tuple[LayerCost, ...]:
 def _storage(exported: ExportSummary | None) -> Storage:
     if exported is None:
         return Storage()
-    return Storage.model_validate(exported.model_dump(include=set(Storage.model_fields)))
+    widths = exported.storage
+    containers = {
+        "grid": widths.grid,
+        "weights": widths.weights,
+        "activations": widths.activations,
+        "compute": widths.compute,
+    }
+    facts = {"files": exported.files, "opset": exported.opset, "ir_version": exported.ir_version}
+    return Storage.model_validate({"storage": containers, **facts})
 
 
 def _stages(records: Mapping[str, StageRecord]) -> tuple[StageFacts, ...]:

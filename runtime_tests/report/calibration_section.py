@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runtime_tests.report.stage_summaries import CalibrateSummary, ClassImages, ScoreHistogram, Setting
+from runtime_tests.report.stage_summaries import CalibrateSummary, ClassCount, Histogram, Setting
 
 _SCORES = {
     "energy": ("Energy", "Further left, the network is surer that the image is of a kind it was trained on."),
@@ -37,7 +37,7 @@ class CalibrationView:
     message: str
     facts: tuple[tuple[str, str], ...]
     histograms: tuple[HistogramView, ...]
-    classes: tuple[ClassImages, ...]
+    classes: tuple[ClassCount, ...]
 
 
 def calibration_view(summary: CalibrateSummary | None) -> CalibrationView | None:
@@ -91,7 +91,7 @@ def _settings(settings: dict[str, Setting]) -> list[str]:
     return [f"{name.replace('_', ' ')} {value}" for name, value in shown.items()]
 
 
-def _histogram(name: str, stored: ScoreHistogram) -> HistogramView:
+def _histogram(name: str, stored: Histogram) -> HistogramView:
     low, width = stored.low, (stored.high - stored.low) / len(stored.kept)
     title, caption = _SCORES.get(name, (name.replace("_", " ").capitalize(), ""))
     hovers = tuple(

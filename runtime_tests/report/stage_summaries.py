@@ -15,7 +15,7 @@ from runtime_tests.verify.results import Frozen, damaged_field
 Setting = bool | int | float | str | None
 
 
-class ClassImages(Frozen):
+class ClassCount(Frozen):
     """Images of one class; no label where the set has no classes."""
 
     label: int | None
@@ -24,7 +24,7 @@ class ClassImages(Frozen):
     drawn: int
 
 
-class ScoreHistogram(Frozen):
+class Histogram(Frozen):
     """Counts of kept and of dropped images in equal steps of a score from `low` to `high`."""
 
     low: float
@@ -46,11 +46,11 @@ class CalibrateSummary(Frozen):
     real: int = 0
     images_per_second: float | None = None
     reasons: dict[str, int] = Field(default_factory=dict)
-    classes: tuple[ClassImages, ...] = ()
+    classes: tuple[ClassCount, ...] = ()
     classes_thin: tuple[str, ...] = ()
     classes_dry: tuple[str, ...] = ()
     filters: dict[str, Setting] = Field(default_factory=dict)
-    histograms: dict[str, ScoreHistogram] = Field(default_factory=dict)
+    histograms: dict[str, Histogram] = Field(default_factory=dict)
 
 
 class _Part(BaseModel):

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from runtime_tests.report.render.formatting import (
     title,
 )
 from runtime_tests.verify import gates
+from runtime_tests.verify.results import Latency, Size
 from runtime_tests.verify.titles import BACKEND_TITLES, TARGET_TITLES
 
 SHEET_BYTES = 1_200_000
@@ -80,52 +82,55 @@ def _environment() -> Environment:
     return found
 
 
-def _figures(report: Report) -> list[dict[str, str]]:
-    """The four figures at the top of the page."""
-    run, latency, size = report.run, report.latency, report.size
-    loss, agreement = gates.accuracy_loss(run), gates.deployed_agreement(run)
-    figures = []
-    if loss is not None:
-        context = f"{percent(report.accuracy[run.deployed].top1)} against {percent(report.accuracy['float'].top1)}"
-        figures.append(
-            {
-                "value": f"{-loss:+.2f}".replace("-", MINUS),
-                "unit": "points",
-                "label": "top-1 accuracy",
-                "context": context,
-            }
-        )
-    else:
+@dataclass(frozen=True)
+class Figure:
+    """One of the large figures at the top of the page."""
+
+    value: str
+    unit: str
+    label: str
+    context: str
+
+
+def _figures(report: Report) -> list[Figure]:
+    """The figures at the top of the page, four where sizes are known."""
+    return [_cost_figure(report), _speed_figure(report.latency), *_size_figure(report.size), _agreement_figure(report)]
+
+
+def _cost_figure(report: Report) -> Figure:
+    run = report.run
+    loss = gates.accuracy_loss(run)
+    if loss is None:
         share = report.agreement.get(f"{run.deployed}_vs_float")
-        value, unit = _split(percent(share)) if share is not None else (DASH, "")
-        figures.append(
-            {"value": value, "unit": unit, "label": "same class as float", "context": "no labels: not accuracy"}
-        )
-    if latency is not None:
-        context = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)}"
-        faster = {"value": f"{latency.speedup:.2f}", "unit": TIMES, "label": "speed", "context": context}
-        none = {"value": "none", "unit": "", "label": "speed-up", "context": f"{context}, within the noise"}
-        figures.append(faster if latency.significant else none)
-    else:
-        figures.append({"value": DASH, "unit": "", "label": "speed", "context": "not measured on the target"})
+        return Figure(*_split(share), "same class as float", "no labels: not accuracy")
+    context = f"{percent(report.accuracy[run.deployed].top1)} against {percent(report.accuracy['float'].top1)}"
+    return Figure(f"{-loss:+.2f}".replace("-", MINUS), "points", "top-1 accuracy", context)
+
+
+def _speed_figure(latency: Latency | None) -> Figure:
+    if latency is None:
+        return Figure(DASH, "", "speed", "not measured on the target")
+    context = f"{milliseconds(latency.deployed_ms)} against {milliseconds(latency.float_ms)}"
+    if not latency.significant:
+        return Figure("none", "", "speed-up", f"{context}, within the noise")
+    return Figure(f"{latency.speedup:.2f}", TIMES, "speed", context)
+
+
+def _size_figure(size: Size | None) -> Iterator[Figure]:
     if size is not None:
         context = f"{byte_size(size.deployed_bytes)} against {byte_size(size.float_bytes)}"
-        figures.append(
-            {
-                "value": f"{size.float_bytes / size.deployed_bytes:.1f}",
-                "unit": TIMES,
-                "label": "smaller",
-                "context": context,
-            }
-        )
-    value, unit = _split(percent(agreement)) if agreement is not None else (DASH, "")
+        yield Figure(f"{size.float_bytes / size.deployed_bytes:.1f}", TIMES, "smaller", context)
+
+
+def _agreement_figure(report: Report) -> Figure:
+    agreement = gates.deployed_agreement(report.run)
     context = "deployed file against reference" if agreement is not None else "not measured"
-    figures.append({"value": value, "unit": unit, "label": "agreement", "context": context})
-    return figures
+    return Figure(*_split(agreement), "agreement", context)
 
 
-def _split(shown: str) -> tuple[str, str]:
-    return shown.removesuffix(" %"), "%"
+def _split(share: float | None) -> tuple[str, str]:
+    """A share as value and unit."""
+    return (percent(share).removesuffix(" %"), "%") if share is not None else (DASH, "")
 
 
 def _accuracy(report: Report) -> dict[str, Any] | None:

@@ -11,9 +11,10 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
-from runtime_tests.report.model import read_report
+from runtime_tests.report.model import Report, read_report
 from runtime_tests.report.schema import SCHEMA_FILE, report_schema
 from runtime_tests.report.stage import report_summary, run_report
+from runtime_tests.verify.results import VerifyFile
 
 QUIET = Progress(quiet=True)
 
@@ -73,3 +74,20 @@ def test_damaged_verify_file_is_refused(build: Workspace, config: BuildConfig, c
     build.write_bytes("verify.json", content)
     with pytest.raises(UserError, match=r"damaged|another version"):
         run_report(build, config, QUIET)
+
+
+def test_a_report_of_an_earlier_release_is_read(finished: Workspace) -> None:
+    """Version 0.1 wrote other names for some fields, and nothing at all for a set that it did not know."""
+    report = read_report(finished.folder)
+    old = json.loads(report.model_dump_json())
+    for gate in old["gates"]:
+        gate["sentence"] = gate.pop("message")
+    for fidelity in old["run"]["fidelity"]:
+        fidelity["unwatched"] = fidelity.pop("probe_effect")
+        fidelity["watching_moved"] = fidelity.pop("probe_logit_shift")
+    old["storage"]["storage"]["weights"] = "int4 (8-bit layers int8)"
+    old["calibration"] = {}
+    assert report.storage.storage is not None and report.storage.storage.weights == "int4"
+    assert Report.model_validate_json(json.dumps(old)) == report
+    assert VerifyFile.model_validate_json(json.dumps({"version": 1, "runs": [old["run"]]})).runs == (report.run,)
+    assert "sentence" not in report.model_dump_json() and "watching_moved" not in report.model_dump_json()

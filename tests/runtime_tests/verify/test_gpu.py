@@ -292,7 +292,7 @@ def test_a_target_on_a_gpu_is_timed_there(
 
     monkeypatch.setattr(speed, "measure", measure)
     monkeypatch.setattr(speed, "_peak_memory", lambda *_: 12.0)
-    monkeypatch.setattr(speed.floats, "export_float", lambda _, path, half=False: path.write_bytes(b"graph"))
+    monkeypatch.setattr(speed.float_baseline, "export_float", lambda _, path, half=False: path.write_bytes(b"graph"))
     monkeypatch.setattr(speed, "read_clocks", lambda: "SM 1755 of 1980 MHz, memory 2619 MHz, 41 °C")
     notes: list[str] = []
     changed = config.model_copy(update={"target": "tensorrt"})
