@@ -40,6 +40,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 
 import onnxruntime
+from scipy.special import log_softmax
 
 from export import run as export_stage
 from export.audit.onnxruntime import audit_onnxruntime
@@ -51,7 +52,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.models import package
 from genq_export.quantize import run as quantize_stage
 from runtime_tests.verify.latency import time_in_turns, wall_clock, warm_up
-from runtime_tests.verify.metrics import kl_divergence, log_softmax
+from runtime_tests.verify.metrics import kl_divergence
 
 OURS, NO_IMAGES = "genq-export", "its own"
 SURE = 0.3  # the float network's top probability from which an answer counts as sure
@@ -225,7 +226,7 @@ def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[s
 def scores(logits: Floats, network: Network) -> dict[str, Any]:
     """Agreement with the float network, KL(float ‖ quantized) in nats, and top-1 where there are labels."""
     same = logits.argmax(1) == network.answers.argmax(1)
-    sure = np.exp(log_softmax(network.answers)).max(1) >= SURE
+    sure = np.exp(log_softmax(network.answers.astype(np.float64), axis=1)).max(1) >= SURE
     found = {
         "judging": len(same),
         "sure": int(sure.sum()),

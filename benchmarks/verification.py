@@ -19,8 +19,8 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.pipeline.build import read_config
-from runtime_tests.verify import run as verify
 from runtime_tests.verify.results import Verification
+from runtime_tests.verify.run import verify
 
 
 def main() -> None:
@@ -33,10 +33,14 @@ def main() -> None:
     values = read_config(options.build).model_dump(mode="json")
     values["verify"] |= {"backends": options.backends, "fidelity_images": options.images}
     config = BuildConfig.parse(values)
-    verify.speed_and_size = lambda *_: (None, None)
-    model = load_model(config.model)
-    run = verify.verify(Workspace.existing(options.build), config, model, Progress(quiet=True))
+    model, quiet = load_model(config.model), Progress(quiet=True)
+    run = verify(Workspace.existing(options.build), config, model, quiet, measure_speed=no_speed)
     print(report(run))
+
+
+def no_speed(*_: object) -> tuple[None, None]:
+    """Latency and size are not measured."""
+    return None, None
 
 
 def report(run: Verification) -> str:

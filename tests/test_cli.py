@@ -91,7 +91,7 @@ def test_a_failed_gate_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, passed: b
     """Through typer itself, whose `Exit` comes back from the app as a value that the entry point must hand on."""
     from genq_export.cli import app
     from genq_export.pipeline import build
-    from runtime_tests.verify import stage
+    from runtime_tests.report import stage
 
     monkeypatch.setattr(app, "_run_existing", lambda *_: ("report",))
     monkeypatch.setattr(build, "last_report", lambda _: {"passed": passed})

@@ -344,7 +344,7 @@ def _print_plan(config: BuildConfig, output: Path | None, as_json: bool) -> None
 
 def _print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
     from genq_export.pipeline.build import last_report
-    from runtime_tests.verify.stage import report_summary
+    from runtime_tests.report.stage import report_summary
 
     report = last_report(folder)
     if not ran:

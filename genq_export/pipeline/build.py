@@ -24,7 +24,7 @@ from genq_export.stage import Stage, StageContext
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
-    from runtime_tests.report.assemble import Report
+    from runtime_tests.report.model import Report
 
 _CONFIG_FILE = "config.yaml"
 _PARTIAL = "partial"
@@ -42,7 +42,7 @@ def build(config: BuildConfig, output: Path | None = None, progress: Progress | 
         UserError: for bad input or missing pieces, before anything is written where it can be known by then. A failed
             gate is not an error: see `Report.passed`.
     """
-    from runtime_tests.report.assemble import read_report
+    from runtime_tests.report.model import read_report
 
     folder = output or default_folder(config)
     run_stages(config, folder, STAGES, progress or Progress(quiet=True))

@@ -1,279 +1,137 @@
-"""The report object: what the manifest and `verify.json` hold, put together and judged. Nothing is measured here."""
+"""The report put together from what the stages and `verify` left, and judged. Nothing is measured here."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, ValidationError
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
+from genq_export.quantize.summary import QuantizeSummary
+from runtime_tests.report.model import Bits, LayerCost, LayerFacts, Report, StageFacts, Storage, Unquantized
 from runtime_tests.report.reproduce import command
+from runtime_tests.report.stage_summaries import ExportSummary, LayerAudit, read_records, read_summaries
+from runtime_tests.report.verdict import verdict
 from runtime_tests.verify import gates
-from runtime_tests.verify.gates import Gate, Ungated
-from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, VerifyFile
+from runtime_tests.verify.verify_file import VERIFY_FILE, read_verification
 
-REPORT_VERSION = 1
-VERIFY_FILE = "verify.json"
-TARGET_TITLES = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
-
-
-class Bits(Frozen):
-    """Grid bits of weights and activations, and of the first and the last layer."""
-
-    weights: int
-    activations: int
-    first_last: int
-    grid: str = Field("", description="`W4A4`, or what mixed precision was given; empty in earlier reports")
-
-    @property
-    def name(self) -> str:
-        """How people call these grids."""
-        return self.grid or f"W{self.weights}A{self.activations}"
-
-
-class LayerFacts(Frozen):
-    """One quantized layer: its grid, and how the deployed file computes it (None: the export left no audit)."""
-
-    name: str
-    op: str
-    weight_bits: int | None = None
-    input_bits: int | None = None
-    input_signed: bool | None = None
-    weight_shape: tuple[int, ...] = ()
-    integer: bool | None = None
-    detail: str = ""
-
-
-class Unquantized(Frozen):
-    """An operator that stayed in float, and why."""
-
-    name: str
-    op: str
-    reason: str
-
-
-class LayerCost(Frozen):
-    """What quantizing one layer alone costs: mean KL(float ‖ float with that layer quantized), nats.
-
-    None: that side stayed in float.
-    """
-
-    name: str
-    weight_bits: int | None = None
-    activation_bits: int | None = None
-    kl: float
-
-
-class StageFacts(Frozen):
-    """When, where and with what one stage ran."""
-
-    name: str
-    finished: str
-    seconds: float
-    peak_memory_mib: float | None
-    machine: str
-    versions: dict[str, str]
-    outputs: dict[str, str]
-
-
-class Report(Frozen):
-    """Everything a build says about itself; `report.json` is this object (schema: report.schema.json)."""
-
-    version: Literal[1] = 1
-    model: str
-    target: str
-    bits: Bits
-    passed: bool
-    verdict: str
-    accuracy: dict[str, Score] = Field(description="top-1 as a share in [0, 1] by backend; empty without labels")
-    agreement: dict[str, float] = Field(description="share of images with the same top-1 class, `a_vs_b`")
-    latency: Latency | None = Field(description="None: not measured on this machine; `notes` says why")
-    size: Size | None
-    gates: tuple[Gate, ...]
-    not_gated: tuple[Ungated, ...]
-    run: Verification = Field(description="the newest run, all that it measured")
-    elsewhere: tuple[Verification, ...] = Field(description="the newest run of every other machine")
-    layers: tuple[LayerFacts, ...]
-    unquantized: tuple[Unquantized, ...]
-    sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
-    storage: dict[str, Any]
-    calibration: dict[str, Any]
-    config: dict[str, Any]
-    stages: tuple[StageFacts, ...]
-    command: str
-
-
-def read_verification(workspace: Workspace) -> VerifyFile:
-    """`verify.json`. Raises UserError where it is missing, damaged or of another version."""
-    path = workspace.path(VERIFY_FILE)
-    try:
-        return VerifyFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{workspace.folder} has no {VERIFY_FILE}: run `genq-export verify` first") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UserError(f"{path} is damaged or of another version ({field}: {first['msg']}): verify again") from None
-
-
-def read_report(folder: Path) -> Report:
-    """`report.json` of a build folder. Raises UserError where it is missing, damaged or of another version."""
-    path = folder / "report.json"
-    try:
-        return Report.model_validate_json(path.read_bytes())
-    except OSError:
-        raise UserError(f"{folder} has no report.json: run `genq-export report` there first") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UserError(f"{path} is not a report of version {REPORT_VERSION} ({field}: {first['msg']})") from None
+_STAGES = ("calibrate", "quantize", "export", "verify")
 
 
 def assemble(workspace: Workspace, config: BuildConfig) -> Report:
-    """Put the report together from the files of the build folder. Raises UserError where verify has not run."""
-    verification = read_verification(workspace)
-    if not verification.runs:
+    """Put the report together from the files of the build folder.
+
+    Raises:
+        UserError: Verify has not run, or what a stage left is damaged.
+    """
+    measured = read_verification(workspace)
+    if not measured.runs:
         raise UserError(f"{workspace.path(VERIFY_FILE)} holds no run: verify again")
-    run = verification.runs[-1]
-    quantized, exported = _summary(workspace, "quantize"), _summary(workspace, "export")
-    audit = exported.get("audit") or None
-    bits = Bits(
-        weights=config.quantize.weight_bits,
-        activations=config.quantize.activation_bits,
-        first_last=config.quantize.first_last_bits,
-        grid=config.quantize.grid_name,
-    )
-    passed_gates, skipped = gates.check(run, audit, config.verify.gates, config.quantize)
-    passed = all(gate.passed for gate in passed_gates)
+    run = measured.runs[-1]
+    summaries = read_summaries(workspace)
+    quantized, exported = summaries.quantize, summaries.export
+    audit = exported.audit if exported is not None else ()
+    judged, skipped = gates.check(run, audit, config.verify.gates, config.quantize)
     return Report(
         model=config.model.name,
         target=config.target,
-        bits=bits,
-        passed=passed,
-        verdict=_verdict(run, config.target, audit, passed_gates),
+        bits=_bits(config),
+        passed=all(gate.passed for gate in judged),
+        verdict=verdict(run, config.target, audit, judged),
         accuracy=run.accuracy,
         agreement=run.agreement,
         latency=run.latency,
         size=run.size,
-        gates=passed_gates,
+        gates=judged,
         not_gated=skipped,
         run=run,
-        elsewhere=verification.runs[:-1],
+        elsewhere=measured.runs[:-1],
         layers=_layers(quantized, audit),
-        unquantized=tuple(_unquantized(entry) for entry in quantized.get("unquantized") or ()),
+        unquantized=_unquantized(quantized),
         sensitivity=_sensitivity(quantized),
-        storage={key: exported[key] for key in ("storage", "files", "opset", "ir_version") if key in exported},
-        calibration=_summary(workspace, "calibrate"),
+        storage=_storage(exported),
+        calibration=summaries.calibrate,
         config=config.model_dump(mode="json"),
-        stages=_stages(workspace),
+        stages=_stages(read_records(workspace)),
         command=command(config),
     )
 
 
-def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | None, judged: tuple[Gate, ...]) -> str:
-    """One or two sentences: the failed gates, or what the build achieved."""
-    failed = [gate.sentence for gate in judged if not gate.passed]
-    if failed:
-        where = gates.first_divergence(run)
-        told = next((number for number, sentence in enumerate(failed) if where and where in sentence), len(failed))
-        # Where codes first differ explains several gates; once is enough.
-        said = [sentence.replace(where, "") if number > told else sentence for number, sentence in enumerate(failed)]
-        return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in said)
-    parts = []
-    loss = gates.accuracy_loss(run)
-    if loss is not None:
-        score = run.accuracy[run.deployed]
-        moved = "loses" if loss >= 0 else "gains"
-        parts.append(f"reaches {100 * score.top1:.2f} % top-1 and {moved} {abs(loss):.2f} points against float")
-    elif f"{run.deployed}_vs_float" in run.agreement:
-        parts.append(f"agrees with float on {100 * run.agreement[f'{run.deployed}_vs_float']:.2f} % of the images")
-    if run.latency is not None:
-        parts.append(_speed(run.latency))
-    if run.size is not None:
-        parts.append(f"is {run.size.float_bytes / run.size.deployed_bytes:.1f} times smaller")
-    share = gates.integer_share(audit)
-    if share is not None and audit is not None:
-        integer = sum(bool(entry.get("integer")) for entry in audit)
-        done = f"all {len(audit)}" if integer == len(audit) else f"{integer} of {len(audit)}"
-        parts.append(f"{'computes' if run.deployed == target else 'has'} {done} layers in integers")
-    if not parts:
-        return "Nothing could be measured on this machine."
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    if run.deployed != target:
-        return f"The {TARGET_TITLES[target]} file, computed as written by ONNX Runtime, {listed}."
-    return f"The deployed network {listed}."
+def _bits(config: BuildConfig) -> Bits:
+    grids = config.quantize
+    return Bits(
+        weights=grids.weight_bits,
+        activations=grids.activation_bits,
+        first_last=grids.first_last_bits,
+        grid=grids.grid_name,
+    )
 
 
-def _speed(latency: Latency) -> str:
-    if not latency.significant:
-        return "is as fast as float within the noise"
-    if latency.speedup >= 1:
-        return f"runs {latency.speedup:.2f} times as fast"
-    return f"runs slower than float ({latency.speedup:.2f} times its speed)"
-
-
-def _summary(workspace: Workspace, stage: str) -> dict[str, Any]:
-    """Facts of a stage, empty where it has not run: the report then says so in their place."""
-    record = workspace.read_manifest().stages.get(stage)
-    return dict(record.summary) if record is not None else {}
-
-
-def _layers(quantized: Mapping[str, Any], audit: list[Mapping[str, Any]] | None) -> tuple[LayerFacts, ...]:
-    audited = {str(entry.get("name")): entry for entry in audit or ()}
-    listed = [dict(layer) for layer in quantized.get("layers") or ()]
-    named = {str(layer.get("name")) for layer in listed}
-    listed += [{"name": name, "op": entry.get("op", "")} for name, entry in audited.items() if name not in named]
+def _layers(quantized: QuantizeSummary | None, audit: tuple[LayerAudit, ...]) -> tuple[LayerFacts, ...]:
+    """Every quantized layer with its audit, then what else was audited."""
+    audited = {layer.name: layer for layer in audit}
     found = []
-    for layer in listed:
-        entry = audited.get(str(layer.get("name")), {})
+    for layer in quantized.layers if quantized is not None else ():
+        seen = audited.pop(layer.name, None)
         found.append(
             LayerFacts(
-                name=str(layer.get("name")),
-                op=str(layer.get("op", "")),
-                weight_bits=layer.get("weight_bits"),
-                input_bits=layer.get("input_bits"),
-                input_signed=layer.get("input_signed"),
-                weight_shape=tuple(layer.get("weight_shape") or ()),
-                integer=entry.get("integer"),
-                detail=str(entry.get("detail", "")),
+                name=layer.name,
+                op=layer.op,
+                weight_bits=layer.weight_bits,
+                input_bits=layer.input_bits,
+                input_signed=layer.input_signed,
+                weight_shape=layer.weight_shape,
+                integer=seen.integer if seen is not None else None,
+                detail=seen.detail if seen is not None else "",
             )
         )
+    found += [
+        LayerFacts(name=name, op=layer.op, integer=layer.integer, detail=layer.detail)
+        for name, layer in audited.items()
+    ]
     return tuple(found)
 
 
-def _sensitivity(quantized: Mapping[str, Any]) -> tuple[LayerCost, ...]:
-    rows = [
-        LayerCost(
-            name=str(entry["name"]),
-            weight_bits=entry.get("weight_bits"),
-            activation_bits=entry.get("activation_bits"),
-            kl=float(entry["kl"]),
-        )
-        for entry in quantized.get("sensitivity") or ()
-    ]
+def _unquantized(quantized: QuantizeSummary | None) -> tuple[Unquantized, ...]:
+    listed = quantized.unquantized if quantized is not None else ()
+    return tuple(Unquantized(name=item.name, op=item.op, reason=item.reason) for item in listed)
+
+
+def _sensitivity(quantized: QuantizeSummary | None) -> tuple[LayerCost, ...]:
+    costs = quantized.sensitivity if quantized is not None else ()
+    rows = (
+        LayerCost(name=cost.name, weight_bits=cost.weight_bits, activation_bits=cost.activation_bits, kl=cost.kl)
+        for cost in costs
+    )
     return tuple(sorted(rows, key=lambda row: (-row.kl, row.name)))
 
 
-def _unquantized(entry: Mapping[str, Any]) -> Unquantized:
-    return Unquantized(name=str(entry.get("name")), op=str(entry.get("op", "")), reason=str(entry.get("reason", "")))
+def _storage(exported: ExportSummary | None) -> Storage:
+    if exported is None:
+        return Storage()
+    widths = exported.storage
+    containers = {
+        "grid": widths.grid,
+        "weights": widths.weights,
+        "activations": widths.activations,
+        "compute": widths.compute,
+    }
+    facts = {"files": exported.files, "opset": exported.opset, "ir_version": exported.ir_version}
+    return Storage.model_validate({"storage": containers, **facts})
 
 
-def _stages(workspace: Workspace) -> tuple[StageFacts, ...]:
-    records = workspace.read_manifest().stages
-    order = [name for name in ("calibrate", "quantize", "export", "verify") if name in records]
+def _stages(records: Mapping[str, StageRecord]) -> tuple[StageFacts, ...]:
     return tuple(
         StageFacts(
             name=name,
-            finished=records[name].finished,
-            seconds=records[name].seconds,
-            peak_memory_mib=records[name].peak_memory_mib,
-            machine=records[name].machine,
-            versions=records[name].versions,
-            outputs=_few(records[name].outputs),
+            finished=record.finished,
+            seconds=record.seconds,
+            peak_memory_mib=record.peak_memory_mib,
+            machine=record.machine,
+            versions=record.versions,
+            outputs=_few(record.outputs),
         )
-        for name in order
+        for name in _STAGES
+        if (record := records.get(name)) is not None
     )
 
 

@@ -1,7 +1,8 @@
-"""What the calibration stage recorded, arranged for a reader. Unknown or missing pieces are left out."""
+"""What the calibration stage recorded, arranged for a reader."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+
+from calibrate.summary import CalibrateSummary, ClassCount, Histogram, Setting
 
 _SCORES = {
     "energy": ("Energy", "Further left, the network is surer that the image is of a kind it was trained on."),
@@ -13,107 +14,88 @@ _SCORES = {
 }
 _FILTERS = {"energy": "energy", "distribution": "distribution", "flat": "flat or not finite"}
 _MOST_CLASSES = 40
+_MOST_NAMES = 8
 
 
-def calibration_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Sentence, facts, histograms and classes; None where nothing was recorded."""
-    if not summary:
+@dataclass(frozen=True)
+class HistogramView:
+    """A score of the images: counts by column, and what a column says when pointed at."""
+
+    title: str
+    caption: str
+    low: float
+    high: float
+    kept: tuple[int, ...]
+    dropped: tuple[int, ...]
+    hovers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationView:
+    """The section of the page. facts: (name, value). classes: empty where there are too many to show."""
+
+    message: str
+    facts: tuple[tuple[str, str], ...]
+    histograms: tuple[HistogramView, ...]
+    classes: tuple[ClassCount, ...]
+
+
+def calibration_view(summary: CalibrateSummary | None) -> CalibrationView | None:
+    """What a reader sees of the calibration set; None where nothing was recorded."""
+    if summary is None:
         return None
-    return {
-        "sentence": _sentence(summary),
-        "facts": _facts(summary),
-        "histograms": [
-            view for name, stored in _mapping(summary.get("histograms")).items() if (view := _histogram(name, stored))
-        ],
-        "classes": _classes(summary.get("classes")),
-    }
+    return CalibrationView(
+        message=_message(summary),
+        facts=tuple(_facts(summary)),
+        histograms=tuple(_histogram(name, stored) for name, stored in summary.histograms.items() if stored.kept),
+        classes=summary.classes if len(summary.classes) <= _MOST_CLASSES else (),
+    )
 
 
-def _sentence(summary: Mapping[str, Any]) -> str:
-    kept, drawn = summary.get("kept", summary.get("images")), summary.get("drawn")
-    generator = summary.get("generator")
-    source = f" that {generator} drew" if isinstance(generator, str) else ""
-    if not isinstance(kept, int):
-        return ""
-    if not isinstance(drawn, int):
-        return f"{kept:,} images{source} were used."
-    reasons = _mapping(summary.get("reasons"))
+def _message(summary: CalibrateSummary) -> str:
+    source = f" that {summary.generator} drew"
+    if summary.drawn is None:
+        return f"{summary.kept:,} images{source} were used."
     fallen = [
-        f"{count:,} ({_FILTERS.get(str(name), str(name).replace('_', ' '))})"
-        for name, count in reasons.items()
-        if name != "kept" and isinstance(count, int) and count
+        f"{count:,} ({_FILTERS.get(name, name.replace('_', ' '))})"
+        for name, count in summary.reasons.items()
+        if name != "kept" and count
     ]
     lost = f"; the filters dropped {' and '.join(fallen)}" if fallen else ""
-    return f"{kept:,} of the {drawn:,} images{source} were kept{lost}."
+    return f"{summary.kept:,} of the {summary.drawn:,} images{source} were kept{lost}."
 
 
-def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(summary: CalibrateSummary) -> list[tuple[str, str]]:
     """Settings of generator and filters as `name, value`."""
-    found: list[tuple[str, str]] = []
-    for key in ("generator", "license", "seed"):
-        if isinstance(summary.get(key), str | int):
-            found.append((key.capitalize(), str(summary[key])))
-    for key in ("sampler", "filters"):
-        parts = [
-            f"{str(name).replace('_', ' ')} {value}"
-            for name, value in _mapping(summary.get(key)).items()
-            if isinstance(value, str | int | float) and not isinstance(value, bool)
-        ]
-        if parts:
-            found.append((key.capitalize(), ", ".join(parts)))
-    for key, title in (
-        ("classes_thin", "Filtered less than asked for"),
-        ("classes_dry", "Fewer images than asked for"),
+    found = [("Generator", summary.generator)]
+    if summary.license is not None:
+        found.append(("License", summary.license))
+    if summary.seed is not None:
+        found.append(("Seed", str(summary.seed)))
+    for title, settings in (("Sampler", summary.sampler), ("Filters", summary.filters)):
+        if parts := _settings(settings):
+            found.append((title, ", ".join(parts)))
+    for title, names in (
+        ("Filtered less than asked for", summary.classes_thin),
+        ("Fewer images than asked for", summary.classes_dry),
     ):
-        names = summary.get(key)
-        if isinstance(names, list) and names:
-            shown = ", ".join(str(name) for name in names[:8])
-            found.append((title, shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")))
+        if names:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            found.append((title, ", ".join(names[:_MOST_NAMES]) + more))
     return found
 
 
-def _histogram(name: str, stored: object) -> dict[str, Any] | None:
-    """`{low, high, kept, dropped}` -> title, ends, and columns; None for anything else."""
-    view = _mapping(stored)
-    kept: Any = view.get("kept")
-    dropped: Any = view.get("dropped")
-    low, high = view.get("low"), view.get("high")
-    if not (_counts(kept) and _counts(dropped) and len(kept) == len(dropped)):
-        return None
-    if not (isinstance(low, int | float) and isinstance(high, int | float)):
-        return None
-    width = (high - low) / len(kept)
+def _settings(settings: dict[str, Setting]) -> list[str]:
+    """Numbers and words; switches and what is not set are left out."""
+    shown = {name: value for name, value in settings.items() if value is not None and not isinstance(value, bool)}
+    return [f"{name.replace('_', ' ')} {value}" for name, value in shown.items()]
+
+
+def _histogram(name: str, stored: Histogram) -> HistogramView:
+    low, width = stored.low, (stored.high - stored.low) / len(stored.kept)
     title, caption = _SCORES.get(name, (name.replace("_", " ").capitalize(), ""))
-    hovers = [
-        f"{low + number * width:.2f} to {low + (number + 1) * width:.2f}: {k} kept, {d} dropped"
-        for number, (k, d) in enumerate(zip(kept, dropped, strict=True))
-    ]
-    return {
-        "title": title,
-        "caption": caption,
-        "low": low,
-        "high": high,
-        "kept": kept,
-        "dropped": dropped,
-        "hovers": hovers,
-    }
-
-
-def _classes(stored: object) -> list[dict[str, Any]] | None:
-    """Kept and drawn by class, or None for too many to show."""
-    if not isinstance(stored, list) or not 0 < len(stored) <= _MOST_CLASSES:
-        return None
-    rows = [
-        {"name": str(entry.get("name", entry.get("label"))), "kept": entry["kept"], "drawn": entry["drawn"]}
-        for entry in stored
-        if isinstance(entry, Mapping) and isinstance(entry.get("kept"), int) and isinstance(entry.get("drawn"), int)
-    ]
-    return rows or None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _counts(values: Any) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(value, int) for value in values)
+    hovers = tuple(
+        f"{low + number * width:.2f} to {low + (number + 1) * width:.2f}: {kept} kept, {dropped} dropped"
+        for number, (kept, dropped) in enumerate(zip(stored.kept, stored.dropped, strict=True))
+    )
+    return HistogramView(title, caption, low, stored.high, stored.kept, stored.dropped, hovers)

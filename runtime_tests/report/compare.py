@@ -7,8 +7,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from runtime_tests.report.assemble import Report, read_report
-from runtime_tests.report.text import DASH, MINUS, TIMES, byte_size, milliseconds, percent, signed, title
+from runtime_tests.report.model import Report, read_report
+from runtime_tests.report.render.formatting import (
+    DASH,
+    MINUS,
+    TIMES,
+    byte_size,
+    milliseconds,
+    percent,
+    signed,
+    title,
+)
 from runtime_tests.verify import gates
 from runtime_tests.verify.metrics import Z_95
 from runtime_tests.verify.results import Frozen, Score
@@ -180,16 +189,19 @@ def _notes(first: Report, second: Report) -> list[str]:
 
 
 def terminal(comparison: Comparison) -> Group:
-    """A table for the terminal."""
-    parts: list[Table | Text] = [_table(comparison, comparison.rows, "")]
+    """Tables for the terminal, a row a line."""
+    parts: list[Table | Text] = [Text(f"A: {comparison.first}"), Text(f"B: {comparison.second}")]
+    parts.append(_table(comparison.rows))
     if comparison.layers:
-        parts += [Text("\nsignal to noise of activations, largest changes"), _table(comparison, comparison.layers, "")]
+        parts += [Text("\nsignal to noise of activations, largest changes"), _table(comparison.layers)]
     parts += [Text(f"note: {note}", "dim") for note in comparison.notes]
     return Group(*parts)
 
 
-def _table(comparison: Comparison, rows: tuple[Difference, ...], head: str) -> Table:
-    table = Table(head, f"A: {comparison.first}", f"B: {comparison.second}", "change", box=None, padding=(0, 2, 0, 0))
+def _table(rows: tuple[Difference, ...]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for head in ("", "A", "B", "change"):
+        table.add_column(head, no_wrap=True)
     for row in rows:
         style = ("", "")
         if row.better is not None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runtime_tests.report.assemble import Report
+from runtime_tests.report.model import Report
 
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 

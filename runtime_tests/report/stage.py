@@ -58,11 +58,16 @@ class ReportStage:
 def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
     """Write report.html, report.json, layers.csv and summary.md from what the build folder holds.
 
-    The summary has `passed`, `verdict` and the sentences of failed gates. Raises UserError where verify has not run.
+    Returns:
+        The files, and a summary with `passed`, `verdict` and the messages of failed gates.
+
+    Raises:
+        UserError: Verify has not run, or what a stage left is damaged.
     """
     from runtime_tests.report.assemble import assemble
-    from runtime_tests.report.html import render_html
-    from runtime_tests.report.text import layers_csv, markdown
+    from runtime_tests.report.render.html import render_html
+    from runtime_tests.report.render.layers_csv import layers_csv
+    from runtime_tests.report.render.markdown import markdown
 
     report = assemble(workspace, config)
     files = {
@@ -74,7 +79,7 @@ def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) ->
     for name, content in files.items():
         workspace.write_bytes(name, content.encode())
     progress.detail(f"  wrote {', '.join(files)}")
-    failed = [gate.sentence for gate in report.gates if not gate.passed]
+    failed = [gate.message for gate in report.gates if not gate.passed]
     return StageResult(
         outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
     )
@@ -82,7 +87,7 @@ def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) ->
 
 def report_summary(report: Mapping[str, Any]) -> "Group":
     """A rich renderable of a report (the parsed `report.json`) for the terminal."""
-    from runtime_tests.report.assemble import Report
-    from runtime_tests.report.text import terminal
+    from runtime_tests.report.model import Report
+    from runtime_tests.report.render.terminal import terminal
 
     return terminal(Report.model_validate(dict(report)))

@@ -1,157 +1,142 @@
-"""Is it faithful: the codes of every quantizer, one backend against the oracle, added up over batches.
+"""Is it faithful: the codes of every runtime on a sample of images against the oracle's, and why they differ."""
 
-A differing code is *inherited* in an image where a quantizer that feeds this one already differed, and *own* where all
-inputs were identical: only an own difference says something about the layer itself.
-"""
-
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import onnx
 
 from genq_export.core.errors import BackendError
-from genq_export.network.onnx_graph import QuantizerNode
-from genq_export.runtimes.backends import Batch, Codes
-from runtime_tests.verify.results import BackendFidelity, CodeDifference
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
+from genq_export.runtimes.backends import Backend, Batch, Codes, TorchBackend
+from runtime_tests.verify.code_comparison import CodeComparison
+from runtime_tests.verify.constants import mismatches
+from runtime_tests.verify.diagnosis.case import Case
+from runtime_tests.verify.diagnosis.explain import explain
+from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
+from runtime_tests.verify.results import BackendFidelity
+from runtime_tests.verify.runtime_pool import RUNTIMES, RuntimePool
 
-# A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).
-CONTAINER_SHIFTS = (0, 128, -128)
+# Logits that move by less when codes are made outputs move by float rounding.
+_MOVED = 1e-3
 
 
 @dataclass
-class _Tally:
-    codes: int = 0
-    differing: int = 0
-    largest: int = 0
-    own: int = 0
-    clean_images: int = 0
-    images_differing: int = 0
-    shift: int | None = None
-    own_by_channel: dict[int, int] = field(default_factory=dict)
+class _Compared:
+    """One runtime's codes against the oracle's so far.
 
-
-class CodeComparison:
-    """Compare a backend's codes with the oracle's, batch by batch.
-
-    nodes: the quantizers of the file in topological order with their inputs.
+    first: (images, the oracle's codes, the runtime's codes) of the batch in which the earliest quantizer differs by
+    itself; place: of that quantizer in the order of execution, the number of quantizers where none does. logit_shift:
+    how far logits of the first batch move when codes are made outputs of the graph.
     """
 
-    def __init__(self, backend: str, against: str, nodes: Sequence[QuantizerNode]) -> None:
-        self._backend, self._against = backend, against
-        self._nodes = {node.name: node for node in nodes}
-        self._tallies: dict[str, _Tally] = {}
-        self._missing: set[str] = set()
-        self._images = 0
-        self._logits_largest = 0.0
+    comparison: CodeComparison
+    place: int
+    first: tuple[Batch, Codes, Codes] | None = None
+    logit_shift: float | None = None
 
-    def add(self, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> int | None:
-        """Count one batch of (logits, codes). Raises BackendError where the shapes differ.
-
-        Returns the place, in the order of execution, of the first quantizer that differs by itself in this batch.
-        """
-        (expected_logits, expected_codes), (found_logits, found_codes) = expected, found
-        self._images += len(expected_logits)
-        self._logits_largest = max(self._logits_largest, _largest_gap(expected_logits, found_logits))
-        self._missing |= set(expected_codes) - set(found_codes)
-        differs: dict[str, NDArray[np.bool_]] = {}
-        first = None
-        for place, name in enumerate(self._in_order(expected_codes)):
-            if name in found_codes:
-                before = self._own(name)
-                differs[name] = self._compare(name, expected_codes[name], found_codes[name], differs)
-                if first is None and self._own(name) > before:
-                    first = place
-        return first
-
-    def _own(self, name: str) -> int:
-        return self._tallies[name].own if name in self._tallies else 0
-
-    def _in_order(self, codes: Codes) -> Iterator[str]:
-        yield from (name for name in self._nodes if name in codes)
-        yield from (name for name in codes if name not in self._nodes)
-
-    def _compare(
-        self, name: str, expected: NDArray[Any], found: NDArray[Any], earlier: dict[str, NDArray[np.bool_]]
-    ) -> NDArray[np.bool_]:
-        """Tally one quantizer; which images differ, bool [B]."""
-        if expected.shape != found.shape:
-            raise BackendError(f"{self._backend}: codes of '{name}' are {found.shape}, expected {expected.shape}")
-        expected, found = expected.astype(np.int32), found.astype(np.int32)
-        tally = self._tallies.setdefault(name, _Tally())
-        if tally.shift is None:
-            tally.shift = container_shift(expected, found)
-        gap = np.abs(found - tally.shift - expected)
-        by_image: NDArray[np.bool_] = gap.reshape(len(gap), -1).max(axis=1) > 0
-        clean = ~self._tainted(name, earlier, len(gap))
-        tally.codes += gap.size
-        tally.differing += int((gap > 0).sum())
-        tally.largest = max(tally.largest, int(gap.max(initial=0)))
-        tally.clean_images += int(clean.sum())
-        tally.images_differing += int(by_image.sum())
-        own = gap[clean] > 0
-        tally.own += int(own.sum())
-        if own.any():
-            self._count_channels(tally, own)
-        return by_image
-
-    def _tainted(self, name: str, earlier: dict[str, NDArray[np.bool_]], images: int) -> NDArray[np.bool_]:
-        tainted = np.zeros(images, bool)
-        node = self._nodes.get(name)
-        for source in node.inputs if node is not None else ():
-            tainted |= earlier.get(source, np.ones(images, bool))
-        return tainted
-
-    @staticmethod
-    def _count_channels(tally: _Tally, own: NDArray[np.bool_]) -> None:
-        axis = 1 if own.ndim == 4 else own.ndim - 1
-        by_channel = own.sum(axis=tuple(a for a in range(own.ndim) if a != axis))
-        for channel in np.flatnonzero(by_channel):
-            tally.own_by_channel[int(channel)] = tally.own_by_channel.get(int(channel), 0) + int(by_channel[channel])
+    def add(self, backend: Backend, batch: Batch, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> None:
+        """Count one batch of (logits, codes). Raises BackendError where shapes differ or the backend fails."""
+        place = self.comparison.add(expected, found)
+        if self.logit_shift is None:
+            self.logit_shift = float(np.abs(found[0] - backend.logits(batch)).max())
+        if self.first is None or (place is not None and place < self.place):
+            self.first = (batch, expected[1], found[1])
+            self.place = self.place if place is None else place
 
     def result(self) -> BackendFidelity:
-        """Everything counted so far."""
-        differences = tuple(self._difference(name, tally) for name, tally in self._tallies.items())
-        first = next((item.name for item in differences if item.own), None)
-        if first is None:
-            first = next((item.name for item in differences if item.differing), None)
-        return BackendFidelity(
-            backend=self._backend,
-            against=self._against,
-            images=self._images,
-            codes=sum(item.codes for item in differences),
-            differing=sum(item.differing for item in differences),
-            largest=max((item.largest for item in differences), default=0),
-            first_diverging=first,
-            missing=tuple(sorted(self._missing)),
-            logits_largest=self._logits_largest,
-            quantizers=differences,
-        )
-
-    def _difference(self, name: str, tally: _Tally) -> CodeDifference:
-        node = self._nodes.get(name)
-        return CodeDifference(
-            name=name,
-            inputs=node.inputs if node is not None else (),
-            codes=tally.codes,
-            differing=tally.differing,
-            largest=tally.largest,
-            own=tally.own,
-            inherited=tally.differing - tally.own,
-            clean_images=tally.clean_images,
-            images_differing=tally.images_differing,
-            channels=tuple(sorted(tally.own_by_channel)),
-        )
+        """What was counted."""
+        return self.comparison.result().model_copy(update={"probe_logit_shift": self.logit_shift})
 
 
-def container_shift(expected: NDArray[np.int32], found: NDArray[np.int32]) -> int:
-    """By how much the container shifts the codes: that of 0, 128 and -128 under which most codes are equal."""
-    return max(CONTAINER_SHIFTS, key=lambda shift: int((found - shift == expected).sum()))
+@dataclass
+class _File:
+    """`model.onnx` and its quantizers in topological order; nothing where it cannot be read."""
+
+    model: onnx.ModelProto | None = None
+    nodes: Sequence[QuantizerNode] = field(default_factory=tuple)
 
 
-def _largest_gap(first: Batch, second: Batch) -> float:
-    if first.shape != second.shape:
-        raise BackendError(f"logits are {second.shape}, expected {first.shape}")
-    gap = np.abs(first.astype(np.float64) - second)
-    return float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")
+def compare_codes(
+    pool: RuntimePool, sample: list[Batch], workspace: Workspace, limit: float, progress: Progress
+) -> tuple[BackendFidelity, ...]:
+    """Hold the codes of every open runtime against the oracle's, or the reference's where there is no oracle.
+
+    A runtime that fails is lost to the pool.
+
+    Args:
+        pool: The open runtimes.
+        sample: Images, float32 [B, C, H, W] each.
+        workspace: The build folder.
+        limit: Seconds that an answer of a runtime may take in an experiment.
+        progress: Told what happens.
+    """
+    against = next((name for name in ("oracle", "reference") if name in pool.opened), None)
+    names = [name for name in pool.opened if name != against]
+    if against is None or not names:
+        return ()
+    file = _read(workspace)
+    compared = {name: _Compared(CodeComparison(name, against, file.nodes), len(file.nodes)) for name in names}
+    progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(names)} against the {against}'s")
+    with ThreadPoolExecutor(len(pool.opened)) as threads:
+        for batch in progress.track(sample, len(sample), "compare codes"):
+            _compare_batch(pool, threads, against, compared, batch)
+    results = {name: item.result() for name, item in compared.items()}
+    oracle = pool.opened[against]
+    if file.model is None or not isinstance(oracle, TorchBackend) or against != "oracle":
+        return tuple(results.values())
+    cases = {
+        name: Case(result, oracle, item.first, file.model, file.nodes, results.get("onnxruntime-unfused"), limit)
+        for name, result in results.items()
+        if name in RUNTIMES and (item := compared[name]).first is not None
+    }
+    explained = results | {name: explain(case) for name, case in cases.items()}
+    if "openvino" in explained:
+        explained["openvino"] = _with_probe_effect(explained["openvino"], file.model, sample[0], oracle, limit)
+    return tuple(explained.values())
+
+
+def constant_mismatches(pool: RuntimePool, workspace: Workspace) -> tuple[str, ...] | None:
+    """How the file's scales, codes and biases differ from the integer model's; None where either is missing."""
+    oracle = pool.opened.get("oracle")
+    if not isinstance(oracle, TorchBackend):
+        return None
+    try:
+        return tuple(item.message for item in mismatches(read_model(workspace.path("model.onnx")), oracle.module))
+    except BackendError:
+        return None
+
+
+def _read(workspace: Workspace) -> _File:
+    with contextlib.suppress(BackendError):
+        model = read_model(workspace.path("model.onnx"))
+        return _File(model, quantizers(model))
+    return _File()
+
+
+def _compare_batch(
+    pool: RuntimePool, threads: ThreadPoolExecutor, against: str, compared: dict[str, _Compared], batch: Batch
+) -> None:
+    """All runtimes compute the batch at the same time; one that fails leaves the pool and the comparison."""
+    at_work = {name: threads.submit(pool.opened[name].codes, batch) for name in (against, *compared)}
+    expected = at_work[against].result()
+    for name in list(compared):
+        try:
+            compared[name].add(pool.opened[name], batch, expected, at_work[name].result())
+        except BackendError as error:
+            pool.lose(name, error)
+            del compared[name]
+
+
+def _with_probe_effect(
+    found: BackendFidelity, model: onnx.ModelProto, batch: Batch, oracle: TorchBackend, limit: float
+) -> BackendFidelity:
+    """Why logits move while codes are watched, where they do."""
+    if found.probe_logit_shift <= _MOVED:
+        return found
+    reason, evidence = explain_probe_effect(model, batch, oracle.logits(batch), limit)
+    return found.model_copy(update={"probe_effect": reason, "evidence": found.evidence + evidence})

@@ -26,7 +26,7 @@ class Mismatch:
     """
 
     owner: str
-    sentence: str
+    message: str
     tensor: str
     repaired: NDArray[Any] | None
 
@@ -76,8 +76,11 @@ class Constants:
 
 
 def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
-    """Every constant of the file that differs from the integer model (a module of `genq_export.network.integer`
-    parts).
+    """Find every constant of the file that differs from the integer model.
+
+    Args:
+        model: The deployed file.
+        oracle: The integer model, a module made of the parts in `genq_export.network.integer`.
     """
     constants = Constants(model)
     found: list[Mismatch] = []

@@ -1,12 +1,15 @@
-"""What a build must meet to pass; for a gate that fails, one sentence that says which figure or layer is to blame."""
+"""What a build must meet to pass; for a gate that fails, one message that says which figure or layer is to blame."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
+
+from pydantic import AliasChoices, Field
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
 from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
+from runtime_tests.verify.titles import BACKEND_TITLES
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
 # behind operators that stay float (LayerNorm, softmax).
@@ -16,15 +19,18 @@ CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
 ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
 
 
-BACKEND_TITLES = {
-    "float": "float32 network",
-    "reference": "fake-quant reference",
-    "oracle": "integer oracle",
-    "onnxruntime": "ONNX Runtime",
-    "onnxruntime-unfused": "ONNX Runtime, optimisations off",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-}
+class AuditedLayer(Protocol):
+    """What the gates look at in a layer of the export's audit.
+
+    integer: the runtime computes it in integers. on_purpose: the config keeps it in float.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def integer(self) -> bool: ...
+    @property
+    def on_purpose(self) -> bool: ...
 
 
 class Gate(Frozen):
@@ -36,7 +42,7 @@ class Gate(Frozen):
     threshold: float
     at_least: bool
     passed: bool
-    sentence: str
+    message: str = Field(validation_alias=AliasChoices("message", "sentence"))
 
 
 class Ungated(Frozen):
@@ -47,9 +53,19 @@ class Ungated(Frozen):
 
 
 def check(
-    run: Verification, audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig, grids: QuantizeConfig
+    run: Verification, audit: Sequence[AuditedLayer], config: GatesConfig, grids: QuantizeConfig
 ) -> tuple[tuple[Gate, ...], tuple[Ungated, ...]]:
-    """All gates of one run. grids: what the build was told; audit: `[{name, op, integer, detail}]` of the export."""
+    """Judge one run.
+
+    Args:
+        run: What was measured.
+        audit: Layers of the deployed file; none where the export left no audit.
+        config: Thresholds that the build sets itself.
+        grids: The bits that the others follow from.
+
+    Returns:
+        The gates, and those that do not apply here.
+    """
     gates: list[Gate] = []
     skipped: list[Ungated] = []
     for outcome in (
@@ -80,10 +96,10 @@ def deployed_agreement(run: Verification) -> float | None:
     return run.agreement.get(f"{run.deployed}_vs_reference")
 
 
-def integer_share(audit: Sequence[Mapping[str, Any]] | None) -> float | None:
+def integer_share(audit: Sequence[AuditedLayer]) -> float | None:
     """Share of audited layers that compute in integers, less those kept in float on purpose; None without an audit."""
-    judged = [entry for entry in audit or () if not entry.get("on_purpose")]
-    return sum(bool(entry.get("integer")) for entry in judged) / len(judged) if judged else None
+    judged = [layer for layer in audit if not layer.on_purpose]
+    return sum(layer.integer for layer in judged) / len(judged) if judged else None
 
 
 def deployed_fidelity(run: Verification) -> BackendFidelity | None:
@@ -101,10 +117,10 @@ def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> 
     limit = usual if config.max_accuracy_loss is None else config.max_accuracy_loss
     loss = accuracy_loss(run)
     if loss is None:
-        sentence = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
+        message = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
     else:
-        sentence = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at {grids.grid_name}{_lossy_step(run)}"
-    return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, sentence)
+        message = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at {grids.grid_name}{_lossy_step(run)}"
+    return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, message)
 
 
 def _lossy_step(run: Verification) -> str:
@@ -128,11 +144,11 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
         return Ungated(name=name, reason="no evaluation images")
     value = deployed_agreement(run)
     if value is None:
-        sentence = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
+        message = f"{run.deployed} could not be held against the reference{_failure(run, run.deployed, 'reference')}"
     else:
         differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
-        sentence = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
-    return _gate(name, title, value, config.min_agreement, True, sentence)
+        message = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
+    return _gate(name, title, value, config.min_agreement, True, message)
 
 
 def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:
@@ -140,28 +156,28 @@ def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gat
     item = deployed_fidelity(run)
     value = None
     if item is None:
-        sentence = f"codes of {_title(run)} could not be compared{_failure(run, run.deployed, 'oracle', 'reference')}"
+        message = f"codes of {_title(run)} could not be compared{_failure(run, run.deployed, 'oracle', 'reference')}"
     elif item.missing:
-        value, sentence = 0.0, f"the file has no quantizer {layer_names(item.missing)}"
+        value, message = 0.0, f"the file has no quantizer {layer_names(item.missing)}"
     else:
-        value, sentence = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
+        value, message = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
     required = config.min_code_match
     if required is None:
         stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
         narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
         required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
-    return _gate(name, title, value, required, True, sentence)
+    return _gate(name, title, value, required, True, message)
 
 
 def _constants(run: Verification) -> Gate:
     """No setting: a file that holds other numbers than the integer model is not this build's file."""
     name, title = "constants", "Constants unlike the integer model's"
     if run.constants is None:
-        sentence = f"the file or the integer model could not be read{_failure(run, run.deployed, 'oracle')}"
-        return _gate(name, title, None, 0.0, False, sentence)
+        message = f"the file or the integer model could not be read{_failure(run, run.deployed, 'oracle')}"
+        return _gate(name, title, None, 0.0, False, message)
     more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
-    sentence = run.constants[0] + more if run.constants else "all constants are those of the integer model"
-    return _gate(name, title, float(len(run.constants)), 0.0, False, sentence)
+    message = run.constants[0] + more if run.constants else "all constants are those of the integer model"
+    return _gate(name, title, float(len(run.constants)), 0.0, False, message)
 
 
 def first_divergence(run: Verification) -> str:
@@ -173,15 +189,15 @@ def first_divergence(run: Verification) -> str:
     return where + (f" ({item.explanation})" if item.explanation else "")
 
 
-def _integers(audit: Sequence[Mapping[str, Any]] | None, config: GatesConfig) -> Gate | Ungated:
+def _integers(audit: Sequence[AuditedLayer], config: GatesConfig) -> Gate | Ungated:
     name, title = "integer_share", "Layers that compute in integers"
     value = integer_share(audit)
-    if audit is None or value is None:
+    if value is None:
         return Ungated(name=name, reason="the export left no audit")
-    floating = [str(entry.get("name")) for entry in audit if not (entry.get("integer") or entry.get("on_purpose"))]
+    floating = [layer.name for layer in audit if not (layer.integer or layer.on_purpose)]
     shown = layer_names(floating[:3] if len(floating) <= 3 else [*floating[:2], f"{len(floating) - 2} more"])
-    sentence = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
-    return _gate(name, title, value, config.min_integer_share, True, sentence)
+    message = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
+    return _gate(name, title, value, config.min_integer_share, True, message)
 
 
 def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
@@ -192,11 +208,11 @@ def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
     if run.latency is not None:  # what is within the noise is no difference
         value = run.latency.speedup if run.latency.significant else 1.0
     if run.latency is None:
-        sentence = "latency was not measured on this machine"
+        message = "latency was not measured on this machine"
     else:
         pace = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float"
-        sentence = f"{pace}: {value:.2f} times the speed"
-    return _gate(name, title, value, config.min_speedup, True, sentence)
+        message = f"{pace}: {value:.2f} times the speed"
+    return _gate(name, title, value, config.min_speedup, True, message)
 
 
 def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
@@ -204,17 +220,17 @@ def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
     if config.max_size_share is None:
         return Ungated(name=name, reason="no size was asked for (verify.gates.max_size_share)")
     value = run.size.deployed_bytes / run.size.float_bytes if run.size is not None else None
-    sentence = "sizes are not known"
+    message = "sizes are not known"
     if run.size is not None:
-        sentence = f"the deployed file has {run.size.deployed_bytes:,} bytes, the float file {run.size.float_bytes:,}"
-    return _gate(name, title, value, config.max_size_share, False, sentence)
+        message = f"the deployed file has {run.size.deployed_bytes:,} bytes, the float file {run.size.float_bytes:,}"
+    return _gate(name, title, value, config.max_size_share, False, message)
 
 
-def _gate(name: str, title: str, value: float | None, threshold: float, at_least: bool, sentence: str) -> Gate:
+def _gate(name: str, title: str, value: float | None, threshold: float, at_least: bool, message: str) -> Gate:
     passed = value is not None and (value >= threshold if at_least else value <= threshold)
     rounded = None if value is None else round(value, 9)
     return Gate(
-        name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, sentence=sentence
+        name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, message=message
     )
 
 

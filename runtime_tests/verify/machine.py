@@ -1,7 +1,10 @@
-"""The machine that a measurement belongs to."""
+"""The machine that a measurement belongs to: its name, its cores, and what is installed on it."""
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from runtime_tests.verify.results import Machine
@@ -24,6 +27,35 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_each(backends: int) -> int:
+    """Threads for each of several backends that work at the same time."""
+    return max(1, usable_cores() // backends)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch threads started inside use `count` threads each."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def further_versions() -> dict[str, str]:
+    """Versions of the runtimes that `package_versions` does not list, as far as they are installed."""
+    found = {}
+    for name in ("openvino", "tensorrt", "tensorrt-rtx", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _cpu_name() -> str:

@@ -1,11 +1,16 @@
 """What one verification run measured, as frozen models: the content of `verify.json`.
 
-A field that is None was not measured on this machine; the report says so and never guesses.
+A field that is None was not measured on this machine; the report says so and never guesses. Fields that earlier
+releases wrote under another name are read under both.
 """
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+# Keys of results that every verification has beside its runtimes.
+FLOAT = "float"
+REFERENCE = "reference"
 
 BackendStatus = Literal["ok", "failed", "missing"]
 
@@ -115,10 +120,10 @@ class BackendFidelity(Frozen):
     first_diverging: str | None
     missing: tuple[str, ...] = ()
     logits_largest: float
-    probe_logit_shift: float = 0.0
+    probe_logit_shift: float = Field(0.0, validation_alias=AliasChoices("probe_logit_shift", "watching_moved"))
     quantizers: tuple[CodeDifference, ...]
     explanation: str | None = None
-    probe_effect: str | None = None
+    probe_effect: str | None = Field(None, validation_alias=AliasChoices("probe_effect", "unwatched"))
     evidence: tuple[str, ...] = ()
 
     @property
@@ -233,3 +238,10 @@ class VerifyFile(Frozen):
 
     version: Literal[1] = 1
     runs: tuple[Verification, ...] = ()
+
+
+def damaged_field(error: ValidationError) -> str:
+    """The first thing wrong with a file, as `field: what`."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "file"
+    return f"{where}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""The verify stage: measure the build on this machine, beside what others measured of it."""
+"""The `verify` stage: measures the build on this machine."""
 
 import time
 from collections.abc import Sequence
@@ -12,50 +12,14 @@ from genq_export.core.folders import folder_identity
 from genq_export.core.progress import Progress
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.data.calibration_set import kept_images
 from genq_export.models import source as models
 from genq_export.stage import StageContext
-from runtime_tests.verify.results import Verification, VerifyFile
+from runtime_tests.verify.verify_file import VERIFY_FILE, keep_run
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
-
-
-def run_verify(
-    workspace: Workspace,
-    config: BuildConfig,
-    model: "LoadedModel",
-    progress: Progress,
-    calibration: Sequence[Path] = (),
-    notes: tuple[str, ...] = (),
-) -> StageResult:
-    """Measure the build on this machine and write `verify.json`; `notes` are kept with the run.
-
-    calibration: the build's calibration images; codes are compared on them where there is no evaluation set.
-
-    Runs of other machines or on other images stay beside the new one. This machine's earlier run on the same images is
-    replaced, and so is everything measured on files that have changed since. The summary says whether the run stands
-    `beside` all the others. Raises UserError for evaluation data that cannot be used.
-    """
-    from runtime_tests.verify.run import verify
-
-    started = time.perf_counter()
-    run = verify(workspace, config, model, progress, calibration)
-    run = run.model_copy(update={"notes": (*notes, *run.notes)})
-    earlier = _earlier(workspace)
-    kept = tuple(item for item in earlier if item.artefacts == run.artefacts and not _same_place(item, run))
-    workspace.write_json("verify.json", VerifyFile(runs=(*kept, run)).model_dump(mode="json"))
-    return StageResult(
-        outputs=["verify.json"],
-        summary={
-            "machine": run.machine.name,
-            "beside": bool(earlier) and kept == earlier,
-            "seconds": round(time.perf_counter() - started, 1),
-            "backends": {item.name: item.status for item in run.backends},
-            "top1": {name: score.top1 for name, score in run.accuracy.items()},
-            "agreement": run.agreement,
-            "codes_differing": {item.backend: item.differing for item in run.fidelity},
-        },
-    )
+    from runtime_tests.verify.run import MeasureSpeed
 
 
 class VerifyStage:
@@ -103,8 +67,6 @@ class VerifyStage:
 
 def calibration_images(workspace: Workspace) -> list[Path]:
     """Images that the build was calibrated on; none where the folder came without them."""
-    from genq_export.data.calibration_set import kept_images
-
     try:
         return kept_images(workspace.path("calibration"))
     except UserError:
@@ -120,22 +82,48 @@ def evaluation_problems(source: Path | None) -> list[str]:
     return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
 
 
-def _earlier(workspace: Workspace) -> tuple[Verification, ...]:
-    """What was measured before."""
-    from runtime_tests.report.assemble import read_verification
+def run_verify(
+    workspace: Workspace,
+    config: BuildConfig,
+    model: "LoadedModel",
+    progress: Progress,
+    calibration: Sequence[Path] = (),
+    notes: tuple[str, ...] = (),
+    measure_speed: "MeasureSpeed | None" = None,
+) -> StageResult:
+    """Measure the build on this machine and write `verify.json`.
 
-    if not workspace.path("verify.json").is_file():
-        return ()
-    try:
-        return read_verification(workspace).runs
-    except UserError:
-        return ()  # damaged or of another version: measured again now
+    Args:
+        workspace: The build folder.
+        config: What to measure with, and on which images.
+        model: The float network.
+        progress: Told what happens.
+        calibration: The build's calibration images; codes are compared on them where there is no evaluation set.
+        notes: Kept with the run.
+        measure_speed: Measures latency and size; None: as `verify` does.
 
+    Returns:
+        The file and a summary, which says whether the run stands `beside` all that were there before.
 
-def _same_place(first: Verification, second: Verification) -> bool:
-    """The same machine and the same images? Names alone do not tell: virtual machines share them."""
-    places = [
-        (run.machine.name, run.machine.cpu, run.machine.cores, run.machine.gpu, run.evaluation and run.evaluation.name)
-        for run in (first, second)
-    ]
-    return places[0] == places[1]
+    Raises:
+        UserError: The evaluation images cannot be used.
+    """
+    from runtime_tests.verify.run import verify
+    from runtime_tests.verify.speed import speed_and_size
+
+    started = time.perf_counter()
+    run = verify(workspace, config, model, progress, calibration, measure_speed or speed_and_size)
+    run = run.model_copy(update={"notes": (*notes, *run.notes)})
+    beside = keep_run(workspace, run)
+    return StageResult(
+        outputs=[VERIFY_FILE],
+        summary={
+            "machine": run.machine.name,
+            "beside": beside,
+            "seconds": round(time.perf_counter() - started, 1),
+            "backends": {item.name: item.status for item in run.backends},
+            "top1": {name: score.top1 for name, score in run.accuracy.items()},
+            "agreement": run.agreement,
+            "codes_differing": {item.backend: item.differing for item in run.fidelity},
+        },
+    )

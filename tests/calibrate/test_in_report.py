@@ -10,13 +10,14 @@ from PIL import Image
 
 from calibrate import run
 from calibrate.contact_sheet import DROPPED_SHOWN, KEPT_SHOWN
+from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 from runtime_tests.report.calibration_section import calibration_view
-from runtime_tests.report.charts import stacked_columns
+from runtime_tests.report.render.charts import stacked_columns
 
 GREEN, RED = (0x1F, 0x8A, 0x5B), (0xC2, 0x45, 0x3D)
 
@@ -30,15 +31,15 @@ def made(tmp_path: Path, make_config: Callable[..., BuildConfig], convnet: Loade
 def test_energy_and_sensitivity_are_histograms_of_kept_and_dropped(made: tuple[Path, StageResult]) -> None:
     folder, result = made
     rows = read_rows(folder)
-    view = calibration_view(result.summary)
+    view = calibration_view(CalibrateSummary.model_validate(result.summary))
     assert view is not None
-    assert [histogram["title"] for histogram in view["histograms"]] == ["Energy", "BatchNorm sensitivity"]
-    for histogram in view["histograms"]:
-        assert sum(histogram["kept"]) == sum(row.kept for row in rows) == 12
-        assert sum(histogram["dropped"]) == sum(not row.kept for row in rows) > 0
-        drawing = stacked_columns(histogram["kept"], histogram["dropped"], histogram["hovers"], histogram["title"])
+    assert [histogram.title for histogram in view.histograms] == ["Energy", "BatchNorm sensitivity"]
+    for histogram in view.histograms:
+        assert sum(histogram.kept) == sum(row.kept for row in rows) == 12
+        assert sum(histogram.dropped) == sum(not row.kept for row in rows) > 0
+        drawing = stacked_columns(histogram.kept, histogram.dropped, histogram.hovers, histogram.title)
         columns = list(ElementTree.fromstring(str(drawing)))
-        assert len(columns) == 1 + len(histogram["kept"]), "a title, then a column a bin"
+        assert len(columns) == 1 + len(histogram.kept), "a title, then a column a bin"
 
 
 def test_the_contact_sheet_shows_kept_and_dropped_of_every_class(made: tuple[Path, StageResult]) -> None:

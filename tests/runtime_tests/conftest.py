@@ -100,3 +100,23 @@ def images(few_images: Path, model: LoadedModel) -> np.ndarray:
     from genq_export.data.evaluation import load_images
 
     return load_images(sorted(few_images.rglob("*.png"))[::7][:24], model).numpy()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    pristine_build: Path, tmp_path_factory: pytest.TempPathFactory, config: BuildConfig, model: LoadedModel
+) -> Workspace:
+    """A verified and reported build, with a contact sheet."""
+    from runtime_tests.report.stage import run_report
+    from runtime_tests.verify.stage import run_verify
+
+    folder = Path(shutil.copytree(pristine_build, tmp_path_factory.mktemp("finished") / "build"))
+    (folder / "calibration").mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (1500, 1500, 3), dtype=np.uint8)).save(
+        folder / "calibration/contact_sheet.png"
+    )
+    workspace = Workspace.existing(folder)
+    workspace.record("verify", "v", run_verify(workspace, config, model, QUIET), 1.0)
+    workspace.record("report", "r", run_report(workspace, config, QUIET), 1.0)
+    return workspace

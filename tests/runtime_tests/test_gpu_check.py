@@ -98,7 +98,7 @@ def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> 
 
 def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
     from runtime_tests.verify.results import BackendFidelity, BackendRun, Evaluation
-    from tests.runtime_tests.test_gates_and_compare import run
+    from tests.runtime_tests.measured import run
 
     workspace = Workspace.open(tmp_path / "build")
 

@@ -150,7 +150,7 @@ def int8_rows(device: str) -> list[Row]:
 
 def engine_rows(build: Path) -> list[Row]:
     """What verification measured of the TensorRT engine: codes, answers and latency against an FP16 engine."""
-    from runtime_tests.report.assemble import read_verification
+    from runtime_tests.verify.verify_file import read_verification
 
     run = read_verification(Workspace.existing(build)).runs[-1]
     backend = next((item for item in run.backends if item.name == "tensorrt"), None)
@@ -228,7 +228,7 @@ def _further() -> dict[str, str]:
     """Versions of what only a GPU needs."""
     import torch
 
-    from runtime_tests.verify.run import further_versions
+    from runtime_tests.verify.machine import further_versions
 
     return {"CUDA": str(torch.version.cuda), **further_versions()}
 

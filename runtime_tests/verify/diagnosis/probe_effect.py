@@ -1,13 +1,14 @@
-"""Why does OpenVINO answer otherwise once nobody watches its codes? Each suspicion is tested by an experiment.
+"""Why does OpenVINO answer otherwise when its codes are not outputs of the graph? Each suspicion is tested.
 
-A tensor that is an output of the graph must be computed, so a watched session cannot fuse it away. Users run the
-probe_effect one. Three experiments on one batch, each with OpenVINO's low-precision transformations on and off; off, it
-computes the graph in float as it is written:
+A tensor that is an output of the graph must be computed, so a session whose codes are read cannot fuse it away. Users
+run one whose codes are not. Three experiments on one batch, each with OpenVINO's low-precision transformations on and
+off; off, it computes the graph in float as it is written:
 
 * the file as it is: are the transformations to blame at all?
 * the quantizer between a convolution and the residual addition behind it left out: does that give what the
   transformations give?
-* all 8-bit weight codes halved, so that no sum of two products exceeds 16 bits: is saturation to blame?
+* where OpenVINO saturates a sum that is known: all 8-bit weight codes halved, so that no sum of two products exceeds
+  16 bits: is saturation to blame?
 """
 
 import tempfile
@@ -21,7 +22,8 @@ from genq_export.network.onnx_graph import layer_names, quantizers
 from genq_export.runtimes.backends import OPENVINO_AS_WRITTEN, Batch
 from genq_export.runtimes.isolation.process import Worker
 from genq_export.runtimes.isolation.protocol import Message
-from runtime_tests.verify.diagnosis.explain import halve_weight_codes
+from runtime_tests.verify.diagnosis.case import copy_of
+from runtime_tests.verify.diagnosis.pair_sums import halve_weight_codes, known_sum, saturation_of
 
 # An experiment explains a difference of logits of which it leaves at most this share; single codes at the border of
 # two leave more than nothing.
@@ -31,15 +33,22 @@ _FEW = 0.05
 def explain_probe_effect(
     model: onnx.ModelProto, batch: Batch, expected: Batch, limit: float
 ) -> tuple[str | None, tuple[str, ...]]:
-    """One sentence without a full stop, or None where no experiment confirms a reason, and the evidence.
+    """Find out what the transformations change.
 
-    batch: float32 [B, C, H, W]. expected: the oracle's logits of it, float32 [B, K]. limit: seconds an answer may take.
+    Args:
+        model: The deployed file.
+        batch: float32 [B, C, H, W].
+        expected: The oracle's logits of the batch, float32 [B, K].
+        limit: Seconds that an answer may take.
+
+    Returns:
+        One sentence without a full stop, or None where no experiment confirms a reason; and the evidence.
     """
     sessions = _Sessions(batch, limit)
     try:
         return _explain(sessions, model, expected)
     except BackendError as error:
-        return None, (f"OpenVINO probe_effect: the experiments failed: {error}",)
+        return None, (f"OpenVINO as users run it: the experiments failed: {error}",)
     finally:
         sessions.close()
 
@@ -49,8 +58,8 @@ def _explain(sessions: "_Sessions", model: onnx.ModelProto, expected: Batch) -> 
     before, left = _gap(as_run, expected), _gap(as_written, expected)
     same, right = (int((logits.argmax(1) == expected.argmax(1)).sum()) for logits in (as_run, as_written))
     evidence = [
-        f"probe_effect, logits are {before:.2g} off the oracle's on average and {same} of {len(expected)} answers are"
-        f" the oracle's; with low-precision transformations off {left:.2g} and {right}"
+        f"as users run it, logits are {before:.2g} off the oracle's on average and {same} of {len(expected)} answers"
+        f" are the oracle's; with low-precision transformations off {left:.2g} and {right}"
     ]
     if left > _FEW * before:
         evidence.append("the low-precision transformations alone do not explain what watching changes")
@@ -70,18 +79,20 @@ def _reason(
     fused, skipped = without_residual_rounding(model)
     halved, wide = _halved(model)
     unrounded = f"They add the results of {layer_names(skipped)} to the residual without rounding them to codes"
-    saturating = (
-        f"sums of two products of {layer_names(wide)} saturate at 16 bits on this processor (no VNNI instructions)"
-    )
+    saturating = saturation_of(wide)
     if skipped:
         left = _gap(as_run, sessions.logits(fused, False))
         evidence.append(
             f"a copy without the quantizers {layer_names(skipped)}, computed as written, is {left:.2g} from what"
-            f" OpenVINO gives probe_effect; the file itself {before:.2g}"
+            f" OpenVINO gives as users run it; the file itself {before:.2g}"
         )
         if left <= _FEW * before:
             return unrounded
-    if not wide:
+    known = known_sum("openvino", sessions.limit) if wide else None
+    if known is None:
+        return None
+    evidence.append(known.evidence)
+    if not known.saturates:
         return None
     as_run = sessions.logits(halved, True)
     left = _gap(as_run, sessions.logits(halved, False))
@@ -103,8 +114,7 @@ def without_residual_rounding(model: onnx.ModelProto) -> tuple[onnx.ModelProto, 
     Of two such inputs it is the first: the convolution that runtimes fuse the addition into. Also returns the names of
     the quantizers left out.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     producer = {output: node for node in copy.graph.node for output in node.output}
     after_layers = {node.tensor: node.name for node in quantizers(copy) if node.layers and not node.feeds}
     skipped = []
@@ -125,8 +135,7 @@ def without_residual_rounding(model: onnx.ModelProto) -> tuple[onnx.ModelProto, 
 
 def _halved(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A copy with all 8-bit weight codes halved, and the layers they belong to."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     layers = (node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul"))
     return copy, tuple(name for name in layers if halve_weight_codes(copy, name))
 
@@ -140,7 +149,7 @@ class _Sessions:
     """OpenVINO in a process of its own, one file after another on the same batch."""
 
     def __init__(self, batch: Batch, limit: float) -> None:
-        self._batch = batch
+        self._batch, self.limit = batch, limit
         self._worker = Worker("openvino", limit)
 
     def logits(self, model: onnx.ModelProto, transformed: bool) -> Batch:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.isolation import process
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.isolation.protocol import Channel, Message
-from runtime_tests.verify import run as verify
+from runtime_tests.verify import gates
+from runtime_tests.verify.run import verify
+from tests.runtime_tests.measured import no_speed
 
 
 def worker(body: str) -> list[str]:
@@ -86,17 +88,14 @@ def test_wire_carries_arrays_of_any_size(tmp_path: Path) -> None:
 
 
 def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
-    build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    build: Workspace, config: BuildConfig, model: LoadedModel
 ) -> None:
-    from runtime_tests.verify import gates
-
-    monkeypatch.setattr(process, "_WORKER", worker("import os; os.abort()"))
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-    run = verify.verify(build, config, model, Progress(quiet=True))
+    crashing = partial(IsolatedBackend, command=worker("import os; os.abort()"))
+    run = verify(build, config, model, Progress(quiet=True), measure_speed=no_speed, open_runtime=crashing)
     status = {item.name: item.status for item in run.backends}
     assert status == {"reference": "ok", "oracle": "ok", "onnxruntime": "failed"}
     assert run.accuracy.keys() == {"float", "reference", "oracle"}
-    judged, _ = gates.check(run, None, config.verify.gates, config.quantize)
+    judged, _ = gates.check(run, (), config.verify.gates, config.quantize)
     agreement = next(gate for gate in judged if gate.name == "agreement")
     assert not agreement.passed
-    assert "SIGABRT" in agreement.sentence
+    assert "SIGABRT" in agreement.message

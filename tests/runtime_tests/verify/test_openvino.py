@@ -13,10 +13,11 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.runtimes import backends
 from genq_export.runtimes.isolation.process import IsolatedBackend
-from runtime_tests.verify import run
+from runtime_tests.verify.diagnosis.pair_sums import known_sum
 from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
 from runtime_tests.verify.results import Verification
-from tests.runtime_tests.test_saturation import one_convolution
+from runtime_tests.verify.run import verify
+from tests.runtime_tests.measured import no_speed
 
 pytest.importorskip("openvino")
 
@@ -25,11 +26,8 @@ pytest.importorskip("openvino")
 def measured(pristine_build: Path, config: BuildConfig, model: LoadedModel) -> Verification:
     values = config.model_dump()
     values["verify"]["backends"] = ("reference", "oracle", "onnxruntime", "openvino")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "speed_and_size", lambda *_: (None, None))
-        patch.setattr(run, "_quality", lambda *_: ((), ()))
-        workspace = Workspace.existing(pristine_build)
-        return run.verify(workspace, BuildConfig.parse(values), model, Progress(quiet=True))
+    changed, quiet = BuildConfig.parse(values), Progress(quiet=True)
+    return verify(Workspace.existing(pristine_build), changed, model, quiet, measure_speed=no_speed)
 
 
 def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verification) -> None:
@@ -42,14 +40,14 @@ def test_codes_of_the_file_are_the_oracles_but_at_a_border(measured: Verificatio
 
 
 def test_answers_are_those_of_the_reference(measured: Verification) -> None:
-    """Watched, OpenVINO computes the file as written; probe_effect it fuses, and what that moves is measured apart."""
+    """Watched, OpenVINO computes the file as written; as users run it, it fuses: what that moves is measured apart."""
     assert measured.agreement["openvino_vs_reference"] >= 0.98
     assert abs(measured.accuracy["openvino"].top1 - measured.accuracy["reference"].top1) <= 0.02
     assert measured.agreement["onnxruntime_vs_reference"] == 1.0
 
 
 def test_what_watching_hides_is_found_by_experiment(measured: Verification) -> None:
-    """Unwatched, the addition is fused into the convolution in front of it, whose result is then not rounded."""
+    """As users run it, the addition is fused into the convolution in front of it, whose result is then not rounded."""
     fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
     assert fidelity.probe_logit_shift > 0.1 and fidelity.probe_effect is not None
     assert "with them off 24 of 24 answers of one batch are the oracle's" in fidelity.probe_effect
@@ -76,11 +74,9 @@ def test_saturation_is_told_apart_from_fusion(
     content = onnx.load(workspace.path("model.onnx"))
     reason, evidence = explain_probe_effect(content, images, oracle.logits(images), 60.0)
     assert reason is not None and "without rounding them to codes" in reason, evidence
-    probe = one_convolution(tmp_path / "probe.onnx")
-    full = np.full((1, 2, 3, 3), 255, np.float32)
-    exact = backends.OnnxRuntimeBackend(probe, optimised=False, threads=1).logits(full)
-    saturates = not np.allclose(backends.OpenVinoBackend(probe, threads=1).logits(full), exact)
-    assert ("sums of two products of conv1.0 and fc saturate at 16 bits" in reason) == saturates
+    known = known_sum("openvino", 60.0)
+    assert known is not None
+    assert ("sums of two products of conv1.0 and fc saturate at 16 bits" in reason) == known.saturates
 
 
 def test_nothing_is_said_that_no_experiment_confirms(pristine_build: Path, images: np.ndarray) -> None:

@@ -15,24 +15,25 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import quantizers
 from genq_export.runtimes.backends import oracle_backend
-from runtime_tests.report.assemble import Report, assemble
-from runtime_tests.verify import run as verify
+from runtime_tests.report.assemble import assemble
+from runtime_tests.report.model import Report
 from runtime_tests.verify.constants import Constants
-from runtime_tests.verify.diagnosis.explain import Case, explain
+from runtime_tests.verify.diagnosis.case import Case
+from runtime_tests.verify.diagnosis.explain import explain
 from runtime_tests.verify.results import BackendFidelity, VerifyFile
+from runtime_tests.verify.run import verify
 from tests.runtime_tests.conftest import Edit
+from tests.runtime_tests.measured import no_speed
 
 Judge = Callable[[Workspace], Report]
 
 
 @pytest.fixture
-def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Judge:
-    """Verify and report, less latency and signal to noise."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-    monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
+def judge(config: BuildConfig, model: LoadedModel) -> Judge:
+    """Verify and report, less latency."""
 
     def run(workspace: Workspace) -> Report:
-        measured = verify.verify(workspace, config, model, Progress(quiet=True))
+        measured = verify(workspace, config, model, Progress(quiet=True), measure_speed=no_speed)
         workspace.write_json("verify.json", VerifyFile(runs=(measured,)).model_dump(mode="json"))
         return assemble(workspace, config)
 
@@ -40,7 +41,7 @@ def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPat
 
 
 def failed(report: Report) -> dict[str, str]:
-    return {gate.name: gate.sentence for gate in report.gates if not gate.passed}
+    return {gate.name: gate.message for gate in report.gates if not gate.passed}
 
 
 def bias_tensor(model: onnx.ModelProto, layer: str) -> str:
@@ -78,9 +79,9 @@ def test_a_scale_off_by_one_ulp(plant: Callable[[Edit], Workspace], judge: Judge
         name = quantizer_of(model, "layer2.0.act1").input[1]
         constants.replace(name, np.nextafter(constants.value(name), np.float32(9)))
 
-    sentences = failed(judge(plant(edit)))
-    assert "the scale of layer2.0.act1 is" in sentences["constants"]
-    assert "(1 ulp apart)" in sentences["constants"]
+    messages = failed(judge(plant(edit)))
+    assert "the scale of layer2.0.act1 is" in messages["constants"]
+    assert "(1 ulp apart)" in messages["constants"]
 
 
 def test_a_flipped_weight_code(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
@@ -120,8 +121,8 @@ def test_a_bias_off_the_grid(plant: Callable[[Edit], Workspace], judge: Judge) -
         model.graph.initializer.append(onnx.numpy_helper.from_array(value, "float_bias"))
         next(part for part in model.graph.node if part.name == "layer3.0.conv1").input[2] = "float_bias"
 
-    sentences = failed(judge(plant(edit)))
-    assert sentences["constants"] == "the bias of layer3.0.conv1 is not on the accumulator grid"
+    messages = failed(judge(plant(edit)))
+    assert messages["constants"] == "the bias of layer3.0.conv1 is not on the accumulator grid"
 
 
 def test_a_missing_residual_quantizer(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
@@ -157,13 +158,10 @@ def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -
     assert slopes == pytest.approx([0.5], abs=0.01), fidelity.evidence
 
 
-def test_float_rounding_at_a_border_is_named_as_such(
-    build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+def test_float_rounding_at_a_border_is_named_as_such(build: Workspace, config: BuildConfig, model: LoadedModel) -> None:
     values: dict[str, Any] = config.model_dump()
     values["verify"] |= {"backends": ("onnxruntime-unfused",), "fidelity_images": 100}
-    run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))
+    run = verify(build, BuildConfig.parse(values), model, Progress(quiet=True), measure_speed=no_speed)
     fidelity = next(item for item in run.fidelity if item.backend == "onnxruntime-unfused")
     if fidelity.differing:
         assert fidelity.explanation is not None and "border of two codes" in fidelity.explanation

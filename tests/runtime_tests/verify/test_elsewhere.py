@@ -1,7 +1,9 @@
 """A build folder copied to another machine is verified there from what it holds; nothing measured before is lost."""
 
 import json
+import platform
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models.loaded import LoadedModel
-from runtime_tests.report.assemble import read_report, read_verification
-from runtime_tests.verify import machine
-from runtime_tests.verify import run as verify
-from runtime_tests.verify.stage import run_verify
+from runtime_tests.report.model import read_report
+from runtime_tests.verify import stage
+from runtime_tests.verify.results import VerifyFile
+from runtime_tests.verify.verify_file import read_verification
+from tests.runtime_tests.measured import no_speed
 
 QUIET = Progress(quiet=True)
 
@@ -33,17 +36,16 @@ def home(
     values["verify"]["evaluation"] = str(folder / "images-at-home")
     workspace = Workspace.existing(folder)
     workspace.write_bytes("config.yaml", BuildConfig.parse(values).to_yaml().encode())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-        workspace.record("verify", "made at home", run_verify(workspace, config, model, QUIET), 1.0)
+    result = stage.run_verify(workspace, config, model, QUIET, measure_speed=no_speed)
+    workspace.record("verify", "made at home", result, 1.0)
     return folder
 
 
 @pytest.fixture
 def away(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder, copied to a machine of another name."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-    monkeypatch.setattr(machine.platform, "node", lambda: "gpu-host")
+    monkeypatch.setattr(stage, "run_verify", partial(stage.run_verify, measure_speed=no_speed))
+    monkeypatch.setattr(platform, "node", lambda: "gpu-host")
     monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(home, tmp_path / "away"))
 
@@ -93,9 +95,11 @@ def test_a_second_run_here_replaces_only_itself(away: Path, few_images: Path, tm
 def test_machines_of_one_name_are_told_apart_by_their_hardware(
     away: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = read_verification(Workspace.existing(away)).runs[0]
-    monkeypatch.setattr(machine.platform, "node", lambda: first.machine.name)
-    monkeypatch.setattr(machine, "_cpu_name", lambda: "another processor")
+    workspace = Workspace.existing(away)
+    (first,) = read_verification(workspace).runs
+    other = first.model_copy(update={"machine": first.machine.model_copy(update={"cpu": "another processor"})})
+    workspace.write_json("verify.json", VerifyFile(runs=(other,)).model_dump(mode="json"))
+    monkeypatch.setattr(platform, "node", lambda: first.machine.name)
     command("verify", away, "--eval", few_images, "--backend", "onnxruntime", "-q")
     assert len(read_verification(Workspace.existing(away)).runs) == 2
 
@@ -128,11 +132,11 @@ def test_a_build_that_was_not_exported_cannot_be_verified(tmp_path: Path, config
 def test_float_of_the_folder_is_the_float_network(pristine_build: Path, model: LoadedModel, images: np.ndarray) -> None:
     import torch
 
-    from genq_export.pipeline.reverify import _network
+    from genq_export.pipeline.reverify import float_network
 
     values = BuildConfig.for_model("fashion_resnet").model_dump()
     values["model"]["weights"] = Path("gone.safetensors")
-    found, note = _network(Workspace.existing(pristine_build), BuildConfig.parse(values))
+    found, note = float_network(Workspace.existing(pristine_build), BuildConfig.parse(values))
     assert note is not None and found.input_size == model.input_size and found.class_names == model.class_names
     with torch.no_grad():
         gap = found.module(torch.from_numpy(images)) - model.module(torch.from_numpy(images))

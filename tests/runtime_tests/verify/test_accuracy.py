@@ -8,6 +8,7 @@ import pytest
 from genq_export.core.errors import BackendError
 from genq_export.runtimes.backends import Batch, Codes
 from runtime_tests.verify import accuracy
+from runtime_tests.verify.predictions import evaluate
 
 LABELS = np.arange(12) % 4
 
@@ -39,7 +40,7 @@ def batches() -> Iterator[Batch]:
 
 def test_every_backend_runs_once_and_scores_add_up() -> None:
     right, wrong = Fake("float", lambda batch: batch), Fake("reference", lambda batch: np.roll(batch, 1, axis=1))
-    answers = accuracy.evaluate(batches(), LABELS, right, [wrong])
+    answers = evaluate(batches(), LABELS, right, [wrong])
     assert (right.calls, wrong.calls) == (3, 3)
     assert accuracy.score(answers["float"], LABELS, 4).top1 == 1
     assert accuracy.score(answers["float"], LABELS, 4).correct_by_class == (3, 3, 3, 3)
@@ -59,7 +60,7 @@ def test_images_without_finite_logits_are_wrong_and_agree_with_nothing() -> None
         out[0] = np.nan
         return out
 
-    answers = accuracy.evaluate(batches(), LABELS, Fake("float", lambda b: b), [Fake("x", broken)])
+    answers = evaluate(batches(), LABELS, Fake("float", lambda b: b), [Fake("x", broken)])
     assert answers["x"].non_finite == 3
     assert accuracy.score(answers["x"], LABELS, 4).top1 == pytest.approx(9 / 12)
     assert accuracy.agreement(answers["x"], answers["x"]) == pytest.approx(9 / 12)
@@ -71,13 +72,13 @@ def test_a_failing_backend_is_not_called_again_and_others_go_on() -> None:
         raise BackendError("x crashed")
 
     failing, fine = Fake("x", fail), Fake("y", lambda batch: batch)
-    answers = accuracy.evaluate(batches(), LABELS, Fake("float", lambda b: b), [failing, fine])
+    answers = evaluate(batches(), LABELS, Fake("float", lambda b: b), [failing, fine])
     assert failing.calls == 1 and answers["x"].failure == "x crashed"
     assert fine.calls == 3 and answers["y"].failure is None
 
 
 def test_another_number_of_classes_is_a_failure() -> None:
-    answers = accuracy.evaluate(batches(), LABELS, Fake("float", lambda b: b), [Fake("x", lambda b: b[:, :3])])
+    answers = evaluate(batches(), LABELS, Fake("float", lambda b: b), [Fake("x", lambda b: b[:, :3])])
     assert answers["x"].failure == "x knows 3 classes, the float network 4"
 
 
@@ -86,4 +87,4 @@ def test_float_failing_is_an_error() -> None:
         raise BackendError("no")
 
     with pytest.raises(BackendError, match="the float network failed: no"):
-        accuracy.evaluate(batches(), LABELS, Fake("float", fail), [])
+        evaluate(batches(), LABELS, Fake("float", fail), [])

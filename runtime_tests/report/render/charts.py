@@ -1,7 +1,8 @@
 """Small charts: the shapes are SVG that stretches with the page, the words around them are text of the page.
 
 Every function returns one `<svg>` whose box is 100 × 100 units, stretched in both directions; lines keep their width.
-Colours are classes of the page's style sheet, so that light, dark and print each have their own.
+Colours are classes of the page's style sheet, so that light, dark and print each have their own. Made by hand: a
+plotting library draws one size and one palette, and its SVG weighs more than the rest of the page.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,8 @@ from genq_export.config.build import BuildConfig, Target
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
-from runtime_tests.verify import run as verify
+from runtime_tests.verify.run import verify
+from tests.runtime_tests.measured import no_speed
 
 QUIET = Progress(quiet=True)
 
@@ -17,13 +18,10 @@ QUIET = Progress(quiet=True)
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
 @pytest.mark.parametrize("name", zoo.ZOO_MODELS)
-def test_codes_are_the_oracles(
-    name: str, target: Target, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_codes_are_the_oracles(name: str, target: Target, few_images: Path, tmp_path: Path) -> None:
     from export.run import run as run_export
     from genq_export.quantize.run import run as run_quantize
 
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
     if not zoo.weights_file(name).is_file():
         pytest.skip(f"{name} is not in the package")
     values = BuildConfig.for_model(name, bits=4, preset="quick", target=target).model_dump()
@@ -34,7 +32,7 @@ def test_codes_are_the_oracles(
     images = sorted(few_images.rglob("*.png"))
     workspace.record("quantize", "q", run_quantize(workspace, config, network, images, tmp_path / "p", QUIET), 1.0)
     workspace.record("export", "e", run_export(workspace, config, network, QUIET), 1.0)
-    run = verify.verify(workspace, config, network, QUIET)
+    run = verify(workspace, config, network, QUIET, measure_speed=no_speed)
     fidelity = {item.backend: item for item in run.fidelity}
     assert fidelity["reference"].differing == 0
     deployed = fidelity[run.deployed]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +16,35 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.isolation import process
+from genq_export.runtimes.isolation.process import IsolatedBackend
 from runtime_tests.verify import gates
-from runtime_tests.verify import run as verify
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.results import Verification
+from runtime_tests.verify.run import verify
+from runtime_tests.verify.runtime_pool import OpenRuntime
 from tests.runtime_tests.conftest import Edit
+from tests.runtime_tests.measured import no_speed
 
 Run = Callable[..., Verification]
 
 
 @pytest.fixture
-def run(build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Verify the build, less latency and signal to noise, with some settings of `verify` changed."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
-    monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
+def run(build: Workspace, config: BuildConfig, model: LoadedModel) -> Run:
+    """Verify the build, less latency, with some settings of `verify` changed."""
 
-    def measured(**settings: object) -> Verification:
+    def measured(open_runtime: OpenRuntime = IsolatedBackend, **settings: object) -> Verification:
         values = config.model_dump()
         values["verify"] |= settings
-        return verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))
+        changed, quiet = BuildConfig.parse(values), Progress(quiet=True)
+        return verify(build, changed, model, quiet, measure_speed=no_speed, open_runtime=open_runtime)
 
     return measured
 
 
 def failed(run: Verification) -> dict[str, str]:
     config = BuildConfig.for_model("fashion_resnet")
-    judged, _ = gates.check(run, None, config.verify.gates, config.quantize)
-    return {gate.name: gate.sentence for gate in judged if not gate.passed}
+    judged, _ = gates.check(run, (), config.verify.gates, config.quantize)
+    return {gate.name: gate.message for gate in judged if not gate.passed}
 
 
 def folder(place: Path, names: list[str]) -> Path:
@@ -82,9 +84,9 @@ def test_images_of_which_some_have_no_label_are_refused(run: Run, tmp_path: Path
         run(evaluation=folder(tmp_path / "x", ["bag", "", "dress"]))
 
 
-def test_a_hanging_runtime_is_stopped_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_WORKER", [sys.executable, "-c", "import time; time.sleep(600)"])
-    measured = run(time_limit=0.5, backends=("reference", "onnxruntime"))
+def test_a_hanging_runtime_is_stopped_and_the_others_go_on(run: Run) -> None:
+    hanging = partial(IsolatedBackend, command=[sys.executable, "-c", "import time; time.sleep(600)"])
+    measured = run(open_runtime=hanging, time_limit=0.5, backends=("reference", "onnxruntime"))
     status = {item.name: (item.status, item.detail) for item in measured.backends}
     assert status["onnxruntime"] == ("failed", "onnxruntime did not answer within 0.5 s and was stopped")
     assert status["reference"][0] == "ok" and measured.accuracy.keys() == {"float", "reference"}

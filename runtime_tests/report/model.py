@@ -1,0 +1,140 @@
+"""The report as an object: the content of `report.json`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from calibrate.summary import CalibrateSummary
+from genq_export.core.errors import UserError
+from runtime_tests.verify.gates import Gate, Ungated
+from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, damaged_field
+
+REPORT_VERSION = 1
+
+
+class Bits(Frozen):
+    """Grid bits of weights and activations, and of the first and the last layer."""
+
+    weights: int
+    activations: int
+    first_last: int
+    grid: str = Field("", description="`W4A4`, or what mixed precision was given; empty in earlier reports")
+
+    @property
+    def name(self) -> str:
+        """How people call these grids."""
+        return self.grid or f"W{self.weights}A{self.activations}"
+
+
+class LayerFacts(Frozen):
+    """One quantized layer: its grid, and how the deployed file computes it (None: the export left no audit)."""
+
+    name: str
+    op: str
+    weight_bits: int | None = None
+    input_bits: int | None = None
+    input_signed: bool | None = None
+    weight_shape: tuple[int, ...] = ()
+    integer: bool | None = None
+    detail: str = ""
+
+
+class Unquantized(Frozen):
+    """An operator that stayed in float, and why."""
+
+    name: str
+    op: str
+    reason: str
+
+
+class LayerCost(Frozen):
+    """What quantizing one layer alone costs: mean KL(float ‖ float with that layer quantized), nats.
+
+    None: that side stayed in float.
+    """
+
+    name: str
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    kl: float
+
+
+class StageFacts(Frozen):
+    """When, where and with what one stage ran."""
+
+    name: str
+    finished: str
+    seconds: float
+    peak_memory_mib: float | None
+    machine: str
+    versions: dict[str, str]
+    outputs: dict[str, str]
+
+
+def _container(value: object) -> object:
+    """Version 0.1 wrote `int4 (8-bit layers int8)` where 4-bit weights are stored in 4 bits."""
+    return value.split(" ")[0] if isinstance(value, str) else value
+
+
+class Containers(Frozen):
+    """What grids are stored and computed in. weights: narrowest container that weights of four bits or fewer lie in."""
+
+    grid: str
+    weights: Annotated[Literal["int4", "int8"], BeforeValidator(_container)]
+    activations: Literal["int8", "uint8"]
+    compute: str
+
+
+class Storage(Frozen):
+    """The deployed files: containers, bytes by name, and versions of the format; None and empty before the export."""
+
+    storage: Containers | None = None
+    files: dict[str, int] = Field(default_factory=dict)
+    opset: int | None = None
+    ir_version: int | None = None
+
+
+class Report(Frozen):
+    """Everything a build says about itself; `report.json` is this object (schema: report.schema.json)."""
+
+    version: Literal[1] = 1
+    model: str
+    target: str
+    bits: Bits
+    passed: bool
+    verdict: str
+    accuracy: dict[str, Score] = Field(description="top-1 as a share in [0, 1] by backend; empty without labels")
+    agreement: dict[str, float] = Field(description="share of images with the same top-1 class, `a_vs_b`")
+    latency: Latency | None = Field(description="None: not measured on this machine; `notes` says why")
+    size: Size | None
+    gates: tuple[Gate, ...]
+    not_gated: tuple[Ungated, ...]
+    run: Verification = Field(description="the newest run, all that it measured")
+    elsewhere: tuple[Verification, ...] = Field(description="the newest run of every other machine")
+    layers: tuple[LayerFacts, ...]
+    unquantized: tuple[Unquantized, ...]
+    sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
+    storage: Storage
+    calibration: Annotated[CalibrateSummary | None, BeforeValidator(lambda value: value or None)] = Field(
+        description="None: the folder says nothing about calibration data"
+    )
+    config: dict[str, Any]
+    stages: tuple[StageFacts, ...]
+    command: str
+
+
+def read_report(folder: Path) -> Report:
+    """`report.json` of a build folder.
+
+    Raises:
+        UserError: The file is missing, damaged or of another version.
+    """
+    path = folder / "report.json"
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError:
+        raise UserError(f"{folder} has no report.json: run `genq-export report` there first") from None
+    except ValidationError as error:
+        where = damaged_field(error)
+        raise UserError(f"{path} is not a report of version {REPORT_VERSION} ({where})") from None

@@ -1,0 +1,73 @@
+"""A run in one or two sentences."""
+
+from collections.abc import Sequence
+
+from runtime_tests.verify import gates
+from runtime_tests.verify.gates import AuditedLayer, Gate
+from runtime_tests.verify.results import FLOAT, Latency, Verification
+from runtime_tests.verify.titles import TARGET_TITLES
+
+
+def verdict(run: Verification, target: str, audit: Sequence[AuditedLayer], judged: Sequence[Gate]) -> str:
+    """The failed gates, or what the build achieved.
+
+    Args:
+        run: What was measured.
+        target: What the file was made for.
+        audit: Layers of the deployed file.
+        judged: The gates of the run.
+    """
+    failed = [gate.message for gate in judged if not gate.passed]
+    return _failure(run, failed) if failed else _success(run, target, audit)
+
+
+def _failure(run: Verification, messages: list[str]) -> str:
+    where = gates.first_divergence(run)
+    first = next((number for number, message in enumerate(messages) if where and where in message), len(messages))
+    # Where codes first differ explains several gates; once is enough.
+    said = [message.replace(where, "") if number > first else message for number, message in enumerate(messages)]
+    return " ".join(message[0].upper() + message[1:] + "." for message in said)
+
+
+def _success(run: Verification, target: str, audit: Sequence[AuditedLayer]) -> str:
+    parts = [part for part in (_cost(run), _speed(run.latency), _size(run), _integers(run, target, audit)) if part]
+    if not parts:
+        return "Nothing could be measured on this machine."
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    if run.deployed != target:
+        return f"The {TARGET_TITLES[target]} file, computed as written by ONNX Runtime, {listed}."
+    return f"The deployed network {listed}."
+
+
+def _cost(run: Verification) -> str:
+    loss = gates.accuracy_loss(run)
+    if loss is not None:
+        moved = "loses" if loss >= 0 else "gains"
+        top1 = run.accuracy[run.deployed].top1
+        return f"reaches {100 * top1:.2f} % top-1 and {moved} {abs(loss):.2f} points against float"
+    agreement = run.agreement.get(f"{run.deployed}_vs_{FLOAT}")
+    return f"agrees with float on {100 * agreement:.2f} % of the images" if agreement is not None else ""
+
+
+def _speed(latency: Latency | None) -> str:
+    if latency is None:
+        return ""
+    if not latency.significant:
+        return "is as fast as float within the noise"
+    if latency.speedup >= 1:
+        return f"runs {latency.speedup:.2f} times as fast"
+    return f"runs slower than float ({latency.speedup:.2f} times its speed)"
+
+
+def _size(run: Verification) -> str:
+    if run.size is None:
+        return ""
+    return f"is {run.size.float_bytes / run.size.deployed_bytes:.1f} times smaller"
+
+
+def _integers(run: Verification, target: str, audit: Sequence[AuditedLayer]) -> str:
+    if gates.integer_share(audit) is None:
+        return ""
+    integer = sum(layer.integer for layer in audit)
+    done = f"all {len(audit)}" if integer == len(audit) else f"{integer} of {len(audit)}"
+    return f"{'computes' if run.deployed == target else 'has'} {done} layers in integers"

@@ -1,0 +1,157 @@
+"""Is it faithful: the codes of every quantizer, one backend against the oracle, added up over batches.
+
+A differing code is *inherited* in an image where a quantizer that feeds this one already differed, and *own* where all
+inputs were identical: only an own difference says something about the layer itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genq_export.core.errors import BackendError
+from genq_export.network.onnx_graph import QuantizerNode
+from genq_export.runtimes.backends import Batch, Codes
+from runtime_tests.verify.results import BackendFidelity, CodeDifference
+
+# A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).
+CONTAINER_SHIFTS = (0, 128, -128)
+
+
+@dataclass
+class _Tally:
+    codes: int = 0
+    differing: int = 0
+    largest: int = 0
+    own: int = 0
+    clean_images: int = 0
+    images_differing: int = 0
+    shift: int | None = None
+    own_by_channel: dict[int, int] = field(default_factory=dict)
+
+
+class CodeComparison:
+    """Compare a backend's codes with the oracle's, batch by batch.
+
+    nodes: the quantizers of the file in topological order with their inputs.
+    """
+
+    def __init__(self, backend: str, against: str, nodes: Sequence[QuantizerNode]) -> None:
+        self._backend, self._against = backend, against
+        self._nodes = {node.name: node for node in nodes}
+        self._tallies: dict[str, _Tally] = {}
+        self._missing: set[str] = set()
+        self._images = 0
+        self._logits_largest = 0.0
+
+    def add(self, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> int | None:
+        """Count one batch of (logits, codes). Raises BackendError where the shapes differ.
+
+        Returns the place, in the order of execution, of the first quantizer that differs by itself in this batch.
+        """
+        (expected_logits, expected_codes), (found_logits, found_codes) = expected, found
+        self._images += len(expected_logits)
+        self._logits_largest = max(self._logits_largest, _largest_gap(expected_logits, found_logits))
+        self._missing |= set(expected_codes) - set(found_codes)
+        differs: dict[str, NDArray[np.bool_]] = {}
+        first = None
+        for place, name in enumerate(self._in_order(expected_codes)):
+            if name in found_codes:
+                before = self._own(name)
+                differs[name] = self._compare(name, expected_codes[name], found_codes[name], differs)
+                if first is None and self._own(name) > before:
+                    first = place
+        return first
+
+    def _own(self, name: str) -> int:
+        return self._tallies[name].own if name in self._tallies else 0
+
+    def _in_order(self, codes: Codes) -> Iterator[str]:
+        yield from (name for name in self._nodes if name in codes)
+        yield from (name for name in codes if name not in self._nodes)
+
+    def _compare(
+        self, name: str, expected: NDArray[Any], found: NDArray[Any], earlier: dict[str, NDArray[np.bool_]]
+    ) -> NDArray[np.bool_]:
+        """Tally one quantizer; which images differ, bool [B]."""
+        if expected.shape != found.shape:
+            raise BackendError(f"{self._backend}: codes of '{name}' are {found.shape}, expected {expected.shape}")
+        expected, found = expected.astype(np.int32), found.astype(np.int32)
+        tally = self._tallies.setdefault(name, _Tally())
+        if tally.shift is None:
+            tally.shift = container_shift(expected, found)
+        gap = np.abs(found - tally.shift - expected)
+        by_image: NDArray[np.bool_] = gap.reshape(len(gap), -1).max(axis=1) > 0
+        clean = ~self._tainted(name, earlier, len(gap))
+        tally.codes += gap.size
+        tally.differing += int((gap > 0).sum())
+        tally.largest = max(tally.largest, int(gap.max(initial=0)))
+        tally.clean_images += int(clean.sum())
+        tally.images_differing += int(by_image.sum())
+        own = gap[clean] > 0
+        tally.own += int(own.sum())
+        if own.any():
+            self._count_channels(tally, own)
+        return by_image
+
+    def _tainted(self, name: str, earlier: dict[str, NDArray[np.bool_]], images: int) -> NDArray[np.bool_]:
+        tainted = np.zeros(images, bool)
+        node = self._nodes.get(name)
+        for source in node.inputs if node is not None else ():
+            tainted |= earlier.get(source, np.ones(images, bool))
+        return tainted
+
+    @staticmethod
+    def _count_channels(tally: _Tally, own: NDArray[np.bool_]) -> None:
+        axis = 1 if own.ndim == 4 else own.ndim - 1
+        by_channel = own.sum(axis=tuple(a for a in range(own.ndim) if a != axis))
+        for channel in np.flatnonzero(by_channel):
+            tally.own_by_channel[int(channel)] = tally.own_by_channel.get(int(channel), 0) + int(by_channel[channel])
+
+    def result(self) -> BackendFidelity:
+        """Everything counted so far."""
+        differences = tuple(self._difference(name, tally) for name, tally in self._tallies.items())
+        first = next((item.name for item in differences if item.own), None)
+        if first is None:
+            first = next((item.name for item in differences if item.differing), None)
+        return BackendFidelity(
+            backend=self._backend,
+            against=self._against,
+            images=self._images,
+            codes=sum(item.codes for item in differences),
+            differing=sum(item.differing for item in differences),
+            largest=max((item.largest for item in differences), default=0),
+            first_diverging=first,
+            missing=tuple(sorted(self._missing)),
+            logits_largest=self._logits_largest,
+            quantizers=differences,
+        )
+
+    def _difference(self, name: str, tally: _Tally) -> CodeDifference:
+        node = self._nodes.get(name)
+        return CodeDifference(
+            name=name,
+            inputs=node.inputs if node is not None else (),
+            codes=tally.codes,
+            differing=tally.differing,
+            largest=tally.largest,
+            own=tally.own,
+            inherited=tally.differing - tally.own,
+            clean_images=tally.clean_images,
+            images_differing=tally.images_differing,
+            channels=tuple(sorted(tally.own_by_channel)),
+        )
+
+
+def container_shift(expected: NDArray[np.int32], found: NDArray[np.int32]) -> int:
+    """By how much the container shifts the codes: that of 0, 128 and -128 under which most codes are equal."""
+    return max(CONTAINER_SHIFTS, key=lambda shift: int((found - shift == expected).sum()))
+
+
+def _largest_gap(first: Batch, second: Batch) -> float:
+    if first.shape != second.shape:
+        raise BackendError(f"logits are {second.shape}, expected {first.shape}")
+    gap = np.abs(first.astype(np.float64) - second)
+    return float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")

@@ -1,0 +1,170 @@
+"""Sums of two products that 16 bits cannot hold: halve the weight codes, and ask the runtime for a sum that is known.
+
+x86 processors with AVX2 or AVX-512 but without VNNI multiply uint8 by int8 in pairs whose sum must fit 16 bits
+(`vpmaddubsw`): 255 · 127 + 255 · 127 does not, and stops at 32,767; halved weight codes always fit. Runtimes differ
+here from machine to machine.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from genq_export.core.errors import BackendError
+from genq_export.network.onnx_graph import layer_names
+from genq_export.runtimes.isolation.process import IsolatedBackend
+from runtime_tests.verify.constants import Constants
+from runtime_tests.verify.diagnosis.case import NOTHING, Case, Finding, codes_of_copy, copy_of
+from runtime_tests.verify.diagnosis.rounding import border_distances
+
+# Saturation is to blame where at most this share of the differences is left with halved codes.
+_LEFT = 0.01
+_UNFUSED = "onnxruntime-unfused"
+# 18 products of 255 and 127, times the weight scale 0.01, on a grid of 50: code 117.
+_RIGHT = 5850.0
+
+
+@dataclass(frozen=True)
+class KnownSum:
+    """What a runtime makes of one convolution of the largest codes, whose result is known."""
+
+    backend: str
+    found: float
+    right: float = _RIGHT
+
+    @property
+    def saturates(self) -> bool:
+        """Does the runtime cut off sums on this processor?"""
+        return not np.isclose(self.found, self.right)
+
+    @property
+    def evidence(self) -> str:
+        """What was seen."""
+        return (
+            f"a convolution of the largest codes gives {self.found:g} in {self.backend} on this processor;"
+            f" {self.right:g} is right"
+        )
+
+
+def known_sum(backend: str, limit: float) -> KnownSum | None:
+    """Run the convolution of the largest codes in a runtime; None where it does not run.
+
+    Args:
+        backend: Name of the runtime.
+        limit: Seconds that an answer may take.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "largest.onnx"
+        onnx.save(largest_codes(), path)
+        try:
+            opened = IsolatedBackend(backend, path, limit, threads=1)
+        except BackendError:
+            return None
+        try:
+            return KnownSum(backend, float(opened.logits(np.full((1, 2, 3, 3), 255, np.float32)).min()))
+        except BackendError:
+            return None
+        finally:
+            opened.close()
+
+
+AskKnownSum = Callable[[str, float], KnownSum | None]
+
+
+def saturating_sums(case: Case, ask: AskKnownSum = known_sum) -> Finding:
+    """Does the first layer come right when its weight codes are halved, and does the runtime saturate at all?
+
+    The copy is held against itself without optimisations, where nothing saturates. Halving moves every value, so that
+    differences at the border of two codes go as well: where all lie there, it says nothing about saturation.
+
+    Args:
+        case: What differs.
+        ask: Asks a runtime for a known sum.
+    """
+    node = case.first_quantizer
+    if node is None or case.fidelity.backend == _UNFUSED:
+        return NOTHING
+    copy = copy_of(case.model)
+    layers = [name for name in node.layers if halve_weight_codes(copy, name)]
+    before = int(np.not_equal(*case.codes_of(node.name)).sum())
+    left = _differing_from_unfused(copy, case, node.name) if layers else None
+    if left is None:
+        return NOTHING
+    evidence = [
+        f"with the weight codes of {layer_names(layers)} halved, {left:,} codes of {node.name} differ in one batch from"
+        f" those of the same file without optimisations; unhalved, {before:,} differ"
+    ]
+    if left > _LEFT * before:
+        return Finding(evidence=tuple(evidence))
+    distances = border_distances(case, node)
+    if distances is not None and distances.decides:
+        evidence.append("unhalved, they lie at the border of two codes, which halving moves them away from")
+        return Finding(evidence=tuple(evidence))
+    known = ask(case.fidelity.backend, case.limit)
+    if known is None:
+        return Finding(evidence=tuple(evidence))
+    evidence.append(known.evidence)
+    return Finding(_explanation(layers) if known.saturates else None, tuple(evidence))
+
+
+def saturation_of(layers: tuple[str, ...] | list[str]) -> str:
+    """What is said of layers whose sums saturate, the beginning of a sentence."""
+    return f"sums of two products of {layer_names(layers)} saturate at 16 bits on this processor"
+
+
+def _explanation(layers: list[str]) -> str:
+    return f"{saturation_of(layers)}: weights of 7 bits, or a processor with VNNI instructions, compute it right"
+
+
+def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:
+    """Halve, towards zero, the codes that `layer` multiplies by, in place; False where they are not 8-bit codes."""
+    constants = Constants(model)
+    dequantize = constants.producer(f"{layer}/weight")
+    source = constants.source(dequantize.input[0]) if dequantize is not None else None
+    codes = constants.value(source) if source is not None else None
+    if source is None or codes is None or codes.dtype != np.int8:
+        return False
+    constants.replace(source, (codes / 2).astype(np.int8))
+    return True
+
+
+def largest_codes() -> onnx.ModelProto:
+    """Uint8 codes up to 255 times int8 codes of 127: pairs of products reach 64,770, twice what 16 bits hold.
+
+    Input float32 [B, 2, 3, 3], output float32 [B, 4, 1, 1], `_RIGHT` for an input of 255.
+    """
+    constants = {
+        "codes": np.full((4, 2, 3, 3), 127, np.int8), "weight_scale": np.full(4, 0.01, np.float32),
+        "scale": np.float32(1), "zero": np.uint8(0), "out_scale": np.float32(50), "out_zero": np.uint8(0),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["input/codes"]),
+        helper.make_node("DequantizeLinear", ["input/codes", "scale", "zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], ["conv/weight"], axis=0),
+        helper.make_node("Conv", ["x", "conv/weight"], ["y"], name="conv"),
+        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], ["logits/codes"]),
+        helper.make_node("DequantizeLinear", ["logits/codes", "out_scale", "out_zero"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "one convolution",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["b", 2, 3, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 4, 1, 1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def _differing_from_unfused(model: onnx.ModelProto, case: Case, quantizer: str) -> int | None:
+    """Codes of one quantizer that a runtime computes differently from ONNX Runtime without optimisations."""
+    found = []
+    for backend in (case.fidelity.backend, _UNFUSED):
+        computed = codes_of_copy(model, backend, case.first[0], case.limit)
+        if computed is None or quantizer not in computed[1]:
+            return None
+        found.append(computed[1][quantizer].astype(np.int32))
+    return int((found[0] != found[1]).sum()) if found[0].shape == found[1].shape else None
