@@ -200,8 +200,8 @@ class _Build:
     def _calibrate(self, identity: str) -> StageResult:
         from calibrate.stage import run as run_calibrate
 
-        if self._config.calibrate.made_before is not None:
-            return self._take_over_set(self._config.calibrate.made_before)
+        if self._config.calibrate.calibration_set is not None:
+            return self._take_over_set(self._config.calibrate.calibration_set)
         taken_over = self._take_over_neighbour(identity)
         if taken_over is not None:
             return taken_over
@@ -260,8 +260,8 @@ class _Build:
         if stage == "calibrate":
             from calibrate.preflight import identity as generator_identity
 
-            if config.calibrate.made_before is not None:
-                return fingerprint(stage, sha256(_set_folder(config.calibrate.made_before) / "metadata.jsonl"))
+            if config.calibrate.calibration_set is not None:
+                return fingerprint(stage, sha256(_set_folder(config.calibrate.calibration_set) / "metadata.jsonl"))
             settings = (config.calibrate.model_dump(mode="json"), config.seed, config.device)
             return fingerprint(stage, _code("calibrate", "genq_export"), settings, identity, generator_identity(config))
         before = STAGES[STAGES.index(stage) - 1]

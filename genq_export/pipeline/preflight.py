@@ -48,7 +48,7 @@ def notes(config: BuildConfig) -> list[str]:
 
 
 def _calibration_problems(config: BuildConfig, output: Path) -> list[str]:
-    source = config.calibrate.made_before
+    source = config.calibrate.calibration_set
     if source is None:
         from calibrate.preflight import problems
 

@@ -43,7 +43,7 @@ def prepare(
     batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay.
     """
     gm = capture(module, input_size)
-    if batches and config.even_layer_norms:
+    if batches and config.layernorm_equalization:
         equalize_layernorms(gm, batches, config.activation_bits)
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(gm.graph, names)

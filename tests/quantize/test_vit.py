@@ -51,7 +51,7 @@ def test_the_float_network_is_unchanged_and_its_channels_are_even(
 def test_one_scale_then_serves_all_channels(network: Network, settings: Settings, images: Tensor) -> None:
     module, errors = uneven(network), []
     for even in (False, True):
-        config = settings(4, even_layer_norms=even)
+        config = settings(4, layernorm_equalization=even)
         gm, _ = prepare(module, (3, 16, 16), config, rule_for("onnxruntime"), [images])
         calibrate_ranges(gm, [images])
         errors.append(float((gm(images) - module(images)).square().mean()))

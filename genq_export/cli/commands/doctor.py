@@ -1,0 +1,75 @@
+"""`genq-export doctor`"""
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.table import Table
+
+from genq_export.cli.console import show
+
+
+def doctor() -> None:
+    """Versions, devices, and which targets and generators work on this machine."""
+    show(doctor_table())
+
+
+def doctor_table() -> Table:
+    """What this machine has, what works with it, and what to install for the rest."""
+    import torch
+
+    from genq_export import zoo
+    from genq_export.runtimes.tensorrt_packages import engine_builder
+
+    table = Table()
+    for column in ("", "found", "note"):
+        table.add_column(column)
+    table.add_row("python", platform.python_version(), f"{os.cpu_count()} cores, {platform.machine()}")
+    for package in ("genq-export", "torch", "torchvision", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
+        table.add_row(package, _version(package), "")
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU; --device cuda needs one")
+    table.add_row("target onnxruntime", "works", "integer kernels on the CPU")
+    builder = engine_builder()
+    table.add_row(
+        "target tensorrt",
+        "ONNX and engine" if builder else "ONNX only",
+        f"engines by {builder}" if builder else "for engines: pip install 'genq-export\\[tensorrt-rtx]'",
+    )
+    table.add_row(
+        "generator fashion_sd", "works" if (zoo.pipeline_folder() / "model_index.json").is_file() else "missing", ""
+    )
+    cached = _cached_pipelines()
+    table.add_row(
+        "generators in the hub cache",
+        ", ".join(cached) or "none",
+        "" if cached else "Stable Diffusion v1-5 is fetched on first use, or give --generator DIR",
+    )
+    openvino = importlib.util.find_spec("openvino")
+    table.add_row(
+        "openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export\\[openvino]'"
+    )
+    return table
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cached_pipelines() -> list[str]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return sorted(
+        repo.repo_id
+        for repo in repositories
+        if any(file.file_name == "model_index.json" for revision in repo.revisions for file in revision.files)
+    )
