@@ -45,10 +45,10 @@ for command in (build, calibrate, quantize, export, verify, report, audit, model
     app.command()(command)
 
 
-def main() -> None:
+def main(program: typer.Typer = app) -> None:
     """Entry point: what a user can mend becomes one line each and exit code 2."""
     try:
-        code = app(standalone_mode=False, prog_name="genq-export")  # the code of `typer.Exit` comes back as a value
+        code = program(standalone_mode=False, prog_name="genq-export")  # the code of `typer.Exit` comes back as a value
     except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

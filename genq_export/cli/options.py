@@ -64,8 +64,7 @@ def _parameter(parameter: Parameter, command: str) -> inspect.Parameter:
 
 
 def _declarations(parameter: Parameter) -> tuple[str, ...]:
-    setting = parameter.settings[0]
-    if _type(setting) is bool and setting.field.default is True:
+    if _type(parameter.settings[0]) is bool:
         return tuple(f"{flag}/--no-{flag.removeprefix('--')}" for flag in parameter.flags)
     return parameter.flags
 

@@ -6,6 +6,7 @@ this is data: command line, help, completion, the repeat command of a report and
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -113,10 +114,13 @@ def types_in(annotation: object) -> set[object]:
 
 
 def _byte_size(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, str) and not _BYTES.fullmatch(value):  # pydantic reads the beginning and forgets the rest
+        raise PydanticCustomError("byte_size", "Input should be a number of bytes, such as 20MB")
     try:
         return read(value)
     except OverflowError:
         raise PydanticCustomError("finite_number", "Input should be a finite number of bytes") from None
 
 
+_BYTES = re.compile(r"\s*\d*\.?\d+\s*\w*\s*")
 Bytes = Annotated[ByteSize, WrapValidator(_byte_size)]

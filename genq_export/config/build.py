@@ -89,7 +89,7 @@ class BuildConfig(Frozen):
             UserError: names the field and what it takes.
         """
         try:
-            if values.get("version") == 1:
+            if values.get("version") == 1 and values["version"] is not True:
                 values = renamed(values, cls) | {"version": 2}
             return cls.model_validate(beneath(_settings_of_preset(values.get("preset")), values))
         except ValidationError as error:

@@ -34,9 +34,11 @@ def _given(config: BuildConfig) -> dict[str, Any]:
     covered = set()
     for option in _in_order(config):
         found = [setting.read(values) for setting in option.settings]
+        if found[0] in (None, ()) or any(one != found[0] for one in found):
+            continue  # which no option says; `--set` does
         known = all(setting.path in covered for setting in option.settings)
         differs = any(setting.read(usual) != setting.read(values) for setting in option.settings)
-        if all(one == found[0] for one in found) and not known and (differs or option.option.always_told):
+        if not known and (differs or option.option.always_told):
             given[option.keyword] = found[0]
             covered |= {setting.path for setting in option.settings}
     return given
@@ -48,8 +50,8 @@ def _in_order(config: BuildConfig) -> list[Parameter]:
 
 
 def _option(option: Parameter, value: Any) -> str:
-    if value is True:
-        return option.flag
+    if isinstance(value, bool):
+        return option.flag if value else f"--no-{option.flag.removeprefix('--')}"
     values = value if isinstance(value, tuple) else (value,)
     return " ".join(f"{option.flag} {shlex.quote(_text(one))}" for one in values)
 
