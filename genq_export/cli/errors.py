@@ -1,6 +1,5 @@
 """What the command line says when the input is bad: lines that name what was wrong and the remedy."""
 
-import difflib
 from typing import Any
 
 from genq_export.config.build import BuildConfig
@@ -23,12 +22,11 @@ def _unknown_option(error: Any) -> str:
     """Name the option that was meant, or the setting of that name."""
     command = error.ctx.command_path if error.ctx else "genq-export"
     said = f"{command} has no option {error.option_name}"
-    if error.possibilities:
-        return f"{said} (did you mean {' or '.join(sorted(error.possibilities))}?)"
     wanted = error.option_name.lstrip("-").replace("-", "_")
-    settings = {setting.path[-1]: setting.name for setting in settings_of(BuildConfig)}
-    near = difflib.get_close_matches(wanted, settings, n=1, cutoff=0.8)
     takes_settings = error.ctx and any("--set" in parameter.opts for parameter in error.ctx.command.params)
-    if near and takes_settings:
-        return f"{said} (did you mean --set {settings[near[0]]}=VALUE?)"
+    setting = next((setting for setting in settings_of(BuildConfig) if setting.path[-1] == wanted), None)
+    if setting is not None and takes_settings:
+        return f"{said} (did you mean --set {setting.name}=VALUE?)"
+    if error.possibilities:
+        return f"{said} (did you mean {error.possibilities[0]}?)"
     return f"{said}: {command} --help lists them"

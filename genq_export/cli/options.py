@@ -56,7 +56,7 @@ def _parameter(parameter: Parameter, command: str) -> inspect.Parameter:
         *_declarations(parameter),
         help=escape(_help(parameter, command)),
         metavar="|".join(choices) or ("<str>" if get_origin(_type(setting)) is list else None),
-        autocompletion=_completion(choices) if choices else None,
+        autocompletion=_completion(setting) if setting.suggestions else None,
         show_default=False,
     )
     annotation = Annotated[_type(setting) | None, option]  # type: ignore[operator]
@@ -102,9 +102,9 @@ def _default(parameter: Parameter, setting: Setting, command: str) -> str:
     return setting.default
 
 
-def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+def _completion(setting: Setting) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
+        return [choice for choice in setting.suggestions if choice.startswith(incomplete)]
 
     return complete
 
@@ -119,7 +119,7 @@ def _complete_setting(incomplete: str) -> list[str]:
 
 
 def _values(setting: Setting) -> tuple[str, ...]:
-    return ("true", "false") if setting.field.annotation is bool else setting.choices
+    return ("true", "false") if setting.field.annotation is bool else setting.suggestions
 
 
 _NAME = BuildConfig.model_fields["model"].annotation.model_fields["name"].description  # type: ignore[union-attr]

@@ -64,15 +64,19 @@ class OneOf:
     Args:
         kind: what an error calls such a thing, `target`.
         names: gives the names.
+        others: any other text is one as well, such as a path.
     """
 
     kind: str
     names: Callable[[], Iterable[str]]
+    others: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def _check(self, value: str) -> str:
+        if self.others:
+            return value
         try:
             return check_name(dict.fromkeys(self.names(), ""), value, self.kind)
         except UserError as error:
@@ -88,7 +92,8 @@ class Frozen(BaseModel):
     @classmethod
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         inner = value if isinstance(value, list | tuple | dict) else (value,)
-        switch = bool in types_in(cls.model_fields[str(info.field_name)].annotation)
+        types = types_in(cls.model_fields[str(info.field_name)].annotation)
+        switch = any(part is bool or (isinstance(part, type) and issubclass(part, BaseModel)) for part in types)
         for part in inner:
             _check_plain(part, switch)
         return value

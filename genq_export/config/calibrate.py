@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genq_export.config.base import Formerly, Frozen, Option
+from genq_export.config.base import Formerly, Frozen, OneOf, Option
+from genq_export.config.registry import SOURCES
 
 
 class CalibrateConfig(Frozen):
@@ -18,9 +19,9 @@ class CalibrateConfig(Frozen):
     calibration_set: Annotated[
         Path | None, Option(("build", "quantize"), flags=("--calibration",)), Formerly("calibrate.made_before")
     ] = Field(None, description="build folder (or its calibration/) whose set is used as it is")
-    generator: Annotated[str | None, Option(("build", "calibrate"))] = Field(
-        None, description="text-to-image pipeline (hub name or folder of diffusers), `distill`, or `leaves`"
-    )
+    generator: Annotated[
+        str | None, OneOf("generator", lambda: SOURCES, others=True), Option(("build", "calibrate"))
+    ] = Field(None, description="text-to-image pipeline (hub name or folder of diffusers), `distill`, or `leaves`")
     images: Annotated[int, Option(("build", "calibrate"))] = Field(
         1024, ge=1, le=10_000_000, description="calibration images to keep"
     )

@@ -45,7 +45,16 @@ class Setting:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values it can have, where they can be listed."""
+        return () if self._takes_others else self.suggestions
+
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """Values that completion offers."""
         return _choices(Annotated[self.field.annotation, None, *self.field.metadata])
+
+    @property
+    def _takes_others(self) -> bool:
+        return any(isinstance(part, OneOf) and part.others for part in self.field.metadata)
 
     @property
     def bounds(self) -> str:
