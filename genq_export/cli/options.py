@@ -49,18 +49,19 @@ def with_options(command: str, model: type[BaseModel] = BuildConfig) -> Callable
 
 
 def _parameter(parameter: Parameter, command: str) -> inspect.Parameter:
-    """As typer reads a parameter: type, flags, help and completion in the annotation; not given is None."""
+    """As typer reads a parameter: its type, and flags, help and completion; not given is None."""
     setting = parameter.settings[0]
     choices = setting.choices
     option = typer.Option(
+        None,
         *_declarations(parameter),
         help=escape(_help(parameter, command)),
         metavar="|".join(choices) or ("<str>" if get_origin(_type(setting)) is list else None),
         autocompletion=_completion(setting) if setting.suggestions else None,
         show_default=False,
     )
-    annotation = Annotated[_type(setting) | None, option]  # type: ignore[operator]
-    return inspect.Parameter(parameter.keyword, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(parameter.keyword, kind, default=option, annotation=_type(setting) | None)
 
 
 def _declarations(parameter: Parameter) -> tuple[str, ...]:
