@@ -124,16 +124,16 @@ class BuildConfig(Frozen):
         Returns:
             The config, and the names of settings that stay though the preset has another value for them.
         """
-        used, usual, wanted = (
-            config.model_dump() for config in (self, self._usual(self.preset), self._usual(name))
-        )  # fmt: skip
-        values, kept = self.model_dump(mode="json") | {"preset": name}, []
+        dumps = [config.model_dump() for config in (self, self._usual(self.preset), self._usual(name))]
+        values: dict[str, Any] = self.model_dump(mode="json") | {"preset": name}
+        kept = []
         for setting in (setting for setting in settings_of(type(self)) if setting.path[0] == section):
-            if setting.read(used) == setting.read(wanted):
+            used, usual, wanted = (setting.read(dump) for dump in dumps)
+            if wanted in (used, usual):
                 continue
-            if setting.read(used) == setting.read(usual) and setting.read(usual) != setting.read(wanted):
-                put(values, setting.path, setting.read(wanted))
-            elif setting.read(usual) != setting.read(wanted):
+            if used == usual:
+                put(values, setting.path, wanted)
+            else:
                 kept.append(setting.name)
         return self.parse(values, source="preset"), kept
 
