@@ -45,7 +45,7 @@ class CalibrateStage:
     def plan(self, config: BuildConfig) -> str:
         """How many images are drawn and kept."""
         if not source_for(config).draws:
-            return f"take over the set of {config.calibrate.made_before}"
+            return f"take over the set of {config.calibrate.calibration_set}"
         drawn = round(config.calibrate.images * config.calibrate.pool_factor)
         return f"draw about {drawn} images, keep {config.calibrate.images}"
 

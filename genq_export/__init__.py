@@ -20,23 +20,22 @@ install_torchvision_hook()
 
 __all__ = ["BuildConfig", "UserError", "build", "load"]
 
+_PLACES = {
+    "BuildConfig": "genq_export.config.build:BuildConfig",
+    "UserError": "genq_export.core.errors:UserError",
+    "build": "genq_export.pipeline.build:build",
+    "load": "genq_export.runtimes.load:load",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `import genq_export` alone must not take seconds."""
-    if name == "build":
-        from genq_export.pipeline.build import build
+    if name not in _PLACES:
+        raise AttributeError(f"module 'genq_export' has no attribute '{name}'")
+    from genq_export.core.registry import resolve
 
-        return build
-    if name == "BuildConfig":
-        from genq_export.config.build import BuildConfig
+    return resolve(_PLACES[name])
 
-        return BuildConfig
-    if name == "UserError":
-        from genq_export.core.errors import UserError
 
-        return UserError
-    if name == "load":
-        from genq_export.runtimes.load import load
-
-        return load
-    raise AttributeError(f"module 'genq_export' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return __all__

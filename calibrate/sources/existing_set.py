@@ -51,7 +51,7 @@ EXISTING_SET = ExistingSetSource()
 
 def _set_folder(config: BuildConfig) -> Path:
     """The set in the build folder that the config names, or the folder itself."""
-    source = config.calibrate.made_before
+    source = config.calibrate.calibration_set
     assert source is not None
     for folder in (source / _FOLDER, source):
         if (folder / METADATA).is_file():

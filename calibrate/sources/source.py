@@ -1,7 +1,7 @@
 """What a calibration source is: one way to come by calibration images.
 
 Sources are listed in `config.registry.SOURCES` by the value of `calibrate.generator` that names them; any other value
-is a diffusers pipeline, and `calibrate.made_before` names a set that exists. Importing a source, and asking what it
+is a diffusers pipeline, and `calibrate.calibration_set` names a set that exists. Importing a source, and asking what it
 needs, imports no torch: what draws images lives in a file of its own where it needs torch, and `open` imports that.
 """
 
@@ -132,7 +132,7 @@ class Source:
 
 def source_path(config: BuildConfig) -> str:
     """Return the import path of the source that a build draws from: whose code decides the images."""
-    if config.calibrate.made_before is not None:
+    if config.calibrate.calibration_set is not None:
         return _EXISTING_SET
     return SOURCES.get(config.calibrate.generator or "", _PIPELINE)
 

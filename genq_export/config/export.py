@@ -1,10 +1,12 @@
 """The deployed file."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from genq_export.config.base import Frozen
+
+Batch = Annotated[int, Field(ge=1, le=65536)]
 
 
 class ExportConfig(Frozen):
@@ -14,11 +16,14 @@ class ExportConfig(Frozen):
     half_remainder: bool = Field(
         False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
     )
-    engine_batches: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    engine_batches: tuple[Batch, Batch, Batch] = Field(
         (1, 8, 64), description="smallest, best and largest batch of the engine"
     )
     compute_capabilities: tuple[str, ...] = Field(
-        ("SM86", "SM89", "SM120"), min_length=1, description="GPUs that TensorRT-RTX builds for, ahead of time"
+        ("SM86", "SM89", "SM120"),
+        min_length=1,
+        max_length=64,
+        description="GPUs that TensorRT-RTX builds for, ahead of time",
     )
     version_compatible: bool = Field(False, description="the engine also runs on later versions (TensorRT)")
     hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")

@@ -1,16 +1,18 @@
 """Grids, and the methods that find good ones: a section of settings for each method, under its name."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
-from genq_export.config.base import Frozen
+from genq_export.config.base import Bytes, Formerly, Frozen, OneOf, Option
 from genq_export.config.registry import METHODS
-from genq_export.core.errors import UserError
-from genq_export.core.registry import check_name
 
 Scales = Literal["float", "pow2"]
+Method = Annotated[str, OneOf("method", lambda: METHODS)]
+
+BITS = Option(
+    ("build", "calibrate", "quantize"), "bits", help="bits of weights and activations", shorthand=True, always_told=True
+)
 
 # What a build applies unless its config names others; in this order.
 DEFAULT_METHODS = (
@@ -23,38 +25,16 @@ DEFAULT_METHODS = (
     "rounding_ties",
 )
 
-# Fields of version 1 that have moved into the section of their method. They are read, and written under the new name.
-MOVED = {
-    "even_layer_norms": "layernorm_equalization.enabled",
-    "average_bits": "mixed_precision.average_bits",
-    "size_budget": "mixed_precision.size_budget",
-    "compensation": "gptq.enabled",
-    "iterations": "reconstruction.iterations",
-    "rounding_lr": "reconstruction.rounding_lr",
-    "weight_scale_lr": "reconstruction.weight_scale_lr",
-    "activation_lr": "reconstruction.activation_lr",
-    "rounding_weight": "reconstruction.rounding_weight",
-    "drop_probability": "reconstruction.drop_probability",
-    "qat_epochs": "qat.epochs",
-    "qat_method": "qat.method",
-    "qat_autocast": "qat.autocast",
-    "qat_frozen_share": "qat.frozen_share",
-    "qat_weight_lr": "qat.weight_lr",
-    "qat_scale_lr": "qat.scale_lr",
-}
-
 
 class LayerOverride(Frozen):
     """Bits of the layers that one pattern fits; what is not given stays as for the others."""
 
-    weight_bits: int | None = Field(None, ge=2, le=8)
+    weight_bits: int | None = Field(None, ge=2, le=8, description="of the layer's weights")
     activation_bits: int | None = Field(None, ge=2, le=8, description="of the layer's input")
 
 
 class MethodConfig(Frozen):
     """Settings of one method; its section has the method's name."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     @property
     def is_on(self) -> bool:
@@ -65,7 +45,7 @@ class MethodConfig(Frozen):
 class SwitchConfig(MethodConfig):
     """A method that is on or off. The section may be given as true or false, as version 1 had it."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="whether it is applied")
 
     @property
     def is_on(self) -> bool:
@@ -81,17 +61,19 @@ class SwitchConfig(MethodConfig):
 class LayernormEqualizationConfig(SwitchConfig):
     """LayerNorm outputs whose channels differ in range (RepQ-ViT)."""
 
-    enabled: bool = Field(True, description="one range for all channels of a LayerNorm output (RepQ-ViT)")
+    enabled: Annotated[bool, Formerly("quantize.even_layer_norms")] = Field(
+        True, description="one range for all channels of a LayerNorm output (RepQ-ViT)"
+    )
 
 
 class MixedPrecisionConfig(MethodConfig):
     """Bits layer by layer under a budget; off without one."""
 
-    average_bits: float | None = Field(
+    average_bits: Annotated[float | None, Option(("build",)), Formerly("quantize.average_bits")] = Field(
         None, ge=2, le=8, description="mixed precision: mean bits of the layers between the first and the last"
     )
-    size_budget: ByteSize | None = Field(
-        None, gt=0, le=10**13, description="mixed precision: bytes that all weights may take, `20MB`"
+    size_budget: Annotated[Bytes | None, Option(("build",)), Formerly("quantize.size_budget")] = Field(
+        None, ge=1, le=10**13, description="mixed precision: bytes that all weights may take, `20MB`"
     )
 
     @property
@@ -109,20 +91,32 @@ class MixedPrecisionConfig(MethodConfig):
 class GptqConfig(SwitchConfig):
     """Rounding in closed form, block by block, from where a reconstruction learns on."""
 
-    enabled: bool = Field(True, description="below 8 bits: rounding in closed form (GPTQ), to learn from")
+    enabled: Annotated[bool, Formerly("quantize.compensation")] = Field(
+        True, description="below 8 bits: rounding in closed form (GPTQ), to learn from"
+    )
 
 
 class ReconstructionConfig(MethodConfig):
     """Learned rounding and scales, block by block (AdaRound, BRECQ, QDrop, GENIE-M)."""
 
-    iterations: int = Field(1000, ge=0, le=10**6, description="reconstruction steps a block; 0: nothing is learned")
-    rounding_lr: float = Field(
+    iterations: Annotated[int, Formerly("quantize.iterations")] = Field(
+        1000, ge=0, le=10**6, description="reconstruction steps a block; 0: nothing is learned"
+    )
+    rounding_lr: Annotated[float, Formerly("quantize.rounding_lr")] = Field(
         1e-2, gt=0, le=100, description="Adam rate of learned rounding; larger below 1,000 steps"
     )
-    weight_scale_lr: float = Field(1e-4, ge=0, le=100, description="Adam rate of the logarithms of weight scales")
-    activation_lr: float = Field(1e-3, ge=0, le=100, description="of activation scales; larger below 1,000 steps")
-    rounding_weight: float = Field(0.01, ge=0, le=1000, description="lambda of the AdaRound regulariser")
-    drop_probability: float = Field(0.5, ge=0, le=1, description="QDrop: share of activations left unquantized")
+    weight_scale_lr: Annotated[float, Formerly("quantize.weight_scale_lr")] = Field(
+        1e-4, ge=0, le=100, description="Adam rate of the logarithms of weight scales"
+    )
+    activation_lr: Annotated[float, Formerly("quantize.activation_lr")] = Field(
+        1e-3, ge=0, le=100, description="of activation scales; larger below 1,000 steps"
+    )
+    rounding_weight: Annotated[float, Formerly("quantize.rounding_weight")] = Field(
+        0.01, ge=0, le=1000, description="lambda of the AdaRound regulariser"
+    )
+    drop_probability: Annotated[float, Formerly("quantize.drop_probability")] = Field(
+        0.5, ge=0, le=1, description="QDrop: share of activations left unquantized"
+    )
 
     @property
     def is_on(self) -> bool:
@@ -139,18 +133,24 @@ class BiasCorrectionConfig(SwitchConfig):
 class QatConfig(MethodConfig):
     """Quantization-aware training of the whole network against the float one."""
 
-    epochs: int = Field(0, ge=0, le=10**5, description="epochs of QAT behind the reconstruction; 0: PTQ only")
-    method: Literal["cascade", "lsq"] = Field(
+    epochs: Annotated[int, Option(("build",), name="qat_epochs"), Formerly("quantize.qat_epochs")] = Field(
+        0, ge=0, le=10**5, description="epochs of QAT behind the reconstruction; 0: PTQ only"
+    )
+    method: Annotated[Literal["cascade", "lsq"], Formerly("quantize.qat_method")] = Field(
         "cascade", description="cascade: from the PTQ solution (GenQ); lsq: from rounded weights, no reconstruction"
     )
-    autocast: bool = Field(False, description="QAT steps in bfloat16 where the operator allows it (GPU)")
-    frozen_share: float = Field(
+    autocast: Annotated[bool, Formerly("quantize.qat_autocast")] = Field(
+        False, description="QAT steps in bfloat16 where the operator allows it (GPU)"
+    )
+    frozen_share: Annotated[float, Formerly("quantize.qat_frozen_share")] = Field(
         0.5, ge=0, lt=1, description="cascade: share of the blocks, from the input on, that stay as PTQ made them"
     )
-    weight_lr: float = Field(
+    weight_lr: Annotated[float, Formerly("quantize.qat_weight_lr")] = Field(
         3e-3, gt=0, le=100, description="Adam rate of weight corrections, in steps of the weight grid"
     )
-    scale_lr: float = Field(1e-4, ge=0, le=100, description="Adam rate of the logarithms of scales")
+    scale_lr: Annotated[float, Formerly("quantize.qat_scale_lr")] = Field(
+        1e-4, ge=0, le=100, description="Adam rate of the logarithms of scales"
+    )
 
     @property
     def is_on(self) -> bool:
@@ -161,18 +161,28 @@ class QatConfig(MethodConfig):
 class QuantizeConfig(Frozen):
     """Grids, and the methods that learn them."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    weight_bits: int = Field(ge=2, le=8)
-    activation_bits: int = Field(ge=2, le=8)
-    first_last_bits: int = Field(8, ge=2, le=8, description="bits of the first and the last layer")
+    weight_bits: Annotated[int, BITS, Option(("build",), help="bits of weights, where they differ")] = Field(
+        4, ge=2, le=8, description="bits of weights"
+    )
+    activation_bits: Annotated[int, BITS, Option(("build",), help="bits of activations, where they differ")] = Field(
+        4, ge=2, le=8, description="bits of activations"
+    )
+    first_last_bits: Annotated[int, Option(("build",))] = Field(
+        8, ge=2, le=8, description="bits of the first and the last layer"
+    )
     layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
-    keep_float: tuple[str, ...] = Field((), description="names or patterns of layers that are not quantized at all")
+    keep_float: Annotated[tuple[str, ...], Option(("build",))] = Field(
+        (), description="names or patterns of layers that are not quantized at all"
+    )
     range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
     percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
-    scales: Scales = Field("float", description="activation scales: any number, or powers of two (shifts)")
-    sensitivity: bool = Field(False, description="measure what every layer's quantization costs, for the report")
-    methods: tuple[str, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
+    scales: Annotated[Scales, Option(("build",))] = Field(
+        "float", description="activation scales: any number, or powers of two (shifts)"
+    )
+    sensitivity: Annotated[bool, Option(("build",))] = Field(
+        False, description="measure what every layer's quantization costs, for the report"
+    )
+    methods: tuple[Method, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
     layernorm_equalization: LayernormEqualizationConfig = LayernormEqualizationConfig()
     mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()
     gptq: GptqConfig = GptqConfig()
@@ -180,7 +190,7 @@ class QuantizeConfig(Frozen):
     bias_correction: BiasCorrectionConfig = BiasCorrectionConfig()
     qat: QatConfig = QatConfig()
     batch_size: int = Field(32, ge=1, le=2**16, description="images a step, of reconstruction and of QAT")
-    memory_budget: ByteSize = Field(
+    memory_budget: Annotated[Bytes, Option(("build",))] = Field(
         ByteSize(2 * 10**9),
         ge=0,
         le=10**15,
@@ -214,12 +224,7 @@ class QuantizeConfig(Frozen):
 
     @field_validator("methods")
     @classmethod
-    def _known_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            try:
-                check_name(METHODS, name, "method")
-            except UserError as error:
-                raise ValueError(str(error)) from None
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"{twice[0]} is named twice")
@@ -233,30 +238,3 @@ class QuantizeConfig(Frozen):
             if isinstance(section, MethodConfig) and section.is_on and not type(section)().is_on:
                 raise ValueError(f"{name} is asked for, but methods does not name it")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_version_1(cls, values: Any) -> Any:
-        return _moved_into_sections(values) if isinstance(values, Mapping) else values
-
-
-def current_path(path: str) -> str:
-    """The name that a field of the whole config has now: `quantize.iterations` is `quantize.reconstruction.iterations`.
-
-    Args:
-        path: dotted name of a field, old or new.
-    """
-    section, _, field = path.partition(".")
-    return f"{section}.{MOVED[field]}" if section == "quantize" and field in MOVED else path
-
-
-def _moved_into_sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under their new names. Raises ValueError where one is given under both."""
-    found = {name: value for name, value in values.items() if name not in MOVED}
-    for old in (name for name in MOVED if name in values):
-        section, _, field = MOVED[old].partition(".")
-        given = found.get(section, {})
-        if not isinstance(given, Mapping) or field in given:
-            raise ValueError(f"{old} is called {MOVED[old]} now, which is given as well: leave {old} out")
-        found[section] = {**given, field: values[old]}
-    return found

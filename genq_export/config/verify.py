@@ -1,38 +1,57 @@
 """What the deployed file is held against, and what it must reach."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from genq_export.config.base import Frozen
+from genq_export.config.base import Frozen, OneOf, Option
+from genq_export.config.registry import RUNTIMES
+
+REFERENCES = ("reference", "oracle")  # computed here by torch, beside every runtime
+
+Runtime = Annotated[str, OneOf("runtime", lambda: (*REFERENCES, *RUNTIMES))]
+Batch = Annotated[int, Field(ge=1, le=65536)]
 
 
 class GatesConfig(Frozen):
     """Thresholds a build must meet; None: chosen by bits (runtime_tests/verify/gates.py says how)."""
 
-    max_accuracy_loss: float | None = Field(None, description="points of top-1 against float")
+    max_accuracy_loss: float | None = Field(
+        None, ge=-100, le=100, description="points of top-1 against float; None: by bits"
+    )
     min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
     min_code_match: float | None = Field(
         None, ge=0, le=1, description="share of activation codes equal to the oracle's; None: by bits"
     )
     min_integer_share: float = Field(1.0, ge=0, le=1, description="share of convolutions and linears in integers")
-    min_speedup: float | None = Field(None, gt=0, description="deployed against float latency; None: not a condition")
-    max_size_share: float | None = Field(None, gt=0, description="deployed bytes against float; None: not a condition")
-
-
-Runtime = Literal["reference", "oracle", "onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt"]
+    min_speedup: float | None = Field(
+        None, gt=0, le=1e6, description="deployed against float latency; None: not a condition"
+    )
+    max_size_share: float | None = Field(
+        None, gt=0, le=1000, description="deployed bytes against float; None: not a condition"
+    )
 
 
 class VerifyConfig(Frozen):
     """What the deployed file is held against."""
 
-    evaluation: Path | None = Field(None, description="labelled images; None: the zoo's test set, if it is the model's")
-    latency_runs: int = Field(200, ge=10, description="timed calls of each of float and deployed, alternating")
-    latency_batches: tuple[PositiveInt, ...] = Field((1, 8, 32), min_length=1, description="timed; the main one first")
-    threads: int = Field(1, ge=1, description="threads of the timed sessions")
-    batch_size: int = Field(32, ge=1)
-    backends: tuple[Runtime, ...] | None = Field(None, description="tested beside those of the verdict; None: all")
-    fidelity_images: int = Field(256, ge=1, description="images whose codes are compared one by one")
-    time_limit: float = Field(120.0, gt=0, description="seconds a runtime may take over one request")
+    evaluation: Annotated[Path | None, Option(("build", "verify"), flags=("--eval",))] = Field(
+        None,
+        description="images to judge by: labelled folder, .tar shards, Hugging Face data set; without: the zoo's test"
+        " set, if it is the model's",
+    )
+    latency_runs: int = Field(
+        200, ge=10, le=1_000_000, description="timed calls of each of float and deployed, alternating"
+    )
+    latency_batches: tuple[Batch, ...] = Field(
+        (1, 8, 32), min_length=1, max_length=64, description="timed; the main one first"
+    )
+    threads: int = Field(1, ge=1, le=4096, description="threads of the timed sessions")
+    batch_size: int = Field(32, ge=1, le=65536, description="images computed together where nothing is timed")
+    backends: Annotated[tuple[Runtime, ...] | None, Option(("verify",), flags=("--backend",))] = Field(
+        None, description="runtimes to test beside reference, oracle and the target's; without: all that are here"
+    )
+    fidelity_images: int = Field(256, ge=1, le=10_000_000, description="images whose codes are compared one by one")
+    time_limit: float = Field(120.0, gt=0, le=604_800, description="seconds a runtime may take over one request")
     gates: GatesConfig = GatesConfig()

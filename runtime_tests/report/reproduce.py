@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genq_export.config.build import BuildConfig
-
-_NAMED_OTHERWISE = {"made_before": "--calibration", "evaluation": "--eval"}
+from genq_export.config.settings import Parameter, parameters
 
 
 def command(config: BuildConfig) -> str:
@@ -17,57 +16,44 @@ def command(config: BuildConfig) -> str:
     Files and folders appear by their last name alone, but for a generator's: a report travels, and where they lay is
     nobody's business.
     """
-    name, options = config.model.name, _options(config)
-    of_preset = _options(BuildConfig.for_model(name, preset=config.preset))
-    usual = of_preset | {"preset": "default", "target": None, "seed": None}  # the last two are always told
-    bits = (config.quantize.weight_bits, config.quantize.activation_bits)
-    told = BuildConfig.for_model(name, weight_bits=bits[0], activation_bits=bits[1], **options)
-    parts = ["genq-export build", shlex.quote(name), _bits(*bits)]
-    parts += [_option(option, value) for option, value in options.items() if value != usual[option]]
-    differences = _differences(config.model_dump(), told.model_dump())
+    name, values = config.model.name, config.model_dump()
+    given = _given(config)
+    parts = ["genq-export build", shlex.quote(name)]
+    parts += [_option(option, given[option.keyword]) for option in _in_order(config) if option.keyword in given]
+    told = type(config).for_model(name, **given)
+    differences = _differences(values, told.model_dump())
     parts += [f"--set {shlex.quote(f'{field}={_text(value)}')}" for field, value in differences]
     return " ".join(parts)
 
 
-def _options(config: BuildConfig) -> dict[str, Any]:
-    """What has an option of its own beside the bits, as `BuildConfig.for_model` takes it, in the order it is told."""
-    quantize, calibrate = config.quantize, config.calibrate
-    size_budget = quantize.mixed_precision.size_budget
-    return {
-        "target": config.target,
-        "preset": config.preset,
-        "images": calibrate.images,
-        "seed": config.seed,
-        "qat_epochs": quantize.qat.epochs,
-        "scales": quantize.scales,
-        "first_last_bits": quantize.first_last_bits,
-        "average_bits": quantize.mixed_precision.average_bits,
-        "size_budget": size_budget and int(size_budget),
-        "memory_budget": int(quantize.memory_budget),
-        "device": config.device,
-        "made_before": calibrate.made_before,
-        "generator": calibrate.generator,
-        "real": calibrate.real,
-        "weights": config.model.weights,
-        "classes": config.model.classes,
-        "evaluation": config.verify.evaluation,
-        "keep_float": quantize.keep_float,
-        "sensitivity": quantize.sensitivity,
-    }
+def _given(config: BuildConfig) -> dict[str, Any]:
+    """The options to tell, by keyword: shorthands where their fields agree, and what differs from the preset."""
+    values = config.model_dump()
+    usual = type(config).for_model(config.model.name, preset=config.preset).model_dump() | {"preset": "default"}
+    given: dict[str, Any] = {}
+    covered = set()
+    for option in _in_order(config):
+        found = [setting.read(values) for setting in option.settings]
+        if found[0] in (None, ()) or any(one != found[0] for one in found):
+            continue  # which no option says; `--set` does
+        known = all(setting.path in covered for setting in option.settings)
+        differs = any(setting.read(usual) != setting.read(values) for setting in option.settings)
+        if not known and (differs or option.option.always_told):
+            given[option.keyword] = found[0]
+            covered |= {setting.path for setting in option.settings}
+    return given
 
 
-def _bits(weight_bits: int, activation_bits: int) -> str:
-    if weight_bits == activation_bits:
-        return f"--bits {weight_bits}"
-    return f"--weight-bits {weight_bits} --activation-bits {activation_bits}"
+def _in_order(config: BuildConfig) -> list[Parameter]:
+    """The options of `build`, shorthands first."""
+    return sorted(parameters(type(config), "build"), key=lambda option: not option.option.shorthand)
 
 
-def _option(name: str, value: Any) -> str:
-    option = _NAMED_OTHERWISE.get(name, f"--{name.replace('_', '-')}")
-    if value is True:
-        return option
+def _option(option: Parameter, value: Any) -> str:
+    if isinstance(value, bool):
+        return option.flag if value else f"--no-{option.flag.removeprefix('--')}"
     values = value if isinstance(value, tuple) else (value,)
-    return " ".join(f"{option} {shlex.quote(_text(one))}" for one in values)
+    return " ".join(f"{option.flag} {shlex.quote(_text(one))}" for one in values)
 
 
 def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,16 +1,11 @@
 """The report stage: judge what the build folder holds, and tell it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.stage import StageContext
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 
 class ReportStage:
@@ -83,11 +78,3 @@ def run_report(workspace: Workspace, config: BuildConfig, progress: Progress) ->
     return StageResult(
         outputs=sorted(files), summary={"passed": report.passed, "verdict": report.verdict, "failed": failed}
     )
-
-
-def report_summary(report: Mapping[str, Any]) -> "Group":
-    """A rich renderable of a report (the parsed `report.json`) for the terminal."""
-    from runtime_tests.report.model import Report
-    from runtime_tests.report.render.terminal import terminal
-
-    return terminal(Report.model_validate(dict(report)))

@@ -148,7 +148,7 @@ def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make)
     assert image_size(make_config(), None) == 512
 
 
-@pytest.mark.parametrize("options", ["", "generator='leaves'", "generator='distill'", "made_before='.'"])
+@pytest.mark.parametrize("options", ["", "generator='leaves'", "generator='distill'", "calibration_set='.'"])
 def test_the_preflight_does_not_import_torch(options: str) -> None:
     code = (
         "import sys; from pathlib import Path\n"

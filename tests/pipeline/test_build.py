@@ -109,7 +109,7 @@ def test_the_config_in_the_folder_repeats_the_build(built: Path) -> None:
 
 
 def test_a_set_made_for_one_network_serves_another(built: Path, tmp_path: Path) -> None:
-    config = small(model__name="fashion_mobilenet", calibrate__made_before=str(built))
+    config = small(model__name="fashion_mobilenet", calibrate__calibration_set=str(built))
     run_stages(config, tmp_path / "build", STAGES, QUIET)
     first, second = ((folder / SAME_BYTES[0]).read_bytes() for folder in (built, tmp_path / "build"))
     assert first == second
@@ -134,7 +134,7 @@ def test_the_quantize_command_takes_the_set_of_another_network(
     assert (folder / SAME_BYTES[0]).read_bytes() == (built / SAME_BYTES[0]).read_bytes()
     config = read_config(folder)
     assert config.model.name == "fashion_mobilenet" and config.quantize.weight_bits == 8
-    assert config.calibrate.made_before == built
+    assert config.calibrate.calibration_set == built
 
     assert command(monkeypatch, "quantize", str(tmp_path / "new"), "--model", "fashion_mobilenet") == 2
     assert "--model needs --calibration" in capsys.readouterr().err and not (tmp_path / "new").exists()
@@ -155,7 +155,7 @@ def test_the_quantize_command_exchanges_the_set_of_a_build(
 
 def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no calibration set"):
-        run_stages(small(calibrate__made_before=str(tmp_path)), tmp_path / "build", STAGES, QUIET)
+        run_stages(small(calibrate__calibration_set=str(tmp_path)), tmp_path / "build", STAGES, QUIET)
     assert not (tmp_path / "build").exists()
 
 

@@ -28,7 +28,7 @@ def made(tmp_path: Path, make_config: Make, convnet: LoadedModel) -> Path:
 def test_its_kept_images_are_copied(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, made: Path, inner: str
 ) -> None:
-    config = make_config(made_before=made / inner)
+    config = make_config(calibration_set=made / inner)
     assert problems(config) == []
     result = run(Workspace.open(tmp_path / "second"), config, convnet, QUIET)
     copied, original = kept_images(tmp_path / "second" / "calibration"), kept_images(made / "calibration")
@@ -38,14 +38,14 @@ def test_its_kept_images_are_copied(
 
 
 def test_its_identity_is_that_of_its_list(make_config: Make, made: Path) -> None:
-    before = identity(make_config(made_before=made))
+    before = identity(make_config(calibration_set=made))
     list_of_images = made / "calibration" / "metadata.jsonl"
     list_of_images.write_text(list_of_images.read_text() + "\n")
-    assert identity(make_config(made_before=made)) != before
+    assert identity(make_config(calibration_set=made)) != before
 
 
 def test_a_folder_without_a_set_is_said_before_anything_starts(tmp_path: Path, make_config: Make) -> None:
-    config = make_config(made_before=tmp_path)
+    config = make_config(calibration_set=tmp_path)
     (problem,) = problems(config)
     assert "no calibration set in" in problem and "--calibration takes a build folder" in problem
     with pytest.raises(UserError, match="no calibration set"):

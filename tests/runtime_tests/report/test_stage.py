@@ -12,8 +12,9 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from runtime_tests.report.model import Report, read_report
+from runtime_tests.report.render.terminal import terminal
 from runtime_tests.report.schema import SCHEMA_FILE, report_schema
-from runtime_tests.report.stage import report_summary, run_report
+from runtime_tests.report.stage import run_report
 from runtime_tests.verify.results import VerifyFile
 
 QUIET = Progress(quiet=True)
@@ -59,7 +60,7 @@ def test_csv_and_markdown_and_terminal_say_the_same(finished: Workspace) -> None
     assert len(rows) == 1 + len(report.layers) + len(report.run.layers)
     assert report.verdict in finished.path("summary.md").read_text()
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(report_summary(report.model_dump(mode="json")))
+    console.print(terminal(report))
     shown = console.export_text()
     assert "top-1 float" in shown and "speed-up" in shown
 

@@ -13,7 +13,7 @@ from genq_export.core.progress import Progress
 from genq_export.pipeline.build import plan, run_stages
 from genq_export.pipeline.preflight import MissingError, preflight
 
-FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 CONVOLUTIONAL = ("resnet18", "resnet50", "mobilenetv2", "mnasnet")
 TRANSFORMERS = ("vit_base", "deit_base", "swin_base")
@@ -68,7 +68,7 @@ def one_step(name: str, folder: Path, images: Path) -> BuildConfig:
     values["model"]["weights"] = str(folder / "random.safetensors")
     values["device"] = "cpu"
     values["verify"] = {}
-    values["calibrate"]["made_before"] = str(images)
+    values["calibrate"]["calibration_set"] = str(images)
     values["quantize"] |= {"batch_size": 1, "memory_budget": "1GB"}
     values["quantize"]["reconstruction"]["iterations"] = 1
     if "qat" in values["quantize"]:

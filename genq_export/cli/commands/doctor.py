@@ -1,66 +1,27 @@
-"""Tables for the terminal: what can be built, what works here, what a build would do, what an audit found."""
+"""`genq-export doctor`"""
 
 import importlib.util
 import os
 import platform
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from genq_export.models.source import all_doors
-from genq_export.runtimes.tensorrt_packages import engine_builder
-
-if TYPE_CHECKING:
-    from export.audit.onnxruntime import LayerAudit
-
-_MOST_OFFERS = 40  # of one door
+from genq_export.cli.console import show
 
 
-def plan_table(plan: dict[str, Any]) -> Table:
-    """The stages of a plan, which of them are already up to date, and what the others would do."""
-    table = Table(title=f"plan for {plan['folder']}", title_justify="left")
-    table.add_column("stage")
-    table.add_column("state")
-    table.add_column("work")
-    table.caption = "\n".join(f"note: {note}" for note in plan["notes"]).replace("[", "\\[") or None
-    for row in plan["stages"]:
-        table.add_row(row["stage"], "up to date" if row["fresh"] else "to do", row["work"])
-    return table
-
-
-def audit_table(layers: "Iterable[LayerAudit]") -> Table:
-    """One row a layer: integer or float, and as which operator or why not."""
-    table = Table()
-    for column in ("layer", "operator", "runs in", "as / why not"):
-        table.add_column(column)
-    for layer in layers:
-        table.add_row(layer.name, layer.op, "integers" if layer.integer else "[bold]float[/]", layer.detail)
-    return table
-
-
-def models_table(search: str) -> Table:
-    """What every door for networks offers whose name contains `search`, with where its weights come from."""
-    table = Table()
-    for column in ("name", "weights", "calibration generator"):
-        table.add_column(column)
-    more = 0
-    for door in all_doors():
-        offers = door.offers(search)
-        for offer in offers[:_MOST_OFFERS]:
-            table.add_row(*map(escape, (offer.name, offer.weights, offer.generator)))
-        more += len(offers[_MOST_OFFERS:])
-    table.caption = (
-        f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"
-    )
-    return table
+def doctor() -> None:
+    """Versions, devices, and which targets and generators work on this machine."""
+    show(doctor_table())
 
 
 def doctor_table() -> Table:
     """What this machine has, what works with it, and what to install for the rest."""
     import torch
+
+    from genq_export.models.source import all_doors
+    from genq_export.runtimes.tensorrt_packages import engine_builder
 
     table = Table()
     for column in ("", "found", "note"):

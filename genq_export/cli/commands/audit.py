@@ -1,0 +1,46 @@
+"""`genq-export audit`"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from genq_export.cli.console import show
+from genq_export.cli.options import Given, Json, with_options
+from genq_export.config.build import BuildConfig
+from genq_export.config.registry import TARGETS
+from genq_export.core.registry import check_name
+
+if TYPE_CHECKING:
+    from export.audit.onnxruntime import LayerAudit
+
+
+@with_options("audit")
+def audit(
+    file: Annotated[Path, typer.Argument(help="A QDQ ONNX file, ours or not, or a TensorRT engine.")],
+    given: Given,
+    as_json: Json = False,
+) -> None:
+    """Which layers of a file run in integers on a target, and why not the others."""
+    from export.audit.file import audit_file
+
+    target = given.get("target", BuildConfig.model_fields["target"].default)
+    layers = audit_file(file, check_name(TARGETS, target, "target"))
+    show(audit_table(layers))
+    if as_json:
+        print(json.dumps([layer.row() for layer in layers]))
+
+
+def audit_table(layers: "Iterable[LayerAudit]") -> Table:
+    """One row a layer: integer or float, and as which operator or why not."""
+    table = Table()
+    for column in ("layer", "operator", "runs in", "as / why not"):
+        table.add_column(column)
+    for layer in layers:
+        runs_in = "integers" if layer.integer else "[bold]float[/]"
+        table.add_row(escape(layer.name), escape(layer.op), runs_in, escape(layer.detail))
+    return table

@@ -1,0 +1,91 @@
+"""`genq-export build`"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from genq_export.cli.console import show
+from genq_export.cli.options import (
+    ConfigFile,
+    DryRun,
+    Given,
+    Json,
+    Model,
+    Output,
+    Quiet,
+    Settings,
+    Verbose,
+    with_options,
+)
+from genq_export.cli.resolve import new_build
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+
+
+@with_options("build")
+def build(
+    *,
+    model: Model = None,
+    output: Output = None,
+    config: ConfigFile = None,
+    given: Given,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """From a network to a verified integer model and its report."""
+    from genq_export.pipeline.build import default_folder, run_stages
+    from genq_export.pipeline.stages import STAGES
+
+    resolved = new_build("build", model, config, given, settings or ())
+    folder = output or default_folder(resolved)
+    if dry_run:
+        _print_plan(resolved, folder, as_json)
+        return
+    ran = run_stages(resolved, folder, STAGES, Progress(quiet, verbose))
+    print_result(folder, ran, as_json)
+
+
+def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
+    """Print the report of a build; a failed gate ends the command with exit code 1."""
+    from runtime_tests.report.model import read_report
+    from runtime_tests.report.render.terminal import terminal
+
+    report = read_report(folder)
+    if not ran:
+        print(f"nothing to do: {folder} is up to date")
+    show(terminal(report))
+    print(f"report: {folder / 'report.html'}")
+    if as_json:
+        print(json.dumps({"folder": str(folder), "ran": ran, "passed": report.passed, "report": report.model_dump(mode="json")}))
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
+    from genq_export.pipeline.plan import plan
+    from genq_export.pipeline.preflight import preflight
+
+    planned = plan(config, folder)
+    show(plan_table(planned))
+    preflight(config, folder)
+    if as_json:
+        print(json.dumps(planned))
+
+
+def plan_table(plan: dict[str, Any]) -> Table:
+    """The stages of a plan, which of them are already up to date, and what the others would do."""
+    table = Table(title=escape(f"plan for {plan['folder']}"), title_justify="left", caption_justify="left")
+    table.add_column("stage")
+    table.add_column("state")
+    table.add_column("work")
+    table.caption = escape("\n".join(f"note: {note}" for note in plan["notes"])) or None
+    for row in plan["stages"]:
+        table.add_row(row["stage"], "up to date" if row["fresh"] else "to do", escape(row["work"]))
+    return table

@@ -1,0 +1,24 @@
+"""`genq-export calibrate`"""
+
+from genq_export.cli.commands.stage import run_stage
+from genq_export.cli.options import ConfigFile, Given, Model, Output, Quiet, Settings, Verbose, with_options
+from genq_export.cli.resolve import new_build
+from genq_export.core.progress import Progress
+
+
+@with_options("calibrate")
+def calibrate(
+    *,
+    model: Model = None,
+    output: Output = None,
+    config: ConfigFile = None,
+    given: Given,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make the synthetic calibration set of a build folder."""
+    from genq_export.pipeline.build import default_folder
+
+    resolved = new_build("calibrate", model, config, given, settings or ())
+    run_stage(("calibrate",), resolved, output or default_folder(resolved), Progress(quiet, verbose))

@@ -1,0 +1,44 @@
+"""`genq-export report`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genq_export.cli.commands.build import print_result
+from genq_export.cli.commands.stage import run_stage
+from genq_export.cli.console import show
+from genq_export.cli.options import Folder, Json, Quiet
+from genq_export.core.progress import Progress
+
+
+def report(
+    folder: Folder,
+    other: Annotated[Path | None, typer.Argument(help="A second build folder to compare with.")] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report of a build folder and print its summary; with two folders, what differs between them."""
+    if other is not None:
+        _print_comparison(folder, other, as_markdown, as_json)
+        return
+    from genq_export.pipeline.build import read_config
+
+    ran = run_stage(("report",), read_config(folder), folder, Progress(quiet or as_markdown))
+    if as_markdown:
+        print((folder / "summary.md").read_text(), end="")
+    else:
+        print_result(folder, ran, as_json)
+
+
+def _print_comparison(folder: Path, other: Path, as_markdown: bool, as_json: bool) -> None:
+    from runtime_tests.report import compare
+
+    compared = compare.compare_builds(folder, other)
+    if as_markdown:
+        print(compare.markdown(compared))
+    elif as_json:
+        print(compared.model_dump_json())
+    else:
+        show(compare.terminal(compared))
