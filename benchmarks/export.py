@@ -39,7 +39,7 @@ from genq_export.core.errors import reason_of
 from genq_export.core.imports import ensure_torchvision
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.runtimes.tensorrt_packages import engine_builder
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 SIZE = (3, 224, 224)
 STATIC = "quantize_static W8A8"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from genq_export.runtimes.engine_runtime import load_engine
 from onnx import TensorProto, helper, numpy_helper
 
 from genq_export import load
@@ -17,8 +18,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.runtimes import session_options as options
 from genq_export.runtimes.engine_file import check_fits, read_engine_facts
-from genq_export.runtimes.engine_runtime import load_engine
-from genq_export.runtimes.session_options import session_options
+from genq_export.runtimes.onnxruntime import session_options
 
 SIZE = (3, 4, 4)
 

@@ -228,10 +228,11 @@ def audit(
 ) -> None:
     """Which layers of a file run in integers on a target, and why not the others."""
     from export.audit.file import audit_file
+    from genq_export import targets
     from genq_export.cli.tables import audit_table
     from genq_export.config.build import parse_target
 
-    layers = audit_file(file, parse_target(target))
+    layers = audit_file(file, targets.target(parse_target(target)).audit)
     Console().print(audit_table(layers))
     if as_json:
         print(json.dumps([layer.row() for layer in layers]))

@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from genq_export import zoo
+from genq_export.config.registry import TARGETS
 from genq_export.models import package as lite0
-from genq_export.runtimes.tensorrt_packages import engine_builder
+from genq_export.targets import target
 
 if TYPE_CHECKING:
-    from export.audit.onnxruntime import LayerAudit
+    from export.audit.layer import LayerAudit
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
@@ -76,13 +78,9 @@ def doctor_table() -> Table:
         table.add_row(package, _version(package), "")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU; --device cuda needs one")
-    table.add_row("target onnxruntime", "works", "integer kernels on the CPU")
-    builder = engine_builder()
-    table.add_row(
-        "target tensorrt",
-        "ONNX and engine" if builder else "ONNX only",
-        f"engines by {builder}" if builder else "for engines: pip install 'genq-export\\[tensorrt-rtx]'",
-    )
+    for name in TARGETS:
+        found, note = target(name).on_this_machine()
+        table.add_row(f"target {name}", found, escape(note))
     table.add_row(
         "generator fashion_sd", "works" if (zoo.pipeline_folder() / "model_index.json").is_file() else "missing", ""
     )

@@ -21,7 +21,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, code_identity, fingerprint, sha256
 from genq_export.models import source as models
 from genq_export.pipeline.preflight import notes, preflight
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 if TYPE_CHECKING:
     from genq_export.core.collectives import TrainingRanks

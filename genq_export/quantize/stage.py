@@ -30,7 +30,7 @@ from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.rounding_ties import avoid_ties
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64

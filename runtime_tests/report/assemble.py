@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from genq_export import targets
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import Workspace
+from genq_export.runtimes import runtime
 from runtime_tests.report.reproduce import command
 from runtime_tests.verify import gates
 from runtime_tests.verify.gates import Gate, Ungated
@@ -16,7 +18,6 @@ from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verificat
 
 REPORT_VERSION = 1
 VERIFY_FILE = "verify.json"
-TARGET_TITLES = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 
 
 class Bits(Frozen):
@@ -181,6 +182,8 @@ def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | No
         # Where codes first differ explains several gates; once is enough.
         said = [sentence.replace(where, "") if number > told else sentence for number, sentence in enumerate(failed)]
         return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in said)
+    made_for = targets.target(target)
+    stands_in = run.deployed == made_for.stand_in
     parts = []
     loss = gates.accuracy_loss(run)
     if loss is not None:
@@ -197,12 +200,12 @@ def _verdict(run: Verification, target: str, audit: list[Mapping[str, Any]] | No
     if share is not None and audit is not None:
         integer = sum(bool(entry.get("integer")) for entry in audit)
         done = f"all {len(audit)}" if integer == len(audit) else f"{integer} of {len(audit)}"
-        parts.append(f"{'computes' if run.deployed == target else 'has'} {done} layers in integers")
+        parts.append(f"{'has' if stands_in else 'computes'} {done} layers in integers")
     if not parts:
         return "Nothing could be measured on this machine."
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    if run.deployed != target:
-        return f"The {TARGET_TITLES[target]} file, computed as written by ONNX Runtime, {listed}."
+    if stands_in:
+        return f"The {made_for.title} file, computed as written by {runtime(run.deployed).product}, {listed}."
     return f"The deployed network {listed}."
 
 

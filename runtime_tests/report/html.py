@@ -10,8 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from PIL import Image
 
+from genq_export.runtimes import runtime_titles
+from genq_export.targets import title_of
 from runtime_tests.report import charts
-from runtime_tests.report.assemble import TARGET_TITLES, Report
+from runtime_tests.report.assemble import Report
 from runtime_tests.report.calibration_section import calibration_view
 from runtime_tests.report.text import (
     DASH,
@@ -57,9 +59,9 @@ def render_html(report: Report, folder: Path) -> str:
         report=report,
         run=report.run,
         title=title(report),
-        target=TARGET_TITLES.get(report.target, report.target),
-        titles=gates.BACKEND_TITLES | {item.name: item.title for item in report.run.backends if item.status == "ok"},
-        names=gates.BACKEND_TITLES,
+        target=title_of(report.target),
+        titles=runtime_titles() | {item.name: item.title for item in report.run.backends if item.status == "ok"},
+        names=runtime_titles(),
         style=Markup(Path(__file__).with_name("templates").joinpath("report.css").read_text()),
         figures=_figures(report),
         loss=gates.accuracy_loss(report.run),

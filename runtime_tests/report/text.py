@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from runtime_tests.report.assemble import TARGET_TITLES, Report
+from genq_export.targets import title_of
+from runtime_tests.report.assemble import Report
 from runtime_tests.verify import gates
 from runtime_tests.verify.gates import Gate
 
@@ -62,8 +63,7 @@ def plural(count: int, noun: str) -> str:
 
 def title(report: Report) -> str:
     """`fashion_resnet, W4A4, ONNX Runtime`"""
-    target = TARGET_TITLES.get(report.target, report.target)
-    return f"{report.model}, {report.bits.name}, {target}"
+    return f"{report.model}, {report.bits.name}, {title_of(report.target)}"
 
 
 def gate_value(gate: Gate, value: float | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
-from genq_export.runtimes.backends import Backend, Batch
+from genq_export.runtimes.base import Backend, Batch
 from runtime_tests.verify.machine import usable_cores
 from runtime_tests.verify.metrics import in_top, kl_divergence, mcnemar_p, wilson_interval
 from runtime_tests.verify.results import ConfusionChange, PairedTest, Score

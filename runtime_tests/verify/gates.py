@@ -6,6 +6,7 @@ from typing import Any
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
+from genq_export.runtimes import runtime_titles
 from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
@@ -14,17 +15,6 @@ CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
 # Points of top-1 that a grid may cost, by the smaller of weight and activation bits. Ours: about twice what the
 # published results with real data lose on ImageNet, so that only something broken or unusually fragile fails.
 ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
-
-
-BACKEND_TITLES = {
-    "float": "float32 network",
-    "reference": "fake-quant reference",
-    "oracle": "integer oracle",
-    "onnxruntime": "ONNX Runtime",
-    "onnxruntime-unfused": "ONNX Runtime, optimisations off",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-}
 
 
 class Gate(Frozen):
@@ -220,7 +210,7 @@ def _gate(name: str, title: str, value: float | None, threshold: float, at_least
 
 def _title(run: Verification) -> str:
     """The deployed backend as a reader knows it."""
-    return BACKEND_TITLES.get(run.deployed, run.deployed)
+    return runtime_titles().get(run.deployed, run.deployed)
 
 
 def _failure(run: Verification, *names: str) -> str:

@@ -20,9 +20,11 @@ from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.data.evaluation import EvaluationSet, evaluation_set
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
-from genq_export.runtimes import backends
-from genq_export.runtimes.backends import Backend, Batch, Codes
+from genq_export.runtimes import runtimes
+from genq_export.runtimes.base import Backend, Batch, Codes
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.torch_modules import TorchBackend, float_backend, oracle_backend, reference_backend
+from genq_export.targets import target
 from runtime_tests.verify import accuracy, layer_quality
 from runtime_tests.verify.accuracy import FLOAT, Predictions
 from runtime_tests.verify.code_fidelity import CodeComparison
@@ -38,18 +40,9 @@ from runtime_tests.verify.results import (
     Verification,
     WeightQuality,
 )
-from runtime_tests.verify.speed import speed_and_size
+from runtime_tests.verify.speed import measure_speed
 
-RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
-# What the verdict rests on, whatever else is asked for: no build passes on codes that nobody compared.
-_ALWAYS = {
-    "onnxruntime": {"reference", "oracle", "onnxruntime"},
-    "tensorrt": {"reference", "oracle", "tensorrt", "onnxruntime-unfused"},
-}
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
-# These answer for codes on a sample. Over the whole evaluation set they run only if asked for by name: the unfused
-# session is for diagnosis, and the oracle's float64 arithmetic is slow and gives the reference's answers anyway.
-_CODES_ONLY = ("onnxruntime-unfused", "oracle")
 _SAMPLE_ELEMENTS = 1_000_000
 _QUALITY_SHARE = 4
 # Below this number one image weighs a point or more.
@@ -109,11 +102,12 @@ def verify(
             seconds.lap("fidelity")
             quality = _quality(bench, sample, notes)
             seconds.lap("quality")
-        timed, size = speed_and_size(workspace, config, model, "tensorrt" in bench.opened, progress, notes)
+        speed = measure_speed(workspace, config, model, bench.opened, progress)
+        notes += speed.notes
         seconds.lap("latency")
         runs = tuple(_backend_run(bench, name, answers) for name in (*bench.opened, *bench.lost))
     labels = None if images is None or images.labels is None else images.labels
-    deployed = _deployed(config, bench)
+    deployed = target(config.target).deployed(bench.opened)
     finished = {name: answer for name, answer in answers.items() if answer.failure is None}
     names = [str(name) for name in model.class_names or range(model.classes)]
     both = labels is not None and FLOAT in finished and deployed in finished
@@ -135,8 +129,8 @@ def verify(
         fidelity=fidelity,
         layers=quality[0],
         weights=quality[1],
-        latency=timed,
-        size=size,
+        latency=speed.latency,
+        size=speed.size,
         constants=constants,
         notes=tuple(notes),
         seconds=seconds.taken,
@@ -146,26 +140,25 @@ def verify(
 @contextmanager
 def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Iterator[RuntimePool]:
     """Open what is there and close it again."""
-    asked = config.verify.backends
-    wanted = None if asked is None else {*asked, *_ALWAYS[config.target]}
-    float_backend = backends.TorchBackend(FLOAT, "float32 network", model.module)
-    bench = RuntimePool(float_backend, {}, {})
+    asked, made_for = config.verify.backends, target(config.target)
+    wanted = None if asked is None else {*asked, *made_for.needed_for_verdict}
+    bench = RuntimePool(float_backend(model.module), {}, {})
     file = workspace.path("model.onnx")
+    readers = [item.name for item in runtimes() if item.purpose != "experiment" and item.reads(made_for.rule)]
     openers: dict[str, Any] = {
-        "reference": lambda: backends.reference_backend(workspace.folder),
-        "oracle": lambda: backends.oracle_backend(workspace.folder, config.device),
+        "reference": lambda: reference_backend(workspace.folder),
+        "oracle": lambda: oracle_backend(workspace.folder, config.device),
     }
-    for name in RUNTIMES:
+    for name in readers:
         openers[name] = lambda name=name: IsolatedBackend(
             name, file, config.verify.time_limit, accuracy.threads_each(_AT_ONCE)
         )
     try:
         for name, opener in openers.items():
-            # TensorRT reads no file made for ONNX Runtime: it takes neither UINT8 nor zero-points.
-            if (wanted is not None and name not in wanted) or (name == "tensorrt" and config.target != "tensorrt"):
+            if wanted is not None and name not in wanted:
                 continue
             try:
-                if name in RUNTIMES and not file.is_file():
+                if name in readers and not file.is_file():
                     raise BackendMissing("the build has no model.onnx")
                 bench.opened[name] = opener()
             except BackendMissing as error:
@@ -182,8 +175,11 @@ def _answers(
     bench: RuntimePool, images: EvaluationSet, model: LoadedModel, config: BuildConfig, progress: Progress
 ) -> dict[str, Predictions]:
     wanted, batch_size = config.verify.backends or (), config.verify.batch_size
-    asked = {*wanted, _deployed(config, bench)}
-    evaluated = [backend for name, backend in bench.opened.items() if name not in _CODES_ONLY or name in asked]
+    asked = {*wanted, target(config.target).deployed(bench.opened)}
+    # The others answer for codes on a sample: some sessions are for diagnosis, and the oracle's float64 arithmetic is
+    # slow and gives the reference's answers anyway.
+    deploying = {item.name for item in runtimes() if item.purpose == "deployment"}
+    evaluated = [backend for name, backend in bench.opened.items() if name in {"reference", *deploying, *asked}]
     batches = (batch.numpy() for batch in images.batches(model, batch_size))
     total = -(-len(images) // batch_size)
     progress.say(f"  {len(images)} images through float, {', '.join(backend.name for backend in evaluated)}")
@@ -245,11 +241,13 @@ def _fidelity(
         for name, comparison in comparisons.items()
     }
     oracle = bench.opened[against]
-    if model is None or not isinstance(oracle, backends.TorchBackend) or against != "oracle":
+    if model is None or not isinstance(oracle, TorchBackend) or against != "oracle":
         return tuple(results.values())
     unfused = results.get("onnxruntime-unfused")
     explained = {
-        name: explain(Case(result, oracle, first[name], model, nodes, unfused, limit)) if name in RUNTIMES else result
+        name: result
+        if name == "reference"
+        else explain(Case(result, oracle, first[name], model, nodes, unfused, limit))
         for name, result in results.items()
     }
     openvino = explained.get("openvino")
@@ -264,7 +262,7 @@ def _quality(
     bench: RuntimePool, sample: list[Batch], notes: list[str]
 ) -> tuple[tuple[LayerQuality, ...], tuple[WeightQuality, ...]]:
     reference = bench.opened.get("reference")
-    if not isinstance(reference, backends.TorchBackend):
+    if not isinstance(reference, TorchBackend):
         notes.append("signal to noise by layer was not measured: there is no reference")
         return (), ()
     # A ratio of sums over whole tensors needs far fewer images than a search for single differing codes.
@@ -275,23 +273,12 @@ def _quality(
 def _constants(bench: RuntimePool, workspace: Workspace) -> tuple[str, ...] | None:
     """How the file's scales, codes and biases differ from the integer model's; None where either is missing."""
     oracle = bench.opened.get("oracle")
-    if not isinstance(oracle, backends.TorchBackend):
+    if not isinstance(oracle, TorchBackend):
         return None
     try:
         return tuple(item.sentence for item in mismatches(read_model(workspace.path("model.onnx")), oracle.module))
     except BackendError:
         return None
-
-
-def _deployed(config: BuildConfig, bench: RuntimePool) -> str:
-    """The backend that stands for the deployed file.
-
-    Where TensorRT cannot run, ONNX Runtime computes its file as it is written: the default session would rewrite it for
-    the CPU (rounding the float bias, for one) and answer for another file.
-    """
-    if config.target == "onnxruntime":
-        return "onnxruntime"
-    return "tensorrt" if "tensorrt" in bench.opened else "onnxruntime-unfused"
 
 
 def _backend_run(bench: RuntimePool, name: str, answers: dict[str, Predictions]) -> BackendRun:

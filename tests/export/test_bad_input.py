@@ -18,7 +18,7 @@ from genq_export.core.errors import UserError
 from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
 from genq_export.pipeline.preflight import preflight
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 
 def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:

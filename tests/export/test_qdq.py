@@ -15,8 +15,8 @@ from torch import Tensor, fx
 from export.onnx_qdq import export_onnx
 from genq_export.core.errors import UserError
 from genq_export.network.hooks import record_codes
-from genq_export.runtimes.session_options import session_options
-from genq_export.targets.rule import rule_for
+from genq_export.runtimes.onnxruntime import session_options
+from genq_export.targets import rule_for
 
 Exported = Callable[..., Any]
 ALL = [(name, target) for name in ("residual", "attention") for target in ("onnxruntime", "tensorrt")]

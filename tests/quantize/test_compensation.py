@@ -39,7 +39,7 @@ from genq_export.quantize.algorithms.gptq import (
 from genq_export.quantize.blocks import split
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 FOUR_BITS = Grid(4, signed=True)

@@ -15,7 +15,7 @@ from genq_export.quantize.algorithms import reconstruction
 from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.quantize.algorithms.reconstruction import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Settings = Callable[..., QuantizeConfig]
 

@@ -74,7 +74,7 @@ from genq_export.core.progress import Progress
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.core.collectives import TrainingRanks
-from genq_export.targets.rule import ONNXRUNTIME
+from genq_export.targets import rule_for
 
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
@@ -87,7 +87,7 @@ net = torch.nn.Sequential(
 ).eval().requires_grad_(False)
 images = torch.randn(40, 3, 8, 8)
 config = QuantizeConfig(weight_bits=2, activation_bits=4, batch_size=8, qat_epochs=2, qat_weight_lr=0.05)
-gm, _ = prepare(net, (3, 8, 8), config, ONNXRUNTIME)
+gm, _ = prepare(net, (3, 8, 8), config, rule_for("onnxruntime"))
 calibrate_ranges(gm, [images])
 saves = []
 store, ranks = EpochStore(lambda: None, saves.append), TrainingRanks(rank, world)

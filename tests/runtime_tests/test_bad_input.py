@@ -20,6 +20,7 @@ from runtime_tests.verify import gates
 from runtime_tests.verify import run as verify
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.results import Verification
+from runtime_tests.verify.speed import Speed
 from tests.runtime_tests.conftest import Edit
 
 Run = Callable[..., Verification]
@@ -28,7 +29,7 @@ Run = Callable[..., Verification]
 @pytest.fixture
 def run(build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Verify the build, less latency and signal to noise, with some settings of `verify` changed."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
 
     def measured(**settings: object) -> Verification:

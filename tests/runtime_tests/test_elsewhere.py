@@ -16,6 +16,7 @@ from genq_export.models.loaded import LoadedModel
 from runtime_tests.report.assemble import read_report, read_verification
 from runtime_tests.verify import machine
 from runtime_tests.verify import run as verify
+from runtime_tests.verify.speed import Speed
 from runtime_tests.verify.stage import run_verify
 
 QUIET = Progress(quiet=True)
@@ -34,7 +35,7 @@ def home(
     workspace = Workspace.existing(folder)
     workspace.write_bytes("config.yaml", BuildConfig.parse(values).to_yaml().encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+        patch.setattr(verify, "measure_speed", lambda *_: Speed())
         workspace.record("verify", "made at home", run_verify(workspace, config, model, QUIET), 1.0)
     return folder
 
@@ -42,7 +43,7 @@ def home(
 @pytest.fixture
 def away(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder, copied to a machine of another name."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     monkeypatch.setattr(machine.platform, "node", lambda: "gpu-host")
     monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(home, tmp_path / "away"))

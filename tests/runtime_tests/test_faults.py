@@ -14,12 +14,13 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import quantizers
-from genq_export.runtimes.backends import oracle_backend
+from genq_export.runtimes.torch_modules import oracle_backend
 from runtime_tests.report.assemble import Report, assemble
 from runtime_tests.verify import run as verify
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.diagnosis.explain import Case, explain
 from runtime_tests.verify.results import BackendFidelity, VerifyFile
+from runtime_tests.verify.speed import Speed
 from tests.runtime_tests.conftest import Edit
 
 Judge = Callable[[Workspace], Report]
@@ -28,7 +29,7 @@ Judge = Callable[[Workspace], Report]
 @pytest.fixture
 def judge(config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Verify and report, less latency and signal to noise."""
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     monkeypatch.setattr(verify, "_quality", lambda *_: ((), ()))
 
     def run(workspace: Workspace) -> Report:
@@ -160,7 +161,7 @@ def test_wrong_preprocessing(plant: Callable[[Edit], Workspace], judge: Judge) -
 def test_float_rounding_at_a_border_is_named_as_such(
     build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     values: dict[str, Any] = config.model_dump()
     values["verify"] |= {"backends": ("onnxruntime-unfused",), "fidelity_images": 100}
     run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))

@@ -249,8 +249,8 @@ def test_sessions_on_a_gpu_are_timed_by_events(monkeypatch: pytest.MonkeyPatch, 
 
 def test_float_baseline_of_a_gpu_is_half_precision(model: LoadedModel, tmp_path: Path) -> None:
     import onnx
-
     from genq_export.runtimes.backends import OnnxRuntimeBackend
+
     from runtime_tests.verify.float_baseline import export_float
 
     export_float(model, tmp_path / "half.onnx", half=True)

@@ -16,6 +16,7 @@ from genq_export.runtimes.isolation import process
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.isolation.protocol import Channel, Message
 from runtime_tests.verify import run as verify
+from runtime_tests.verify.speed import Speed
 
 
 def worker(body: str) -> list[str]:
@@ -91,7 +92,7 @@ def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
     from runtime_tests.verify import gates
 
     monkeypatch.setattr(process, "_WORKER", worker("import os; os.abort()"))
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     run = verify.verify(build, config, model, Progress(quiet=True))
     status = {item.name: item.status for item in run.backends}
     assert status == {"reference": "ok", "oracle": "ok", "onnxruntime": "failed"}

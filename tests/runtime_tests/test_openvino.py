@@ -11,11 +11,14 @@ from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes import backends
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.onnxruntime import ONNXRUNTIME_UNFUSED
+from genq_export.runtimes.openvino import OPENVINO
+from genq_export.runtimes.torch_modules import oracle_backend
 from runtime_tests.verify import run
 from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
 from runtime_tests.verify.results import Verification
+from runtime_tests.verify.speed import Speed
 from tests.runtime_tests.test_saturation import one_convolution
 
 pytest.importorskip("openvino")
@@ -26,7 +29,7 @@ def measured(pristine_build: Path, config: BuildConfig, model: LoadedModel) -> V
     values = config.model_dump()
     values["verify"]["backends"] = ("reference", "oracle", "onnxruntime", "openvino")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "speed_and_size", lambda *_: (None, None))
+        patch.setattr(run, "measure_speed", lambda *_: Speed())
         patch.setattr(run, "_quality", lambda *_: ((), ()))
         workspace = Workspace.existing(pristine_build)
         return run.verify(workspace, BuildConfig.parse(values), model, Progress(quiet=True))
@@ -72,14 +75,14 @@ def test_saturation_is_told_apart_from_fusion(
     files = sorted(few_images.rglob("*.png"))
     workspace.record("quantize", "q", run_quantize(workspace, wide, model, files, tmp_path / "p", quiet), 1.0)
     workspace.record("export", "e", run_export(workspace, wide, model, quiet), 1.0)
-    oracle = backends.oracle_backend(workspace.folder)
+    oracle = oracle_backend(workspace.folder)
     content = onnx.load(workspace.path("model.onnx"))
     reason, evidence = explain_probe_effect(content, images, oracle.logits(images), 60.0)
     assert reason is not None and "without rounding them to codes" in reason, evidence
     probe = one_convolution(tmp_path / "probe.onnx")
     full = np.full((1, 2, 3, 3), 255, np.float32)
-    exact = backends.OnnxRuntimeBackend(probe, optimised=False, threads=1).logits(full)
-    saturates = not np.allclose(backends.OpenVinoBackend(probe, threads=1).logits(full), exact)
+    exact = ONNXRUNTIME_UNFUSED.open(probe, 1).logits(full)
+    saturates = not np.allclose(OPENVINO.open(probe, 1).logits(full), exact)
     assert ("sums of two products of conv1.0 and fc saturate at 16 bits" in reason) == saturates
 
 

@@ -13,10 +13,12 @@ from genq_export.core.errors import BackendMissing
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.backends import OnnxRuntimeBackend, OpenVinoBackend
+from genq_export.runtimes.onnxruntime import ONNXRUNTIME, ONNXRUNTIME_UNFUSED
+from genq_export.runtimes.openvino import OPENVINO
 from runtime_tests.verify import run
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.diagnosis.explain import halve_weight_codes
+from runtime_tests.verify.speed import Speed
 
 QUIET = Progress(quiet=True)
 
@@ -52,10 +54,10 @@ def saturating(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     """Which runtimes lose the ends of large sums on this processor?"""
     path = one_convolution(tmp_path_factory.mktemp("probe") / "model.onnx")
     images = np.full((1, 2, 3, 3), 255, np.float32)
-    expected = OnnxRuntimeBackend(path, optimised=False, threads=1).logits(images)
-    found = {"onnxruntime": OnnxRuntimeBackend(path, threads=1).logits(images)}
+    expected = ONNXRUNTIME_UNFUSED.open(path, 1).logits(images)
+    found = {"onnxruntime": ONNXRUNTIME.open(path, 1).logits(images)}
     with contextlib.suppress(BackendMissing):
-        found["openvino"] = OpenVinoBackend(path, threads=1).logits(images)
+        found["openvino"] = OPENVINO.open(path, 1).logits(images)
     return {name: not np.allclose(logits, expected) for name, logits in found.items()}
 
 
@@ -67,10 +69,10 @@ def test_halved_codes_are_computed_right_on_any_processor(tmp_path: Path) -> Non
     assert codes is not None and codes.dtype == np.int8 and (codes == 63).all()
     onnx.save(model, path)
     images = np.full((1, 2, 3, 3), 255, np.float32)
-    expected = OnnxRuntimeBackend(path, optimised=False, threads=1).logits(images)
-    assert np.array_equal(OnnxRuntimeBackend(path, threads=1).logits(images), expected)
+    expected = ONNXRUNTIME_UNFUSED.open(path, 1).logits(images)
+    assert np.array_equal(ONNXRUNTIME.open(path, 1).logits(images), expected)
     pytest.importorskip("openvino")
-    assert np.allclose(OpenVinoBackend(path, threads=1).logits(images), expected)
+    assert np.allclose(OPENVINO.open(path, 1).logits(images), expected)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -84,7 +86,7 @@ def test_saturated_sums_are_told_from_other_differences(
 
     if runtime not in saturating:
         pytest.skip(f"{runtime} is not installed")
-    monkeypatch.setattr(run, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(run, "measure_speed", lambda *_: Speed())
     values = config.model_dump()
     values["quantize"]["first_last_bits"] = 8
     values["verify"]["backends"] = (runtime,)

@@ -19,6 +19,7 @@ from genq_export.models.loaded import LoadedModel
 from runtime_tests.report.assemble import read_report, read_verification
 from runtime_tests.report.schema import SCHEMA_FILE, report_schema
 from runtime_tests.verify.results import VerifyFile
+from runtime_tests.verify.speed import Speed
 from runtime_tests.verify.stage import report_summary, run_report, run_verify
 
 QUIET = Progress(quiet=True)
@@ -93,7 +94,7 @@ def test_same_build_gives_the_same_measurements(
 ) -> None:
     from runtime_tests.verify import run as verify
 
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     first = read_verification(finished).runs[-1]
     run_verify(finished, config, model, QUIET)
     (second,) = read_verification(finished).runs
@@ -112,7 +113,7 @@ def test_runs_of_other_machines_stay_and_stale_ones_go(
 ) -> None:
     from runtime_tests.verify import run as verify
 
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     own = read_verification(finished).runs[-1]
     there = own.model_copy(update={"machine": own.machine.model_copy(update={"name": "other"})})
     stale = there.model_copy(
@@ -152,7 +153,7 @@ def test_three_unlabelled_images_and_missing_pieces(
     """No labels, no oracle, no deployed file: what is left is measured, the rest is named."""
     from runtime_tests.verify import run as verify
 
-    monkeypatch.setattr(verify, "speed_and_size", lambda *_: (None, None))
+    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     folder = tmp_path / "three"
     folder.mkdir()
     for number, image in enumerate(sorted(few_images.rglob("*.png"))[:3]):

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from genq_export.core.workspace import Workspace, package_versions, write_atomic
-from genq_export.runtimes.gpu_timing import read_clocks
+from genq_export.runtimes.isolation.environment import PYTHON, child_environment
+from genq_export.runtimes.timing import read_clocks
 from runtime_tests.verify.machine import this_machine
 
 BUDGET = 480.0  # seconds
@@ -76,7 +77,7 @@ def run_all(deadline: float) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         build = Path(folder) / "build"
-        command = [sys.executable, "-m", "genq_export", "build", _NETWORK, "--target", "tensorrt", "--preset", "quick"]
+        command = [*PYTHON, "-m", "genq_export", "build", _NETWORK, "--target", "tensorrt", "--preset", "quick"]
         command += ["--images", "64", "--device", "cuda", "--set", "verify.fidelity_images=256", "-o", str(build)]
         started = time.monotonic()
         built, _, error = _run(command, deadline)
@@ -88,7 +89,7 @@ def run_all(deadline: float) -> list[Row]:
             if not ready and name != "generation":
                 rows.append(Row(name, "not run: there is no build", None))
                 continue
-            command = [sys.executable, "-m", "tools.gpu_check.check", "--only", name, "--build", str(build)]
+            command = [*PYTHON, "-m", "tools.gpu_check.check", "--only", name, "--build", str(build)]
             code, output, error = _run(command, deadline)
             rows += [Row(**row) for row in json.loads(output)] if code == 0 else [Row(name, error, False)]
     return rows
@@ -100,7 +101,9 @@ def _run(command: list[str], deadline: float) -> tuple[int | None, str, str]:
     if left <= 0:
         return None, "", f"not run within the {BUDGET:.0f} s of all checks"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=left, check=False, env=child_environment()
+        )
     except subprocess.TimeoutExpired:
         return None, "", f"stopped at the end of the {BUDGET:.0f} s of all checks"
     lines, errors = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
@@ -125,7 +128,7 @@ def oracle_row(build: Path, device: str, count: int) -> Row:
     from genq_export import zoo
     from genq_export.config.model import ModelConfig
     from genq_export.models.source import load_model
-    from genq_export.runtimes.backends import oracle_backend
+    from genq_export.runtimes.torch_modules import oracle_backend
 
     pixels, _ = zoo.test_set()
     images = load_model(ModelConfig(name=_NETWORK)).normalize(torch.from_numpy(pixels[:count])).numpy()
