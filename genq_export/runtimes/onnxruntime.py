@@ -98,13 +98,16 @@ class OnnxRuntimeSession(Session):
         self._probe.close()
 
 
-def session_options(threads: int = 0, as_written: bool = False) -> Any:
-    """`onnxruntime.SessionOptions` of a default session that computes what the file says; threads 0: all cores.
+def session_options(threads: int = 0, as_written: bool = False, saturating: bool | None = None) -> Any:
+    """`onnxruntime.SessionOptions` of a default session that computes what the file says.
 
-    as_written: for a file whose form is TensorRT's; its Q/DQ are computed in float, not made into integer kernels.
+    Args:
+        threads: 0: all cores.
+        as_written: for a file whose form is TensorRT's; its Q/DQ are computed in float, not made into integer kernels.
+        saturating: do sums of 8-bit products saturate on this processor? None: found out here.
     """
     options = plain_options(threads)
-    if sums_saturate():
+    if sums_saturate() if saturating is None else saturating:
         options.add_session_config_entry(*EXACT_PRODUCTS)
     if as_written:
         options.add_session_config_entry(*AS_WRITTEN)
