@@ -30,7 +30,8 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from export.audit.engine_plan import audit_plan, quantizing_kernels
-from export.audit.onnxruntime import audit_onnxruntime, read_onnx
+from export.audit.graph import read_onnx
+from export.audit.onnxruntime import audit_onnxruntime
 from export.engine import build_engine
 from export.fold import fold
 from export.onnx_qdq import export_onnx
@@ -169,9 +170,9 @@ def rtx_row(module: Any, name: str, images: torch.Tensor, folder: Path) -> list[
 
 def residual_sums(path: Path) -> set[str]:
     """Names of the additions of two quantized tensors in a file."""
-    nodes = read_onnx(path).graph.node
-    quantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    return {node.name for node in nodes if node.op_type == "Add" and set(node.input) <= quantized}
+    nodes = list(read_onnx(path).graph)
+    quantized = {node.outputs[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    return {str(node.name) for node in nodes if node.op_type == "Add" and set(node.inputs) <= quantized}
 
 
 def onnxruntime_call(path: Path) -> Call:

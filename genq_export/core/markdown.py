@@ -3,6 +3,8 @@
 import re
 
 # ASCII punctuation may be escaped anywhere (CommonMark 0.31, 2.4); an underscore inside a word marks nothing.
+# At the beginning of a line these would begin a list, or draw a rule, or make a heading of the line before.
+_BEGINS_BLOCK = re.compile(r"^(\d*)([-+.)])(?= |$)|^()([-=])(?=[-=]*$)")
 _MARKS = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
@@ -13,5 +15,4 @@ def markdown_text(text: str) -> str:
     """
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     escaped = _MARKS.sub(lambda mark: f"\\{mark.group()}", line)
-    # At the beginning of a line `-`, `+`, `=` and `1.` would begin a list or a heading.
-    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)
+    return _BEGINS_BLOCK.sub(lambda found: f"{found[1] or ''}\\{found[2] or found[4]}", escaped)

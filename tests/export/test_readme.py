@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from export.readme import build_readme
 from export.stage import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -44,6 +46,19 @@ def test_five_lines_run_the_file_in_the_build_folder(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"\[\d\]\n", done.stdout)
+
+
+def test_no_name_breaks_the_page() -> None:
+    config = BuildConfig.for_model("fashion_resnet", bits=4, preset="quick")
+    model = replace(load_model(config.model), name="a|b\n# Built by nobody\n```<b>[x](y)\x1b[31m", std=(0.5, 0.25, 0.5))
+    facts = {"opset": 21, "ir_version": 10, "bytes": 12345, "weight_storage": "int8"}
+    lines = build_readme(config, model, facts, "Run it with `|`.").splitlines()
+    escaped = r"a\|b \# Built by nobody \`\`\`\<b\>\[x\](y) \[31m"
+    assert lines[0] == f"# {escaped}, W4A4 for onnxruntime"
+    assert f"| network | {escaped}, 10 classes |" in lines
+    assert [line for line in lines if line.startswith("#")] == [lines[0], "## Run it"]
+    assert "minus 0.5, over (0.5, 0.25, 0.5);" in "\n".join(lines) and "12,345 bytes" in "\n".join(lines)
+    assert "Run it with `|`." in lines
 
 
 def test_the_saved_reference_keeps_clear_of_borders(folder: Path) -> None:
