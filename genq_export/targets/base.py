@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.audit.layer import LayerAudit
 from genq_export.config.export import ExportConfig
 from genq_export.config.target import TargetRule
 from genq_export.core.progress import Progress
@@ -14,6 +13,8 @@ from genq_export.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import fx
+
+    from export.audit.layer import LayerAudit
 
 InputSize = tuple[int, int, int]
 # The fake-quant reference and the integer oracle compute in this process, whatever the target.
@@ -65,7 +66,7 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def audit(self, path: Path) -> list[LayerAudit]:
+    def audit(self, path: Path) -> "list[LayerAudit]":
         """Which layers of an ONNX file run in integers on this target, and why the others do not.
 
         Raises:

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.audit.layer import LayerAudit
 from genq_export.config.export import ExportConfig
 from genq_export.config.target import TargetRule
 from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from torch import fx
+
+    from export.audit.layer import LayerAudit
 
 
 class OnnxRuntimeTarget(Target):
@@ -40,7 +41,7 @@ class OnnxRuntimeTarget(Target):
 
         return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage)
 
-    def audit(self, path: Path) -> list[LayerAudit]:
+    def audit(self, path: Path) -> "list[LayerAudit]":
         """Read from the graph that a default session says it will run."""
         from export.audit.onnxruntime import audit_onnxruntime
 

@@ -4,7 +4,6 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.audit.layer import LayerAudit
 from genq_export.config.export import ExportConfig
 from genq_export.config.target import TargetRule
 from genq_export.core.progress import Progress
@@ -14,6 +13,8 @@ from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from torch import fx
+
+    from export.audit.layer import LayerAudit
 
 
 class TensorRtTarget(Target):
@@ -49,7 +50,7 @@ class TensorRtTarget(Target):
 
         return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage, settings.half_remainder)
 
-    def audit(self, path: Path) -> list[LayerAudit]:
+    def audit(self, path: Path) -> "list[LayerAudit]":
         """By the parser's and the builder's rules, without building anything."""
         from export.audit.tensorrt import audit_tensorrt
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.isolation import process
+from genq_export.runtimes.isolation.process import IsolatedBackend
 from runtime_tests.verify import gates
 from runtime_tests.verify import run as verify
 from runtime_tests.verify.constants import Constants
@@ -84,7 +85,8 @@ def test_images_of_which_some_have_no_label_are_refused(run: Run, tmp_path: Path
 
 
 def test_a_hanging_runtime_is_stopped_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_WORKER", [sys.executable, "-c", "import time; time.sleep(600)"])
+    hanging = partial(IsolatedBackend, command=[sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(verify, "IsolatedBackend", hanging)
     measured = run(time_limit=0.5, backends=("reference", "onnxruntime"))
     status = {item.name: (item.status, item.detail) for item in measured.backends}
     assert status["onnxruntime"] == ("failed", "onnxruntime did not answer within 0.5 s and was stopped")
