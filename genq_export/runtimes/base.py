@@ -74,6 +74,7 @@ class Runtime(ABC):
     Attributes:
         name: key in the registry and in results.
         product: the runtime as a reader knows it, without a version.
+        distributions: names of the packages on PyPI that hold it, one or the other of which is installed.
         manner: how it runs the file, where not as users run it (`optimisations off`).
         purpose: "deployment": users run files so; "diagnosis": its codes are compared on a sample; "experiment": only
             experiments that explain a difference use it.
@@ -82,6 +83,7 @@ class Runtime(ABC):
 
     name: str
     product: str
+    distributions: tuple[str, ...]
     manner: str = ""
     purpose: Literal["deployment", "diagnosis", "experiment"] = "deployment"
     on_gpu: bool = False

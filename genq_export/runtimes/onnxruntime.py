@@ -30,6 +30,7 @@ class OnnxRuntime(Runtime):
     float, operator by operator."""
 
     product = "ONNX Runtime"
+    distributions = ("onnxruntime",)
 
     def __init__(self, name: str, optimised: bool = True) -> None:
         self.name, self._optimised = name, optimised

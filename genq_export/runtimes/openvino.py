@@ -21,6 +21,7 @@ class OpenVino(Runtime):
     """transformed: with its low-precision transformations, as users run it."""
 
     product = "OpenVINO"
+    distributions = ("openvino",)
 
     def __init__(self, name: str, transformed: bool = True) -> None:
         self.name, self._settings = name, _FLOAT32

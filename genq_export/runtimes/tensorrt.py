@@ -27,6 +27,7 @@ class TensorRt(Runtime):
 
     name = "tensorrt"
     product = "TensorRT"
+    distributions = ("tensorrt", "tensorrt-rtx")
     on_gpu = True
 
     def open(self, path: Path, threads: int = 0) -> "TensorRtSession":

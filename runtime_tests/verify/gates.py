@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.registry import RUNTIMES
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
-from genq_export.runtimes import runtime_titles
+from genq_export.runtimes import runtime, runtime_titles
 from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
@@ -137,7 +138,8 @@ def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gat
         value, sentence = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
     required = config.min_code_match
     if required is None:
-        stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
+        # Float arithmetic in the target's place: other ties, no integers.
+        stands_in = run.deployed in RUNTIMES and runtime(run.deployed).purpose != "deployment"
         narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
         required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
     return _gate(name, title, value, required, True, sentence)

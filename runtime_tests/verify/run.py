@@ -144,7 +144,11 @@ def _bench(workspace: Workspace, config: BuildConfig, model: LoadedModel) -> Ite
     wanted = None if asked is None else {*asked, *made_for.needed_for_verdict}
     bench = RuntimePool(float_backend(model.module), {}, {})
     file = workspace.path("model.onnx")
-    readers = [item.name for item in runtimes() if item.purpose != "experiment" and item.reads(made_for.rule)]
+    readers = [
+        item.name
+        for item in runtimes()
+        if item.reads(made_for.rule) and (item.purpose != "experiment" or item.name in (asked or ()))
+    ]
     openers: dict[str, Any] = {
         "reference": lambda: reference_backend(workspace.folder),
         "oracle": lambda: oracle_backend(workspace.folder, config.device),
@@ -345,9 +349,9 @@ def _evaluation(images: EvaluationSet, names: list[str]) -> Evaluation:
 
 
 def further_versions() -> dict[str, str]:
-    """Versions of the runtimes that `package_versions` does not list, as far as they are installed."""
+    """Versions of the runtimes, which `package_versions` does not all list, as far as they are installed."""
     found = {}
-    for name in ("openvino", "tensorrt", "tensorrt-rtx", "numpy"):
+    for name in dict.fromkeys((*(name for item in runtimes() for name in item.distributions), "numpy")):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
