@@ -30,7 +30,8 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from export.audit.engine_plan import audit_plan, quantizing_kernels
-from export.audit.onnxruntime import audit_onnxruntime, read_onnx
+from export.audit.graph import read_onnx
+from export.audit.onnxruntime import audit_onnxruntime
 from export.engine import build_engine
 from export.fold import fold
 from export.onnx_qdq import export_onnx
@@ -38,7 +39,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import reason_of
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.runtimes.tensorrt_packages import engine_builder
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 SIZE = (3, 224, 224)
 STATIC = "quantize_static W8A8"
@@ -167,9 +168,9 @@ def rtx_row(module: Any, name: str, images: torch.Tensor, folder: Path) -> list[
 
 def residual_sums(path: Path) -> set[str]:
     """Names of the additions of two quantized tensors in a file."""
-    nodes = read_onnx(path).graph.node
-    quantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    return {node.name for node in nodes if node.op_type == "Add" and set(node.input) <= quantized}
+    nodes = list(read_onnx(path).graph)
+    quantized = {node.outputs[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    return {str(node.name) for node in nodes if node.op_type == "Add" and set(node.inputs) <= quantized}
 
 
 def onnxruntime_call(path: Path) -> Call:

@@ -29,7 +29,7 @@ from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.method import BlockImages
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 SIZE = (3, 224, 224)
 BATCH = 32

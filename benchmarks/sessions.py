@@ -5,7 +5,7 @@ from typing import Any
 
 import onnxruntime
 
-from genq_export.runtimes.session_options import plain_options, session_options
+from genq_export.runtimes.onnxruntime import plain_options, session_options
 
 PROVIDERS = ["CPUExecutionProvider"]
 

@@ -1,7 +1,7 @@
 """Integer model -> QDQ ONNX in the form that the target executes with integer kernels.
 
 The integer model's custom operators are translated one by one; everything else is exported as it is. What differs by
-target is in `genq_export.targets.rule`:
+target is in its `TargetRule`. Of the two targets that there are:
 
 ONNX Runtime                                        TensorRT
 QuantizeLinear (uint8) -> Clip -> DequantizeLinear  Clip -> QuantizeLinear (int8) -> DequantizeLinear
@@ -25,14 +25,14 @@ import torch
 from onnxscript import opset21 as op
 from torch import fx
 
-from export.passes.fp16 import compute_remainder_in_half
-from export.passes.int4_storage import store_in_int4
+from export.passes.fp16 import ComputeRemainderInHalf, half_operators
+from export.passes.int4_storage import StoreInInt4
+from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
 from export.passes.zero_point_shift import without_zero_points
+from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
-from genq_export.targets.rule import TargetRule
-
-_NAME = "genq.name"
+from genq_export.network.integer import IntegerLayer
 
 
 def export_onnx(
@@ -51,12 +51,12 @@ def export_onnx(
     Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
     """
     deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
-    model = _to_onnx(deployed, input_size, rule).model
-    _name_after_modules(model)
-    _strip_metadata(model)
-    half = compute_remainder_in_half(model) if half_remainder and rule.half_remainder else 0
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
-    store_in_int4(model, narrow)
+    model = _to_onnx(deployed, input_size, rule).model
+    passes: list[ir.passes.PassBase] = [NameAfterModules(), StripMetadata(), StoreInInt4(narrow)]
+    if half_remainder and rule.half_remainder:
+        passes.append(ComputeRemainderInHalf())
+    ir.passes.Sequential(*passes)(model)
     model.ir_version = rule.ir_version
     model.producer_name, model.producer_version = "genq-export", None
     proto = ir.to_proto(model)
@@ -69,8 +69,8 @@ def export_onnx(
         "quantize_linear": counts.count("QuantizeLinear"),
         "dequantize_linear": counts.count("DequantizeLinear"),
         "bytes": path.stat().st_size,
-        "weight_storage": "int4 (8-bit layers int8)" if narrow else "int8",
-        "half_operators": half,
+        "weight_storage": "int4" if narrow else "int8",
+        "half_operators": half_operators(model.graph),
     }
 
 
@@ -108,11 +108,10 @@ def _operator_at_fault(error: BaseException) -> str:
 
 def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., Any]]:
     genq = torch.ops.genq
-    for_cpu = rule.name == "onnxruntime"
     return {
-        genq.quantize_dequantize.default: _quantize_uint8 if for_cpu else _quantize_int8,
+        genq.quantize_dequantize.default: _QUANTIZE[rule.activation_container],
         genq.conv2d.default: _conv2d,
-        genq.linear.default: _linear_matmul if for_cpu else _linear_gemm,
+        genq.linear.default: _LINEAR[rule.linear_operator],
         genq.matmul.default: _matmul,
     }
 
@@ -201,8 +200,12 @@ def _linear_gemm(
 
 def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
     product = op.MatMul(a, b)
-    product.producer().metadata_props[_NAME] = name
+    product.producer().metadata_props[NAME_PROPERTY] = name
     return product
+
+
+_QUANTIZE = {"uint8": _quantize_uint8, "int8": _quantize_int8}
+_LINEAR = {"MatMul": _linear_matmul, "Gemm": _linear_gemm}
 
 
 def _named(value: Any, name: str) -> Any:
@@ -212,48 +215,6 @@ def _named(value: Any, name: str) -> Any:
     return value
 
 
-def _name_after_modules(model: ir.Model) -> None:
-    """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
-    for node in model.graph:
-        name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
-        if _NAME in node.metadata_props:
-            node.name = node.metadata_props[_NAME]
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
-            node.name = name.removesuffix("/weight")
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and _kept_float(node):
-            node.name = _kept_float(node)
-        elif node.op_type == "DequantizeLinear":
-            source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
-            if source.endswith("/codes"):
-                _named(node.outputs[0], f"{source.removesuffix('/codes')}/dequantized")
-
-
-def _kept_float(node: ir.Node) -> str:
-    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
-    weight = node.inputs[1]
-    producer = weight.producer() if weight is not None else None
-    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
-        weight = producer.inputs[0]
-    name = str(weight.name) if weight is not None else ""
-    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
-
-
 def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:
     """Paths of layers whose weight codes fit in 4 bits."""
-    from genq_export.network.integer import IntegerLayer
-
     return [part.name for part in integer_model.modules() if isinstance(part, IntegerLayer) and part.bits <= 4]
-
-
-def _strip_metadata(model: ir.Model) -> None:
-    """Drop stack traces and paths that the exporter leaves in the file."""
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    model.doc_string = model.graph.doc_string = None
-    for node in model.graph.all_nodes():
-        node.metadata_props.clear()
-        node.doc_string = None
-    values = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
-    for value in [*values, *(output for node in model.graph.all_nodes() for output in node.outputs)]:
-        value.metadata_props.clear()
-        value.doc_string = None

@@ -1,23 +1,21 @@
-"""The export stage: reference -> integer model -> ONNX in the target's form, loaded and audited before it counts."""
+"""The work of the export stage: reference -> integer model -> ONNX in the form of the target, loaded and audited."""
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from export.audit.onnxruntime import LayerAudit, audit_onnxruntime
-from export.audit.tensorrt import audit_tensorrt
-from export.engine import TIMING_CACHE, build_engine, save_engine
+from export.audit.layer import LayerAudit
 from export.fold import fold
-from export.onnx_qdq import export_onnx
 from export.readme import build_readme
+from export.summary import ExportSummary, Widths
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.files import load_reference, save_integer_model
-from genq_export.runtimes.engine_file import ENGINE_FILE, FACTS_FILE
-from genq_export.runtimes.tensorrt_packages import engine_builder
-from genq_export.targets.rule import TargetRule, rule_for
+from genq_export.targets import target
+from genq_export.targets.base import Compiled
 
 ONNX_FILE = "model.onnx"
 
@@ -28,75 +26,48 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     Raises UserError where the target's runtime refuses the file.
     """
     progress.say(f"export: integer ONNX for {config.target}")
-    rule = rule_for(config.target)
+    made_for = target(config.target)
     path = workspace.path(ONNX_FILE)
     integer_model = fold(load_reference(workspace.folder))
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
     settings = config.export
-    facts = export_onnx(integer_model, model.input_size, rule, path, settings.int4_storage, settings.half_remainder)
-    audit = audit_onnxruntime(path) if config.target == "onnxruntime" else audit_tensorrt(path)
+    facts = made_for.emit(integer_model, model.input_size, settings, path)
+    audit = made_for.audit(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
-    storage = _storage(config, rule, facts)
-    engine = _engine(workspace, config, model, storage, progress) if config.target == "tensorrt" else None
-    if engine is not None:
-        outputs += [ENGINE_FILE, FACTS_FILE]
-    workspace.write_bytes("README.md", build_readme(config, model, facts, engine).encode())
-    return StageResult([*outputs, "README.md"], _summary(config, facts, storage, audit, engine))
+    storage = Widths(
+        grid=config.quantize.grid_name,
+        weights=facts["weight_storage"],
+        activations=made_for.rule.activation_container,
+        compute="int8 products, int32 sums",
+    )
+    compiled = made_for.compile(workspace, model.input_size, settings, storage.model_dump(), progress)
+    how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
+    workspace.write_bytes("README.md", build_readme(config, model, facts, how_to_run).encode())
+    outputs += [*(compiled.files if compiled is not None else ()), "README.md"]
+    summary = _summary(config, facts, storage, audit, compiled)
+    return StageResult(outputs, summary.model_dump(mode="json"))
 
 
-def _on_purpose(layer: LayerAudit, keep_float: tuple[str, ...]) -> dict[str, Any]:
-    """What the audit adds to a layer that the config keeps in float: it does not count against the file."""
-    if layer.integer or not any(fnmatchcase(layer.name, pattern) for pattern in keep_float):
-        return {}
-    return {"on_purpose": True, "detail": f"kept in float as asked; {layer.detail}"}
-
-
-def _engine(
-    workspace: Workspace, config: BuildConfig, model: LoadedModel, storage: dict[str, str], progress: Progress
-) -> dict[str, Any] | None:
-    """Build an engine with whatever module is installed; returns its facts, None where there is no module."""
-    builder = engine_builder()
-    if builder is None:
-        remedy = "pip install 'genq-export[tensorrt-rtx]' builds one anywhere"
-        progress.say(f"export: no TensorRT here, so no engine; {remedy}")
-        return None
-    cache = workspace.path(TIMING_CACHE)
-    timings = cache.read_bytes() if cache.is_file() else b""
-    engine = build_engine(workspace.path(ONNX_FILE), model.input_size, builder, config.export, timings)
-    save_engine(engine, workspace.folder)
-    facts = {**engine.facts, **storage}
-    workspace.write_json(FACTS_FILE, facts)
-    return facts
-
-
-def _storage(config: BuildConfig, rule: TargetRule, facts: dict[str, Any]) -> dict[str, str]:
-    """Grid, storage and compute: three different widths."""
-    return {
-        "grid": config.quantize.grid_name,
-        "weights": facts["weight_storage"],
-        "activations": rule.activation_container,
-        "compute": "int8 products, int32 sums",
-    }
+def _judged(layer: LayerAudit, keep_float: tuple[str, ...]) -> LayerAudit:
+    """The layer, marked where it computes in float because the config keeps it so."""
+    on_purpose = not layer.integer and any(fnmatchcase(layer.name, pattern) for pattern in keep_float)
+    return replace(layer, on_purpose=True, detail=f"kept in float as asked; {layer.detail}") if on_purpose else layer
 
 
 def _summary(
-    config: BuildConfig,
-    facts: dict[str, Any],
-    storage: dict[str, str],
-    audit: list[LayerAudit],
-    engine: dict[str, Any] | None,
-) -> dict[str, Any]:
+    config: BuildConfig, facts: dict[str, Any], storage: Widths, audit: list[LayerAudit], compiled: Compiled | None
+) -> ExportSummary:
     files = {ONNX_FILE: facts["bytes"]}
-    if engine is not None:
-        files[ENGINE_FILE] = engine["bytes"]
-    return {
-        "audit": [layer.row() | _on_purpose(layer, config.quantize.keep_float) for layer in audit],
-        "engine": engine,
-        "opset": facts["opset"],
-        "ir_version": facts["ir_version"],
-        "quantize_linear": facts["quantize_linear"],
-        "dequantize_linear": facts["dequantize_linear"],
-        "files": files,
-        "storage": storage,
-    }
+    if compiled is not None:
+        files[compiled.files[0]] = compiled.facts["bytes"]
+    return ExportSummary(
+        audit=tuple(_judged(layer, config.quantize.keep_float) for layer in audit),
+        engine=compiled.facts if compiled is not None else None,
+        opset=facts["opset"],
+        ir_version=facts["ir_version"],
+        quantize_linear=facts["quantize_linear"],
+        dequantize_linear=facts["dequantize_linear"],
+        files=files,
+        storage=storage,
+    )

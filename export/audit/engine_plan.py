@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from export.audit.onnxruntime import LayerAudit
+from export.audit.layer import LayerAudit
 
 _INNER = r"[^{}]*(?:\{[^{}]*\}[^{}]*)*?"
 _PRODUCTS = ("conv", "gemm", "matmul", "matrixmultiply", "fully")

@@ -1,27 +1,27 @@
-"""`genq-export audit FILE`: any QDQ ONNX file, ours or not, for either target, or a TensorRT engine."""
+"""`genq-export audit FILE`: any QDQ ONNX file, ours or not, for one target, or a TensorRT engine."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from export.audit.engine_plan import audit_inspector, audit_plan
-from export.audit.onnxruntime import LayerAudit, audit_onnxruntime
-from export.audit.tensorrt import audit_tensorrt
-from genq_export.config.build import Target
+from export.audit.layer import LayerAudit
 from genq_export.core.errors import UserError
 from genq_export.runtimes.tensorrt_packages import engine_builder
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
-def audit_file(path: Path, target: Target) -> list[LayerAudit]:
+def audit_file(path: Path, audit_onnx: Callable[[Path], list[LayerAudit]]) -> list[LayerAudit]:
     """One row a layer: integer or float, and why. Engines are told by their suffix.
 
-    Raises UserError where the file is neither ONNX nor an engine whose layers can be read here.
+    audit_onnx: the target's auditor of ONNX files. Raises UserError where the file is neither ONNX nor an engine whose
+    layers can be read here.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a file")
     if path.suffix in ENGINE_SUFFIXES:
         return _audit_engine(path)
-    return audit_onnxruntime(path) if target == "onnxruntime" else audit_tensorrt(path)
+    return audit_onnx(path)
 
 
 def _audit_engine(path: Path) -> list[LayerAudit]:

@@ -1,4 +1,4 @@
-"""Does an artefact really compute in integers? A table of layers, and for each that does not, why.
+"""Which layers ONNX Runtime computes in integers.
 
 ONNX Runtime decides when it loads a file. The audit lets it write down the graph that it will run and reads from it
 which operator each convolution, linear layer and product became.
@@ -6,35 +6,21 @@ which operator each convolution, linear layer and product became.
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
+import onnx_ir as ir
 import onnxruntime
 
+from export.audit.graph import LAYERS, name_of, producer_of, read_onnx
+from export.audit.layer import LayerAudit
 from genq_export.core.errors import UserError, reason_of
-from genq_export.runtimes.session_options import session_options
+from genq_export.runtimes.onnxruntime import session_options
 
-_COMPUTES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INTEGER = (
     "QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
     "QGemm",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class LayerAudit:
-    """One layer: its operator in the file, whether the runtime runs it in integers, and as what or why not."""
-
-    name: str
-    op: str
-    integer: bool
-    detail: str
-
-    def row(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 def audit_onnxruntime(path: Path) -> list[LayerAudit]:
@@ -45,18 +31,12 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
     model = read_onnx(path)
     planned = list(_planned_nodes(path))
     by_name = {name: node for node in planned for name in _names_of(node)}
-    fused = {output: node for node in planned for output in node.output}
-    return [_audit(model, node, by_name, fused) for node in model.graph.node if node.op_type in _COMPUTES]
-
-
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Load and check a file; raises UserError with the reason."""
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, checker and file errors have no common base
-        raise UserError(f"{path} is not a valid ONNX file: {reason_of(error)}") from None
-    return model
+    by_output = {output: node for node in planned for output in node.output}
+    return [
+        _audit(node, by_name.get(node.name or "") or by_output.get(str(node.outputs[0].name)))
+        for node in model.graph
+        if node.op_type in LAYERS
+    ]
 
 
 def _planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
@@ -75,29 +55,22 @@ def _names_of(node: onnx.NodeProto) -> tuple[str, ...]:
     return node.name, node.name.split("_token_")[0], node.name.removesuffix("_nhwc")
 
 
-def _audit(
-    model: onnx.ModelProto,
-    node: onnx.NodeProto,
-    by_name: dict[str, onnx.NodeProto],
-    fused: dict[str, onnx.NodeProto],
-) -> LayerAudit:
-    planned = by_name.get(node.name) or fused.get(node.output[0])
-    name = node.name or node.output[0]
+def _audit(node: ir.Node, planned: onnx.NodeProto | None) -> LayerAudit:
+    name = name_of(node)
     if planned is None:
         return LayerAudit(name, node.op_type, False, "not found in the planned graph")
     if planned.op_type in _INTEGER:
         return LayerAudit(name, node.op_type, True, planned.op_type)
-    return LayerAudit(name, node.op_type, False, f"{planned.op_type}: {_reason(model, node)}")
+    return LayerAudit(name, node.op_type, False, f"{planned.op_type}: {_reason(node)}")
 
 
-def _reason(model: onnx.ModelProto, node: onnx.NodeProto) -> str:
+def _reason(node: ir.Node) -> str:
     """Why the runtime keeps a layer in float, as far as the file shows."""
-    producer = {output: part for part in model.graph.node for output in part.output}
-    sources = [producer.get(name) for name in node.input[:2]]
+    sources = [producer_of(value) for value in node.inputs[:2]]
     if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
         return "an input does not come from a DequantizeLinear"
-    readers = [part.op_type for part in model.graph.node if node.output[0] in part.input]
-    if node.op_type == "Conv" and not {"QuantizeLinear", "Relu", "Clip"} & set(readers):
+    readers = {use.node.op_type for use in node.outputs[0].uses()}
+    if node.op_type == "Conv" and not {"QuantizeLinear", "Relu", "Clip"} & readers:
         return "its result is not quantized"
     if node.op_type == "Gemm":
         return "Gemm with per-channel weights has no integer kernel; MatMul has"

@@ -6,35 +6,65 @@ DequantizeLinear stay FP32: a scale rounded to FP16 would be another grid. Integ
 (bias, ReLU, residual sums of quantized tensors) are left alone.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx_ir as ir
 
 _CORE = ("LayerNormalization", "Softmax", "Gelu", "Erf", "Sigmoid", "HardSwish", "HardSigmoid", "Tanh")
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Relu", "Sqrt", "Neg")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def compute_remainder_in_half(model: ir.Model) -> int:
-    """Rewrite in place; returns how many operators compute in FP16 afterwards."""
-    chosen = _remainder(model.graph)
-    halves: dict[str, ir.Value] = {}
-    for node in chosen:
-        for position, value in enumerate(node.inputs):
-            if value is not None and value.producer() not in chosen and value.dtype in (None, ir.DataType.FLOAT):
-                node.replace_input_with(position, _in_half(model.graph, value, node, halves))
-    for node in chosen:
-        for value in node.outputs:
-            value.dtype = ir.DataType.FLOAT16
-            _leave_half(model.graph, value, chosen)
-    return len(chosen)
+class ComputeRemainderInHalf(ir.passes.InPlacePass):
+    """Leaves no quantizer with an FP16 input, and outputs in FP32."""
+
+    def requires(self, model: ir.Model) -> None:
+        """Casts are named after the values that they read."""
+        if any(not value.name for node in model.graph for value in node.inputs if value is not None):
+            raise ir.passes.PreconditionError("a tensor has no name")
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Put Casts around the remainder."""
+        chosen = _remainder(model.graph)
+        halves: dict[str, ir.Value] = {}
+        for node in chosen:
+            for position, value in enumerate(node.inputs):
+                if value is not None and value.producer() not in chosen and value.dtype in (None, ir.DataType.FLOAT):
+                    node.replace_input_with(position, _in_half(model.graph, value, node, halves))
+        for node in chosen:
+            for value in node.outputs:
+                value.dtype = ir.DataType.FLOAT16
+                _leave_half(model.graph, value, chosen)
+        return ir.passes.PassResult(model, modified=bool(chosen))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Codes and scales are those of before."""
+        for node in model.graph:
+            if node.op_type in _QUANTIZERS and any(_is_half(value) for value in node.inputs):
+                raise ir.passes.PostconditionError(f"{node.op_type} {node.name} reads FP16")
+        if any(map(_is_half, model.graph.outputs)):
+            raise ir.passes.PostconditionError("an output is FP16")
 
 
-def _remainder(graph: ir.Graph) -> set[ir.Node]:
-    chosen: set[ir.Node] = set()
+def half_operators(graph: ir.Graph) -> int:
+    """How many operators of a network compute in FP16."""
+    return sum(node.op_type != "Cast" and any(map(_is_half, node.outputs)) for node in graph)
+
+
+def _is_half(value: ir.Value | None) -> bool:
+    return value is not None and value.dtype == ir.DataType.FLOAT16
+
+
+def _remainder(graph: ir.Graph) -> dict[ir.Node, None]:
+    """In the order of the graph. What makes an output of the network is left in FP32."""
+    chosen: dict[ir.Node, None] = {}
     for node in graph:
         from_half = any(value is not None and value.producer() in chosen for value in node.inputs)
         elementwise = node.op_type in _ELEMENTWISE and (from_half or _is_float_sum(node))
-        if (node.op_type in _CORE or elementwise) and not _is_shift(node):
-            chosen.add(node)
+        answers = any(value.is_graph_output() for value in node.outputs)
+        if (node.op_type in _CORE or elementwise) and not (answers or _is_shift(node)):
+            chosen[node] = None
     return chosen
 
 
@@ -76,11 +106,10 @@ def _half_constant(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return half
 
 
-def _leave_half(graph: ir.Graph, value: ir.Value, chosen: set[ir.Node]) -> None:
+def _leave_half(graph: ir.Graph, value: ir.Value, chosen: Collection[ir.Node]) -> None:
     outside = [(node, position) for node, position in value.uses() if node not in chosen]
-    if not outside and not value.is_graph_output():
+    if not outside:
         return
-    assert not value.is_graph_output(), "logits come from an integer layer"
     full = _cast(graph, value, ir.DataType.FLOAT, "full", after=value.producer(), before=outside[0][0])
     for node, position in outside:
         node.replace_input_with(position, full)

@@ -4,26 +4,53 @@ ONNX Runtime folds the Cast when it loads the file and fuses the same integer ke
 is half as large and nothing is slower.
 """
 
+from collections.abc import Sequence
+
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 
-def store_in_int4(model: ir.Model, layers: list[str]) -> None:
-    """Rewrite in place the weight codes of the layers named by path; their codes must lie in [-8, 7]."""
-    nodes = {node.outputs[0].name: node for node in model.graph if node.op_type == "DequantizeLinear"}
-    for layer in layers:
-        dequantize = nodes[f"{layer}/weight"]
-        codes = dequantize.inputs[0]
-        assert codes is not None and codes.const_value is not None
-        dequantize.replace_input_with(0, _packed(model, dequantize, codes.const_value.numpy(), layer))
-        if not codes.uses() and codes.name is not None:
-            del model.graph.initializers[codes.name]
+class StoreInInt4(ir.passes.InPlacePass):
+    """Needs weight codes of the layers, named by path, in [-8, 7]; leaves no INT8 initializer of them."""
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        super().__init__()
+        self._layers = tuple(layers)
+
+    def requires(self, model: ir.Model) -> None:
+        """Every layer is in the file, and its codes fit."""
+        for layer, node in self._dequantizers(model).items():
+            codes = node.inputs[0].const_value if node is not None and node.inputs[0] is not None else None
+            if codes is None or codes.numpy().min() < -8 or codes.numpy().max() > 7:
+                raise ir.passes.PreconditionError(f"{layer} has no weight codes in the file that fit in 4 bits")
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Store the codes anew, with a Cast in front of their reader."""
+        for layer, node in self._dequantizers(model).items():
+            assert node is not None and node.inputs[0] is not None
+            codes = node.inputs[0]
+            node.replace_input_with(0, _packed(model, node, codes, layer))
+            if not codes.uses() and codes.name is not None:
+                del model.graph.initializers[codes.name]
+        return ir.passes.PassResult(model, modified=bool(self._layers))
+
+    def ensures(self, model: ir.Model) -> None:
+        """What the quantizer reads is what was there before."""
+        for layer, node in self._dequantizers(model).items():
+            cast = node.inputs[0].producer() if node is not None and node.inputs[0] is not None else None
+            if cast is None or cast.op_type != "Cast":
+                raise ir.passes.PostconditionError(f"{layer} is not stored in 4 bits")
+
+    def _dequantizers(self, model: ir.Model) -> dict[str, ir.Node | None]:
+        nodes = {node.outputs[0].name: node for node in model.graph if node.op_type == "DequantizeLinear"}
+        return {layer: nodes.get(f"{layer}/weight") for layer in self._layers}
 
 
-def _packed(model: ir.Model, reader: ir.Node, codes: np.ndarray, layer: str) -> ir.Value:
+def _packed(model: ir.Model, reader: ir.Node, value: ir.Value, layer: str) -> ir.Value:
     """The codes as an INT4 initializer and a Cast to INT8 in front of `reader`; returns the INT8 value."""
-    assert codes.min() >= -8 and codes.max() <= 7, f"{layer} does not fit in 4 bits"
+    assert value.const_value is not None
+    codes: np.ndarray = value.const_value.numpy()
     name = f"{layer}/weight_codes"
     tensor = ir.tensor(codes.astype(ml_dtypes.int4), dtype=ir.DataType.INT4, name=name)
     shape = ir.Shape(codes.shape)

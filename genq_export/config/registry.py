@@ -19,7 +19,13 @@ TARGETS: dict[str, str] = {
 }
 
 # What runs a file: sessions, codes, timing (genq_export/runtimes/).
-RUNTIMES: dict[str, str] = {}
+RUNTIMES: dict[str, str] = {
+    "onnxruntime": "genq_export.runtimes.onnxruntime:ONNXRUNTIME",
+    "onnxruntime-unfused": "genq_export.runtimes.onnxruntime:ONNXRUNTIME_UNFUSED",
+    "openvino": "genq_export.runtimes.openvino:OPENVINO",
+    "openvino-as-written": "genq_export.runtimes.openvino:OPENVINO_AS_WRITTEN",
+    "tensorrt": "genq_export.runtimes.tensorrt:TENSORRT",
+}
 
 # Where a network comes from (genq_export/models/), asked in this order; timm's takes every plain name that is left.
 DOORS: dict[str, str] = {

@@ -17,6 +17,7 @@ from torch import fx
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import METHODS
+from genq_export.config.target import TargetRule
 from genq_export.core.distributed import Ranks
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
@@ -25,7 +26,6 @@ from genq_export.quantize.activation_cache import ActivationCache, ActivationSto
 from genq_export.quantize.blocks import Block
 from genq_export.quantize.summary import Findings
 from genq_export.quantize.working_network import WorkingNetwork
-from genq_export.targets.rule import TargetRule
 
 Distributed = Callable[[QuantizeConfig], AbstractContextManager[Ranks]]
 

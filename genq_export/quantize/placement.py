@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
+from genq_export.config.target import TargetRule
 from genq_export.network.aten import (
     AVERAGE_POOLS,
     DATA_MOVEMENT_OPS,
@@ -33,7 +34,6 @@ from genq_export.network.aten import (
     root_of,
 )
 from genq_export.quantize.bit_allocation import LayerBits
-from genq_export.targets.rule import TargetRule
 
 # Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
 CONTAINER_BITS = 8

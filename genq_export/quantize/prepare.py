@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError
 from genq_export.network.aten import attribute, called_module, module_path, op_name, root_of
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
@@ -24,7 +25,6 @@ from genq_export.quantize.placement import (
     place,
     products_of,
 )
-from genq_export.targets.rule import TargetRule
 
 _SAMPLE_PER_BATCH = 32768
 

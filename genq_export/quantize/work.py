@@ -14,7 +14,7 @@ from genq_export.quantize.method import Distributed, Method, MethodContext, Phas
 from genq_export.quantize.sensitivity import measure, ranked, sample_of
 from genq_export.quantize.summary import Findings, LayerCost, QuantizeSummary, UnquantizedOperator
 from genq_export.quantize.working_network import WorkingNetwork, load_pixels
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.quantize.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 RANGE_IMAGES = 256  # that activation ranges are searched on, at most
 _BATCH = 64

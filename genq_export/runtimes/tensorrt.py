@@ -1,114 +1,112 @@
-"""TensorRT and TensorRT-RTX on the GPU: the engine of the build, or one made here from its ONNX file.
+"""TensorRT and TensorRT-RTX on the GPU: the engine of a build, or one made here from its ONNX file.
 
 Both packages have the same Python interface. Neither is needed to import this module.
 """
 
 import functools
 import importlib
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genq_export.config.target import TargetRule
 from genq_export.core.errors import BackendError, BackendMissing, UserError
-from genq_export.network.onnx_graph import CODES, quantizers, read_model, with_code_outputs
-from genq_export.runtimes.backends import Batch, Codes
-from genq_export.runtimes.engine_file import check_fits, read_engine_facts
+from genq_export.runtimes.base import Batch, Codes, Runtime, Session
+from genq_export.runtimes.engine_file import ENGINE_FILE, check_fits, read_engine_facts
+from genq_export.runtimes.probe import Probe
+from genq_export.runtimes.tensorrt_packages import TENSORRT_PACKAGES
+from genq_export.runtimes.timing import Call, Stopwatch, event_stopwatch
 
-_MODULES = ("tensorrt", "tensorrt_rtx")
-_LARGEST_BATCH = 64  # that of the engines which the export builds
+_LARGEST_BATCH = 64  # of an engine that is built here
 
 
-class TensorRtBackend:
+class TensorRt(Runtime):
+    """The build's own engine where there is one."""
+
+    name = "tensorrt"
+    product = "TensorRT"
+    distributions = ("tensorrt", "tensorrt-rtx")
+    on_gpu = True
+
+    def open(self, path: Path, threads: int = 0) -> "TensorRtSession":
+        """A session on the current CUDA device; threads do not matter there."""
+        package = next((name for name in TENSORRT_PACKAGES if find_spec(name)), None)
+        if package is None:
+            raise BackendMissing("TensorRT is not installed (pip install 'genq-export[tensorrt]' or '[tensorrt-rtx]')")
+        return TensorRtSession(path, importlib.import_module(package), _torch_with_gpu())
+
+    def open_build(self, path: Path, threads: int, container: str | None) -> "TensorRtSession":
+        """The engine beside the file, by the package that built it; no other is made here."""
+        facts = read_engine_facts(path.parent)
+        return TensorRtSession(path, _builder(facts), _torch_with_gpu())
+
+    def preferred(self, folder: Path) -> bool:
+        """Is there an engine, a package that runs one, and a GPU? Whether it fits this GPU is said on opening it."""
+        if not (folder / ENGINE_FILE).is_file() or not any(find_spec(name) for name in TENSORRT_PACKAGES):
+            return False
+        import torch
+
+        return torch.cuda.is_available()
+
+    def reads(self, rule: TargetRule) -> bool:
+        """It takes neither UINT8 nor zero-points."""
+        return rule.activation_container == "int8" and rule.zero_points == "shifted"
+
+
+TENSORRT = TensorRt()
+
+
+class TensorRtSession(Session):
     """An engine on the current CUDA device.
 
     Uses the engine beside the ONNX file where there is one: another would not be what is deployed, so one that was
     built for another GPU or version is refused with the reason. Codes come from a second engine that is built from a
-    copy of the graph with every code tensor as an output. Raises BackendError (BackendMissing: for another machine).
+    copy of the graph with every code tensor as an output.
+
+    Args:
+        path: the ONNX file.
+        trt: the module `tensorrt` or `tensorrt_rtx`.
+        torch: the module, on a machine with a GPU.
+
+    Raises:
+        BackendMissing: where the engine is for another machine.
+        BackendError: where it cannot be loaded or built.
     """
 
-    def __init__(self, path: Path, name: str = "tensorrt") -> None:
-        self._trt = _import()
-        self._torch = _cuda()
-        self.name, self.device = name, self._torch.cuda.get_device_name(0)
-        self.title = f"{'TensorRT-RTX' if self._trt.__name__ == 'tensorrt_rtx' else 'TensorRT'} {self._trt.__version__}"
-        self._free_before = self._torch.cuda.mem_get_info()[0]
-        self._path = path
-        self._logger = self._trt.Logger(self._trt.Logger.ERROR)
-        self._runtime = self._trt.Runtime(self._logger)
-        self._engine = self._load_engine() or self._build(path.read_bytes())
-        self._context = self._engine.create_execution_context()
-        self._probe: Any = None
-        self._probe_context: Any = None
-        self._probed: list[str] = []
+    def __init__(self, path: Path, trt: Any, torch: Any) -> None:
+        self._trt, self._torch, self._path = trt, torch, path
+        self.name, self.device = TENSORRT.name, torch.cuda.get_device_name(0)
+        self.title = f"{'TensorRT-RTX' if trt.__name__ == 'tensorrt_rtx' else TENSORRT.product} {trt.__version__}"
+        self._free_before = torch.cuda.mem_get_info()[0]
+        self._logger = trt.Logger(trt.Logger.ERROR)
+        self._runtime = trt.Runtime(self._logger)
+        self._largest_batch = _LARGEST_BATCH
+        engine = self._load_engine() or self._build(path.read_bytes())
+        self._loaded: Any = (engine, engine.create_execution_context())
+        self._probe = Probe(path, self._load_probe, self._answer)
 
     def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]."""
-        logits: Batch = self._run(self._engine, self._context, batch, ["logits"])["logits"]
-        return logits
+        """float32 [B, C, H, W] -> float32 [B, K]; batches above the engine's largest run in pieces."""
+        return np.asarray(self._answer(self._loaded, batch, [])[0], np.float32)
 
     def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes of an engine that has every code tensor as an output."""
-        if self._probe is None:
-            model = read_model(self._path)
-            self._probed = [quantizer.tensor for quantizer in quantizers(model)]
-            self._probe = self._build(with_code_outputs(model))
-            self._probe_context = self._probe.create_execution_context()
-        found = self._run(self._probe, self._probe_context, batch, ["logits", *self._probed])
-        return found["logits"], {tensor.removesuffix(CODES): found[tensor] for tensor in self._probed}
+        """Logits and codes by quantizer name."""
+        return self._probe.codes(batch)
 
     def close(self) -> None:
         """Drop contexts and engines."""
-        self._context = self._probe_context = self._engine = self._probe = None
+        self._loaded = None
+        self._probe.close()
 
-    def _load_engine(self) -> Any:
-        """The build's own engine, None where there is none; one that does not belong here never reaches TensorRT."""
-        plan = self._path.with_suffix(".engine")
-        if not plan.is_file():
-            return None
-        major, minor = self._torch.cuda.get_device_capability(0)
-        try:
-            facts = read_engine_facts(plan.parent)
-        except UserError as error:
-            raise BackendError(str(error)) from None
-        try:
-            check_fits(facts, self._trt.__name__, str(self._trt.__version__), f"SM{major}{minor}")
-        except UserError as error:
-            raise BackendMissing(str(error)) from None
-        engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
-        if engine is None:
-            raise BackendError(f"{self.title} does not load {plan.name} on {self.device}")
-        return engine
-
-    def _build(self, onnx_bytes: bytes) -> Any:
-        trt = self._trt
-        builder = trt.Builder(self._logger)
-        flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = builder.create_network(flag)
-        parser = trt.OnnxParser(network, self._logger)
-        if not parser.parse(onnx_bytes):
-            reason = parser.get_error(0).desc() if parser.num_errors else "no reason given"
-            raise BackendError(f"{self.title} does not read {self._path.name}: {reason}")
-        config = builder.create_builder_config()
-        profile = builder.create_optimization_profile()
-        source = network.get_input(0)
-        shape = tuple(source.shape)[1:]
-        profile.set_shape(source.name, (1, *shape), (8, *shape), (_LARGEST_BATCH, *shape))
-        config.add_optimization_profile(profile)
-        plan = builder.build_serialized_network(network, config)
-        engine = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise BackendError(f"{self.title} builds no engine of {self._path.name} for {self.device}")
-        return engine
-
-    def captured(self, batch: Batch) -> tuple[Callable[[], object], bool]:
+    def prepared(self, batch: Batch) -> tuple[Call, bool]:
         """A call that computes this very batch, already on the GPU, and whether it replays a CUDA graph.
 
         Where the engine cannot be captured, the call enqueues it. It does not wait for the result.
         """
-        torch, context = self._torch, self._context
-        held = self._bind(self._engine, context, batch)
+        torch, (engine, context) = self._torch, self._loaded
+        held = self._bind(engine, context, batch)
 
         def enqueue() -> object:
             # `held` keeps the tensors alive whose addresses the context has.
@@ -127,9 +125,60 @@ class TensorRtBackend:
                 return enqueue, False
         return functools.partial(_replay, graph, held), True
 
+    def stopwatch(self) -> Stopwatch:
+        """CUDA events: the wall clock would see the host only."""
+        begin, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
+        return event_stopwatch(begin, end)
+
     def peak_memory_mib(self) -> float:
         """GPU memory that is taken now beyond what was taken before this engine was loaded, MiB."""
         return float(self._free_before - self._torch.cuda.mem_get_info()[0]) / 2**20
+
+    def _load_engine(self) -> Any:
+        """The build's own engine, None where there is none; one that does not belong here never reaches TensorRT."""
+        plan = self._path.with_suffix(".engine")
+        if not plan.is_file():
+            return None
+        major, minor = self._torch.cuda.get_device_capability(0)
+        try:
+            facts = read_engine_facts(plan.parent)
+        except UserError as error:
+            raise BackendError(str(error)) from None
+        try:
+            check_fits(facts, self._trt.__name__, str(self._trt.__version__), f"SM{major}{minor}")
+        except UserError as error:
+            raise BackendMissing(str(error)) from None
+        engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if engine is None:
+            raise BackendError(f"{self.title} does not load {plan.name} on {self.device}")
+        self._largest_batch = int(facts["batches"]["max"])
+        return engine
+
+    def _load_probe(self, content: bytes) -> Any:
+        engine = self._build(content)
+        return engine, engine.create_execution_context()
+
+    def _build(self, onnx_bytes: bytes) -> Any:
+        trt = self._trt
+        builder = trt.Builder(self._logger)
+        flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        network = builder.create_network(flag)
+        parser = trt.OnnxParser(network, self._logger)
+        if not parser.parse(onnx_bytes):
+            reason = parser.get_error(0).desc() if parser.num_errors else "no reason given"
+            raise BackendError(f"{self.title} does not read {self._path.name}: {reason}")
+        config = builder.create_builder_config()
+        profile = builder.create_optimization_profile()
+        source = network.get_input(0)
+        shape = tuple(source.shape)[1:]
+        best = min(8, self._largest_batch)
+        profile.set_shape(source.name, (1, *shape), (best, *shape), (self._largest_batch, *shape))
+        config.add_optimization_profile(profile)
+        plan = builder.build_serialized_network(network, config)
+        engine = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise BackendError(f"{self.title} builds no engine of {self._path.name} for {self.device}")
+        return engine
 
     def _bind(self, engine: Any, context: Any, batch: Batch) -> dict[str, Any]:
         """Tensors on the GPU by name, input and outputs, with their addresses given to the context."""
@@ -147,35 +196,42 @@ class TensorRtBackend:
             context.set_tensor_address(name, held[name].data_ptr())
         return held
 
-    def _run(self, engine: Any, context: Any, batch: Batch, outputs: list[str]) -> dict[str, Any]:
-        torch = self._torch
-        if len(batch) > _LARGEST_BATCH:
-            parts = np.array_split(batch, -(-len(batch) // _LARGEST_BATCH))
-            done = [self._run(engine, context, part, outputs) for part in parts]
-            return {name: np.concatenate([part[name] for part in done]) for name in outputs}
+    def _answer(self, loaded: Any, batch: Batch, tensors: list[str]) -> list[Any]:
+        """Logits, then the tensors of these names."""
+        engine, context = loaded
+        pieces = np.array_split(batch, max(1, -(-len(batch) // self._largest_batch)))
+        parts = [self._run(engine, context, piece, ["logits", *tensors]) for piece in pieces]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _run(self, engine: Any, context: Any, batch: Batch, outputs: list[str]) -> list[Any]:
         held = self._bind(engine, context, batch)
-        stream = torch.cuda.current_stream()
+        stream = self._torch.cuda.current_stream()
         if not context.execute_async_v3(stream.cuda_stream):
             raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}")
         stream.synchronize()
-        found = {name: held[name].cpu().numpy() for name in outputs}
-        return {**found, "logits": found["logits"].astype(np.float32)}
+        return [held[name].cpu().numpy() for name in outputs]
 
 
 def _replay(graph: Any, _held: object) -> None:
     graph.replay()
 
 
-def _import() -> Any:
-    for name in _MODULES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise BackendMissing("TensorRT is not installed (pip install 'genq-export[tensorrt]' or '[tensorrt-rtx]')")
+def _builder(facts: dict[str, Any]) -> Any:
+    """The package that built an engine."""
+    name = str(facts["builder"])
+    if name not in TENSORRT_PACKAGES:
+        raise UserError(f"engine.json names no builder that is known: '{name}'")
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        other = next((here for here in TENSORRT_PACKAGES if find_spec(here)), None)
+        if other is not None:
+            check_fits(facts, other, str(importlib.import_module(other).__version__), facts["compute_capabilities"][0])
+        remedy = f"pip install 'genq-export[{name.replace('_', '-')}]'"
+        raise BackendMissing(f"the engine needs {name}, which is not installed: {remedy}") from None
 
 
-def _cuda() -> Any:
+def _torch_with_gpu() -> Any:
     import torch
 
     if not torch.cuda.is_available():

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from export.audit.layer import LayerAudit
+from export.summary import ExportSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
@@ -9,7 +11,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.quantize.summary import QuantizeSummary
 from runtime_tests.report.model import Bits, LayerCost, LayerFacts, Report, StageFacts, Storage, Unquantized
 from runtime_tests.report.reproduce import command
-from runtime_tests.report.stage_summaries import ExportSummary, LayerAudit, read_records, read_summaries
+from runtime_tests.report.stage_summaries import read_records, read_summaries
 from runtime_tests.report.verdict import verdict
 from runtime_tests.verify import gates
 from runtime_tests.verify.verify_file import VERIFY_FILE, read_verification
@@ -108,15 +110,9 @@ def _sensitivity(quantized: QuantizeSummary | None) -> tuple[LayerCost, ...]:
 def _storage(exported: ExportSummary | None) -> Storage:
     if exported is None:
         return Storage()
-    widths = exported.storage
-    containers = {
-        "grid": widths.grid,
-        "weights": widths.weights,
-        "activations": widths.activations,
-        "compute": widths.compute,
-    }
-    facts = {"files": exported.files, "opset": exported.opset, "ir_version": exported.ir_version}
-    return Storage.model_validate({"storage": containers, **facts})
+    return Storage(
+        storage=exported.storage, files=exported.files, opset=exported.opset, ir_version=exported.ir_version
+    )
 
 
 def _stages(records: Mapping[str, StageRecord]) -> tuple[StageFacts, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from calibrate.summary import CalibrateSummary
+from export.summary import Widths
 from genq_export.core.errors import UserError
 from runtime_tests.verify.gates import Gate, Ungated
 from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, damaged_field
@@ -72,24 +73,10 @@ class StageFacts(Frozen):
     outputs: dict[str, str]
 
 
-def _container(value: object) -> object:
-    """Version 0.1 wrote `int4 (8-bit layers int8)` where 4-bit weights are stored in 4 bits."""
-    return value.split(" ")[0] if isinstance(value, str) else value
-
-
-class Containers(Frozen):
-    """What grids are stored and computed in. weights: narrowest container that weights of four bits or fewer lie in."""
-
-    grid: str
-    weights: Annotated[Literal["int4", "int8"], BeforeValidator(_container)]
-    activations: Literal["int8", "uint8"]
-    compute: str
-
-
 class Storage(Frozen):
     """The deployed files: containers, bytes by name, and versions of the format; None and empty before the export."""
 
-    storage: Containers | None = None
+    storage: Widths | None = None
     files: dict[str, int] = Field(default_factory=dict)
     opset: int | None = None
     ir_version: int | None = None

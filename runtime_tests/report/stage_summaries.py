@@ -6,49 +6,15 @@ A stage that has not run has no summary; one that is damaged is refused with the
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from calibrate.summary import CalibrateSummary
+from export.summary import ExportSummary
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
 from genq_export.quantize.summary import QuantizeSummary
 from runtime_tests.verify.results import damaged_field
-
-
-class _Part(BaseModel):
-    """A part of a summary that the report does not show in full."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class LayerAudit(_Part):
-    """How the deployed file computes a layer; on_purpose: the config keeps it in float."""
-
-    name: str
-    op: str
-    integer: bool
-    detail: str
-    on_purpose: bool = False
-
-
-class Widths(_Part):
-    """Grid, storage and compute: three different widths. weights: narrowest container that weights lie in."""
-
-    grid: str
-    weights: str
-    activations: str
-    compute: str
-
-
-class ExportSummary(_Part):
-    """The audit of the deployed file, its containers, and the bytes of each file."""
-
-    audit: tuple[LayerAudit, ...]
-    opset: int
-    ir_version: int
-    files: dict[str, int]
-    storage: Widths
 
 
 @dataclass(frozen=True)

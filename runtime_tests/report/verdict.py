@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from genq_export.runtimes import runtime
+from genq_export.targets import target as target_of
 from runtime_tests.verify import gates
 from runtime_tests.verify.gates import AuditedLayer, Gate
 from runtime_tests.verify.results import FLOAT, Latency, Verification
-from runtime_tests.verify.titles import TARGET_TITLES
 
 
 def verdict(run: Verification, target: str, audit: Sequence[AuditedLayer], judged: Sequence[Gate]) -> str:
@@ -34,8 +35,9 @@ def _success(run: Verification, target: str, audit: Sequence[AuditedLayer]) -> s
     if not parts:
         return "Nothing could be measured on this machine."
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    if run.deployed != target:
-        return f"The {TARGET_TITLES[target]} file, computed as written by ONNX Runtime, {listed}."
+    if run.deployed == target_of(target).stand_in:
+        stand_in = runtime(run.deployed).product
+        return f"The {target_of(target).title} file, computed as written by {stand_in}, {listed}."
     return f"The deployed network {listed}."
 
 
@@ -70,4 +72,4 @@ def _integers(run: Verification, target: str, audit: Sequence[AuditedLayer]) -> 
         return ""
     integer = sum(layer.integer for layer in audit)
     done = f"all {len(audit)}" if integer == len(audit) else f"{integer} of {len(audit)}"
-    return f"{'computes' if run.deployed == target else 'has'} {done} layers in integers"
+    return f"{'has' if run.deployed == target_of(target).stand_in else 'computes'} {done} layers in integers"

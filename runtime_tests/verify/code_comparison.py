@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import QuantizerNode
-from genq_export.runtimes.backends import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes
 from runtime_tests.verify.results import BackendFidelity, CodeDifference
 
 # A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).

@@ -6,10 +6,11 @@ from typing import Protocol
 from pydantic import AliasChoices, Field
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.config.registry import RUNTIMES
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
+from genq_export.runtimes import runtime, runtime_titles
 from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
-from runtime_tests.verify.titles import BACKEND_TITLES
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
 # behind operators that stay float (LayerNorm, softmax).
@@ -163,7 +164,8 @@ def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gat
         value, message = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
     required = config.min_code_match
     if required is None:
-        stands_in = run.deployed.endswith("-unfused")  # float arithmetic in the target's place: other ties, no integers
+        # Float arithmetic in the target's place: other ties, no integers.
+        stands_in = run.deployed in RUNTIMES and runtime(run.deployed).purpose != "deployment"
         narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
         required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
     return _gate(name, title, value, required, True, message)
@@ -236,7 +238,7 @@ def _gate(name: str, title: str, value: float | None, threshold: float, at_least
 
 def _title(run: Verification) -> str:
     """The deployed backend as a reader knows it."""
-    return BACKEND_TITLES.get(run.deployed, run.deployed)
+    return runtime_titles().get(run.deployed, run.deployed)
 
 
 def _failure(run: Verification, *names: str) -> str:

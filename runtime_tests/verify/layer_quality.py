@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genq_export.runtimes.backends import Batch
+from genq_export.runtimes.base import Batch
 from runtime_tests.verify.metrics import cosine, sqnr_db
 from runtime_tests.verify.results import LayerQuality, WeightQuality
 

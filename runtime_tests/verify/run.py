@@ -1,7 +1,7 @@
 """One verification run: open the runtimes, stream the evaluation set through them, compare codes, take times."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +13,25 @@ from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.data.evaluation import EvaluationSet
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set
-from genq_export.runtimes.backends import Batch, TorchBackend
+from genq_export.runtimes.base import Batch
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.torch_modules import TorchBackend
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
 from runtime_tests.verify.layer_quality import activation_quality, weight_quality
 from runtime_tests.verify.machine import further_versions, this_machine, threads_each, torch_threads
 from runtime_tests.verify.predictions import Predictions, backend_runs, predict
-from runtime_tests.verify.results import FLOAT, Evaluation, Latency, LayerQuality, Size, Verification, WeightQuality
+from runtime_tests.verify.results import FLOAT, Evaluation, LayerQuality, Verification, WeightQuality
 from runtime_tests.verify.runtime_pool import OpenRuntime, RuntimePool, deployed, open_runtimes
 from runtime_tests.verify.sample import quality_sample, sample_images
-from runtime_tests.verify.speed import speed_and_size
+from runtime_tests.verify.speed import MeasureSpeed
+from runtime_tests.verify.speed import measure_speed as measure_speed_here
 
 ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
 # Below this number one image weighs a point or more.
 _MANY = 100
 # Reference and oracle: the two that compute codes in torch.
 _TORCH_AT_ONCE = 2
-
-MeasureSpeed = Callable[
-    [Workspace, BuildConfig, LoadedModel, bool, Progress, list[str]], tuple[Latency | None, Size | None]
-]
-"""Latency and size of the deployed file against float; the arguments are those of `speed_and_size`."""
 
 
 class Timer:
@@ -56,7 +53,7 @@ def verify(
     model: LoadedModel,
     progress: Progress,
     calibration: Sequence[Path] = (),
-    measure_speed: MeasureSpeed = speed_and_size,
+    measure_speed: MeasureSpeed = measure_speed_here,
     open_runtime: OpenRuntime = IsolatedBackend,
 ) -> Verification:
     """Measure everything that this machine can measure of a build folder.
@@ -91,7 +88,8 @@ def verify(
             seconds.lap("fidelity")
             layers, weights = _quality(pool, quality_sample(sample), notes)
             seconds.lap("quality")
-        latency, size = measure_speed(workspace, config, model, "tensorrt" in pool.opened, progress, notes)
+        speed = measure_speed(workspace, config, model, pool.opened, progress)
+        notes += speed.notes
         seconds.lap("latency")
         runs, name = backend_runs(pool, answers), deployed(config, pool)
     finished = {name: answer for name, answer in answers.items() if answer.failure is None}
@@ -114,8 +112,8 @@ def verify(
         fidelity=fidelity,
         layers=layers,
         weights=weights,
-        latency=latency,
-        size=size,
+        latency=speed.latency,
+        size=speed.size,
         constants=constants,
         notes=tuple(notes),
         seconds=seconds.taken,

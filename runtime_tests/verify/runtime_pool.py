@@ -9,21 +9,14 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import BackendError, BackendMissing, UserError
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes import backends
-from genq_export.runtimes.backends import Backend
+from genq_export.runtimes import runtimes
+from genq_export.runtimes.base import Backend
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.torch_modules import float_backend, oracle_backend, reference_backend
+from genq_export.targets import target
 from runtime_tests.verify.machine import threads_each
-from runtime_tests.verify.results import FLOAT, BackendRun
+from runtime_tests.verify.results import BackendRun
 
-RUNTIMES = ("onnxruntime", "onnxruntime-unfused", "openvino", "tensorrt")
-# What the verdict rests on, whatever else is asked for: no build passes on codes that nobody compared.
-ALWAYS_WANTED = {
-    "onnxruntime": {"reference", "oracle", "onnxruntime"},
-    "tensorrt": {"reference", "oracle", "tensorrt", "onnxruntime-unfused"},
-}
-# These answer for codes on a sample. Over the whole evaluation set they run only if asked for by name: the unfused
-# session is for diagnosis, and the oracle's float64 arithmetic is slow and gives the reference's answers anyway.
-CODES_ONLY = ("onnxruntime-unfused", "oracle")
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
 
@@ -66,7 +59,7 @@ def open_runtimes(
     Yields:
         The pool; a runtime that cannot be opened is in `lost` with the reason.
     """
-    pool = RuntimePool(backends.TorchBackend(FLOAT, "float32 network", model.module))
+    pool = RuntimePool(float_backend(model.module))
     try:
         for name, opener in _openers(workspace, config, open_runtime).items():
             try:
@@ -79,23 +72,22 @@ def open_runtimes(
 
 
 def deployed(config: BuildConfig, pool: RuntimePool) -> str:
-    """Name of the runtime that stands for the deployed file.
-
-    Where TensorRT cannot run, ONNX Runtime computes its file as it is written: the default session would rewrite it for
-    the CPU (rounding the float bias, for one) and answer for another file.
-    """
-    if config.target == "onnxruntime":
-        return "onnxruntime"
-    return "tensorrt" if "tensorrt" in pool.opened else "onnxruntime-unfused"
+    """Name of the runtime that stands for the deployed file."""
+    return target(config.target).deployed(pool.opened)
 
 
 def is_wanted(name: str, config: BuildConfig) -> bool:
     """Does a verification of this build use the runtime?"""
-    # TensorRT reads no file made for ONNX Runtime: it takes neither UINT8 nor zero-points.
-    if name == "tensorrt" and config.target != "tensorrt":
-        return False
     asked = config.verify.backends
-    return asked is None or name in {*asked, *ALWAYS_WANTED[config.target]}
+    return asked is None or name in {*asked, *target(config.target).needed_for_verdict}
+
+
+def _readers(config: BuildConfig) -> list[str]:
+    """Names of the runtimes that take the target's file; those for experiments only where they are asked for."""
+    asked, rule = config.verify.backends or (), target(config.target).rule
+    return [
+        item.name for item in runtimes() if item.reads(rule) and (item.purpose != "experiment" or item.name in asked)
+    ]
 
 
 def _openers(workspace: Workspace, config: BuildConfig, open_runtime: OpenRuntime) -> dict[str, Callable[[], Backend]]:
@@ -108,9 +100,9 @@ def _openers(workspace: Workspace, config: BuildConfig, open_runtime: OpenRuntim
         return open_runtime(name, file, config.verify.time_limit, threads_each(_AT_ONCE))
 
     openers: dict[str, Callable[[], Backend]] = {
-        "reference": lambda: backends.reference_backend(folder),
-        "oracle": lambda: backends.oracle_backend(folder, config.device),
-        **{name: lambda name=name: runtime(name) for name in RUNTIMES},  # type: ignore[misc]
+        "reference": lambda: reference_backend(folder),
+        "oracle": lambda: oracle_backend(folder, config.device),
+        **{name: lambda name=name: runtime(name) for name in _readers(config)},  # type: ignore[misc]
     }
     return {name: opener for name, opener in openers.items() if is_wanted(name, config)}
 

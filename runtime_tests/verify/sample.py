@@ -4,7 +4,7 @@ import numpy as np
 
 from genq_export.data.evaluation import EvaluationSet
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.backends import Batch
+from genq_export.runtimes.base import Batch
 
 # Every code of a batch is held at once: large inputs go in small batches.
 _ELEMENTS = 1_000_000

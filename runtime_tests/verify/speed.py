@@ -1,6 +1,8 @@
 """The deployed file against the float network: how fast, how much memory, how many bytes."""
 
 import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,84 +13,122 @@ from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes.gpu_timing import read_clocks
+from genq_export.runtimes import runtime, runtimes
+from genq_export.runtimes.base import Runtime
 from genq_export.runtimes.isolation.process import IsolatedBackend, measure
+from genq_export.runtimes.timing import read_clocks
+from genq_export.targets import target
+from genq_export.targets.base import Target
 from runtime_tests.verify import float_baseline, latency
 from runtime_tests.verify.machine import usable_cores
 from runtime_tests.verify.results import Latency, LatencyRow, Size
 
 
-def speed_and_size(
-    workspace: Workspace, config: BuildConfig, model: LoadedModel, on_gpu: bool, progress: Progress, notes: list[str]
-) -> tuple[Latency | None, Size | None]:
-    """Latency and size of the deployed file against the float network as ONNX; what is not measured goes to `notes`.
+@dataclass(frozen=True)
+class Speed:
+    """Latency and size; None: not measured, and `notes` say why."""
 
-    on_gpu: TensorRT runs here. The float network of a TensorRT file is an FP16 engine of the same graph.
+    latency: Latency | None = None
+    size: Size | None = None
+    notes: tuple[str, ...] = ()
+
+
+MeasureSpeed = Callable[[Workspace, BuildConfig, LoadedModel, Collection[str], Progress], Speed]
+"""`measure_speed`, or what tests put in its place."""
+
+
+def measure_speed(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, opened: Collection[str], progress: Progress
+) -> Speed:
+    """The deployed file against the float network as ONNX, timed in turns in a process of its own.
+
+    Args:
+        workspace: the build folder.
+        config: of the build: the target, and the settings of `verify`.
+        model: the float network.
+        opened: names of the runtimes that could load the deployed file here.
+        progress: told before timing starts.
     """
     file = workspace.path("model.onnx")
     if not file.is_file():
-        notes.append("latency and size were not measured: the build has no model.onnx")
-        return None, None
-    deployed_bytes = file.stat().st_size
+        return Speed(notes=("latency and size were not measured: the build has no model.onnx",))
     with tempfile.TemporaryDirectory() as folder:
         float_file = Path(folder) / "float.onnx"
         try:
             float_baseline.export_float(model, float_file)
         except BackendError as error:
-            notes.append(f"latency was not measured: {error}")
             parameters = sum(tensor.numel() for tensor in model.module.state_dict().values())
-            return None, Size(float_bytes=4 * parameters, deployed_bytes=deployed_bytes)
-        size = Size(float_bytes=float_file.stat().st_size, deployed_bytes=deployed_bytes)
-        if config.target == "tensorrt" and not on_gpu:
-            notes.append(
-                "latency was not measured on the target: this machine has no GPU that TensorRT runs on; ONNX Runtime"
-                " computes the TensorRT file in float and only checks its numbers"
-            )
-            return None, size
+            return Speed(None, _size(4 * parameters, file), (f"latency was not measured: {error}",))
+        size, made_for = _size(float_file.stat().st_size, file), target(config.target)
+        if made_for.deployed(opened) != made_for.default_runtime:
+            return Speed(None, size, (_not_on_target(made_for),))
         progress.say("  timing float and deployed in turns")
         try:
-            if config.target == "tensorrt":
-                half_file = Path(folder) / "half.onnx"
-                float_baseline.export_float(model, half_file, half=True)
-                return _timed_on_gpu(half_file, file, config, model), size
-            return _timed(float_file, file, config, model), size
+            return Speed(_timed(float_file, file, runtime(made_for.default_runtime), made_for, config, model), size)
         except BackendError as error:
-            notes.append(f"latency was not measured: {error}")
-            return None, size
+            return Speed(None, size, (f"latency was not measured: {error}",))
 
 
-def _timed(float_file: Path, file: Path, config: BuildConfig, model: LoadedModel) -> Latency:
-    sessions = [
-        _session("onnxruntime", "float", float_file),
-        _session("onnxruntime", "deployed", file),
-        _session("onnxruntime", "deployed again", file),
-        _session("openvino", "float", float_file),
-        _session("openvino", "deployed", file),
-    ]
-    settings = config.verify
-    threads = sorted({settings.threads, usable_cores()}, key=lambda count: (count != settings.threads, count))
-    result = latency.summarise(_rows(sessions, threads, config, model), "onnxruntime")
-    memory = [_peak_memory(result.float_runtime, float_file, model), _peak_memory("onnxruntime", file, model)]
-    return result.model_copy(update={"float_memory_mib": memory[0], "deployed_memory_mib": memory[1]})
+def _size(float_bytes: int, file: Path) -> Size:
+    return Size(float_bytes=float_bytes, deployed_bytes=file.stat().st_size)
 
 
-def _timed_on_gpu(half_file: Path, file: Path, config: BuildConfig, model: LoadedModel) -> Latency:
-    sessions = [
-        _session("tensorrt", "float", half_file),
-        _session("tensorrt", "deployed", file),
-        _session("tensorrt", "deployed again", file),
-    ]
-    before = read_clocks()
-    result = latency.summarise(_rows(sessions, [1], config, model), "tensorrt")
-    after = read_clocks()
-    clocks = f"before: {before or 'not readable'}; after: {after or 'not readable'}; none was set"
-    memory = [_peak_memory("tensorrt", path, model) for path in (half_file, file)]
-    changes = {"clocks": clocks, "float_memory_mib": memory[0], "deployed_memory_mib": memory[1]}
+def _not_on_target(made_for: Target) -> str:
+    assert made_for.stand_in is not None
+    title, on_gpu = made_for.title, runtime(made_for.default_runtime).on_gpu
+    missing = f"this machine has no GPU that {title} runs on" if on_gpu else f"{title} does not run on this machine"
+    return (
+        f"latency was not measured on the target: {missing}; {runtime(made_for.stand_in).product} computes the {title}"
+        " file in float and only checks its numbers"
+    )
+
+
+def _timed(
+    float_file: Path, file: Path, deployed: Runtime, made_for: Target, config: BuildConfig, model: LoadedModel
+) -> Latency:
+    """By the target's own runtime, and by others that users may run the file on, on the same kind of device."""
+    if deployed.on_gpu:
+        float_file = float_file.with_name("half.onnx")
+        float_baseline.export_float(model, float_file, half=True)
+    before = read_clocks() if deployed.on_gpu else None
+    rows = _rows(_sessions(float_file, file, deployed, made_for), _thread_counts(config, deployed), config, model)
+    result = latency.summarise(rows, deployed.name)
+    float_memory = _peak_memory(result.float_runtime, float_file, model)
+    deployed_memory = _peak_memory(deployed.name, file, model)
+    changes: dict[str, Any] = {"float_memory_mib": float_memory, "deployed_memory_mib": deployed_memory}
+    if deployed.on_gpu:
+        after = read_clocks()
+        changes["clocks"] = f"before: {before or 'not readable'}; after: {after or 'not readable'}; none was set"
     return result.model_copy(update=changes)
 
 
-def _session(runtime: str, variant: str, path: Path) -> dict[str, str]:
-    return {"runtime": runtime, "variant": variant, "path": str(path.resolve())}
+def _sessions(float_file: Path, file: Path, deployed: Runtime, made_for: Target) -> list[dict[str, str]]:
+    others = [
+        other
+        for other in runtimes()
+        if other.name != deployed.name
+        and other.purpose == "deployment"
+        and other.on_gpu == deployed.on_gpu
+        and other.reads(made_for.rule)
+    ]
+    sessions = [
+        _session(deployed, "float", float_file),
+        _session(deployed, "deployed", file),
+        _session(deployed, "deployed again", file),
+    ]
+    for other in others:
+        sessions += [_session(other, "float", float_file), _session(other, "deployed", file)]
+    return sessions
+
+
+def _session(used: Runtime, variant: str, path: Path) -> dict[str, str]:
+    return {"runtime": used.name, "variant": variant, "path": str(path.resolve())}
+
+
+def _thread_counts(config: BuildConfig, deployed: Runtime) -> list[int]:
+    """The main one first; on a GPU the host's threads do not matter."""
+    main = config.verify.threads
+    return [1] if deployed.on_gpu else sorted({main, usable_cores()}, key=lambda count: (count != main, count))
 
 
 def _rows(
@@ -109,11 +149,11 @@ def _rows(
     return tuple(LatencyRow.model_validate(row) for row in answer["rows"])
 
 
-def _peak_memory(runtime: str, file: Path, model: LoadedModel) -> float | None:
+def _peak_memory(name: str, file: Path, model: LoadedModel) -> float | None:
     """Peak memory of a fresh process that loads one file and runs one image, MiB: resident, or on the GPU."""
     backend = None
     try:
-        backend = IsolatedBackend(runtime, file, 60.0, threads=1)
+        backend = IsolatedBackend(name, file, 60.0, threads=1)
         backend.logits(np.zeros((1, *model.input_size), np.float32))
         return backend.peak_memory_mib()
     except BackendError:

@@ -19,7 +19,7 @@ from runtime_tests.verify.verify_file import VERIFY_FILE, keep_run
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
-    from runtime_tests.verify.run import MeasureSpeed
+    from runtime_tests.verify.speed import MeasureSpeed
 
 
 class VerifyStage:
@@ -109,10 +109,10 @@ def run_verify(
         UserError: The evaluation images cannot be used.
     """
     from runtime_tests.verify.run import verify
-    from runtime_tests.verify.speed import speed_and_size
+    from runtime_tests.verify.speed import measure_speed as measure_speed_here
 
     started = time.perf_counter()
-    run = verify(workspace, config, model, progress, calibration, measure_speed or speed_and_size)
+    run = verify(workspace, config, model, progress, calibration, measure_speed or measure_speed_here)
     run = run.model_copy(update={"notes": (*notes, *run.notes)})
     beside = keep_run(workspace, run)
     return StageResult(

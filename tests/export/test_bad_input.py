@@ -1,24 +1,20 @@
 """What the export refuses, in one line that names it."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
-import genq_export.pipeline.preflight
 from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig, Target
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
-from genq_export.pipeline.preflight import preflight
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 
 def test_a_folder_without_a_reference_is_refused(tmp_path: Path) -> None:
@@ -55,39 +51,6 @@ def test_the_target_and_the_setting_of_a_grid_that_it_cannot_hold_are_named(
 ) -> None:
     with pytest.raises(UserError, match=rf"{field}: .*; --target {target} holds 2 to 8$"):
         BuildConfig.for_model("fashion_resnet", target=target, settings=[setting])
-
-
-def test_a_gpu_that_no_engine_can_be_built_for_is_named_at_preflight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
-    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt_rtx")
-    config = BuildConfig.for_model(
-        "fashion_resnet", target="tensorrt", settings=["export.compute_capabilities=[SM89, SM90]"]
-    )
-    with pytest.raises(UserError, match=r"export\.compute_capabilities: --target tensorrt: .*SM90, only for SM120, "):
-        preflight(config, tmp_path / "build")
-
-
-@pytest.mark.parametrize("field", ["hardware_compatible", "version_compatible"])
-def test_a_compatibility_that_tensorrt_rtx_lacks_is_refused_at_preflight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
-) -> None:
-    builder = SimpleNamespace(ComputeCapability=SimpleNamespace(SM86=0, SM89=1, SM120=2, CURRENT=3))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", builder)  # type: ignore[arg-type]
-    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt_rtx")
-    config = BuildConfig.for_model("fashion_resnet", target="tensorrt", settings=[f"export.{field}=true"])
-    with pytest.raises(UserError, match=rf"^export\.{field}: .*: leave it out and .*install tensorrt"):
-        preflight(config, tmp_path / "build")
-    monkeypatch.setattr(genq_export.pipeline.preflight, "engine_builder", lambda: "tensorrt")
-    preflight(config, tmp_path / "build")
-
-
-def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None:
-    config = BuildConfig.for_model("fashion_vit", settings=["export.half_remainder=true"])
-    with pytest.raises(UserError, match=r"export\.half_remainder: --target onnxruntime"):
-        preflight(config, tmp_path / "build")
 
 
 class Spectrum(nn.Module):

@@ -297,7 +297,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_target_that_is_not_installed_is_said_before_the_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genq_export.pipeline.preflight.engine_builder", lambda: None)
+    monkeypatch.setattr("genq_export.targets.tensorrt.engine_builder", lambda: None)
     (note,) = plan(small().model_copy(update={"target": "tensorrt"}), tmp_path / "build")["notes"]
     assert "TensorRT is not installed" in note and "tensorrt-rtx" in note
     assert plan(small(), tmp_path / "build")["notes"] == []

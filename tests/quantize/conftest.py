@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 from tests.networks import SIZE, AttentionBlock, GatedNet, ResidualNet, noise, randomise_norms
 
 torch.set_num_threads(1)

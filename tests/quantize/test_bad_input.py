@@ -18,7 +18,7 @@ from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.capture import capture
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]

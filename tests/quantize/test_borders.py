@@ -11,7 +11,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.rounding_ties import avoid_addition_ties, avoid_ties, numbers, pairs_in_doubt, sums_in_doubt
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 
 def by_brute_force(step: torch.Tensor, scale: torch.Tensor, first: int, last: int) -> list[int]:

@@ -17,7 +17,7 @@ from genq_export.quantize.algorithms.reconstruction import learn
 from genq_export.quantize.blocks import split
 from genq_export.quantize.method import BlockImages
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Settings = Callable[..., QuantizeConfig]
 

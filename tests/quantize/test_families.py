@@ -16,7 +16,7 @@ from genq_export.quantize.algorithms.layernorm_equalization import equalize_laye
 from genq_export.quantize.blocks import run_blocks, split
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 TARGETS = ("onnxruntime", "tensorrt")
 FAST = (

@@ -18,7 +18,7 @@ from genq_export.network.hooks import record_codes
 from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]

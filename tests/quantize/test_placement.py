@@ -14,7 +14,7 @@ from genq_export.quantize.bit_allocation import LayerBits
 from genq_export.quantize.capture import capture
 from genq_export.quantize.placement import Placement, layers_of, place
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import ONNXRUNTIME, TENSORRT, rule_for
+from genq_export.targets import rule_for
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
 
@@ -178,7 +178,7 @@ class Deep(nn.Module):
 @pytest.mark.slow
 def test_a_network_deeper_than_the_stack_is_placed() -> None:
     gm = capture(Deep().eval(), (3, 4, 4))
-    for rule in (ONNXRUNTIME, TENSORRT):
+    for rule in map(rule_for, ("onnxruntime", "tensorrt")):
         bits = {node: LayerBits(4, 4) for node in layers_of(gm.graph)}
         assert len(place(gm.graph, bits, rule).layers) == 2
 

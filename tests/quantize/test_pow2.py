@@ -22,7 +22,7 @@ from genq_export.quantize.algorithms.lsq import power_of_two_ste
 from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Settings = Callable[..., QuantizeConfig]
 QUIET = Progress(quiet=True)

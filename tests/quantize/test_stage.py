@@ -18,7 +18,7 @@ from genq_export.quantize import run as work
 from genq_export.quantize.prepare import prepare
 from genq_export.quantize.stage import QuantizeStage
 from genq_export.quantize.summary import QuantizeSummary
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 from genq_export.zoo import few_shot_set
 
 STAGE = QuantizeStage()

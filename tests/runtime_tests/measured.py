@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from export.audit.layer import LayerAudit
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.verify import GatesConfig
 from runtime_tests.report.model import Bits, Report, Storage
-from runtime_tests.report.stage_summaries import LayerAudit
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import (
     BackendFidelity,

@@ -12,13 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genq_export.core.workspace import Workspace, package_versions, write_atomic
-from genq_export.runtimes.gpu_timing import read_clocks
+from genq_export.runtimes.isolation.environment import PYTHON, child_environment
+from genq_export.runtimes.timing import read_clocks
 from runtime_tests.verify.machine import this_machine
+
+if TYPE_CHECKING:
+    from genq_export.runtimes.torch_modules import TorchBackend
 
 BUDGET = 480.0  # seconds
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "gpu.md"
@@ -71,15 +76,35 @@ def no_gpu() -> str | None:
     return f"the checks need an NVIDIA GPU, and this machine or this torch ({torch.__version__}) has none"
 
 
-def run_all(deadline: float) -> list[Row]:
+OpenOracle = Callable[[Path, str], "TorchBackend"]
+Run = Callable[[list[str], float], tuple[int | None, str, str]]
+"""`run_command`, or what tests put in its place."""
+
+
+def run_command(command: list[str], deadline: float) -> tuple[int | None, str, str]:
+    """Exit code (None: out of time), the last line of standard output, and why it failed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return None, "", f"not run within the {BUDGET:.0f} s of all checks"
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=left, check=False, env=child_environment()
+        )
+    except subprocess.TimeoutExpired:
+        return None, "", f"stopped at the end of the {BUDGET:.0f} s of all checks"
+    lines, errors = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
+    return done.returncode, lines[-1] if lines else "", errors[-1] if errors else f"exit code {done.returncode}"
+
+
+def run_all(deadline: float, run: Run = run_command) -> list[Row]:
     """Build the embedded network for TensorRT, then every check in turn until the deadline (`time.monotonic()`)."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         build = Path(folder) / "build"
-        command = [sys.executable, "-m", "genq_export", "build", _NETWORK, "--target", "tensorrt", "--preset", "quick"]
+        command = [*PYTHON, "-m", "genq_export", "build", _NETWORK, "--target", "tensorrt", "--preset", "quick"]
         command += ["--images", "64", "--device", "cuda", "--set", "verify.fidelity_images=256", "-o", str(build)]
         started = time.monotonic()
-        built, _, error = _run(command, deadline)
+        built, _, error = run(command, deadline)
         # A build whose gates fail is whole; what is wrong with it is what the checks are for.
         ready = built in (0, 1) and (build / "model.onnx").is_file()
         seconds = f"{time.monotonic() - started:.0f} s, images drawn on the GPU"
@@ -88,23 +113,10 @@ def run_all(deadline: float) -> list[Row]:
             if not ready and name != "generation":
                 rows.append(Row(name, "not run: there is no build", None))
                 continue
-            command = [sys.executable, "-m", "tools.gpu_check.check", "--only", name, "--build", str(build)]
-            code, output, error = _run(command, deadline)
+            command = [*PYTHON, "-m", "tools.gpu_check.check", "--only", name, "--build", str(build)]
+            code, output, error = run(command, deadline)
             rows += [Row(**row) for row in json.loads(output)] if code == 0 else [Row(name, error, False)]
     return rows
-
-
-def _run(command: list[str], deadline: float) -> tuple[int | None, str, str]:
-    """Exit code (None: out of time), the last line of standard output, and why it failed."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        return None, "", f"not run within the {BUDGET:.0f} s of all checks"
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
-    except subprocess.TimeoutExpired:
-        return None, "", f"stopped at the end of the {BUDGET:.0f} s of all checks"
-    lines, errors = done.stdout.strip().splitlines(), done.stderr.strip().splitlines()
-    return done.returncode, lines[-1] if lines else "", errors[-1] if errors else f"exit code {done.returncode}"
 
 
 def run_check(name: str, build: Path | None, device: str, images: int) -> list[Row]:
@@ -117,19 +129,22 @@ def run_check(name: str, build: Path | None, device: str, images: int) -> list[R
     return [oracle_row(build, device, images)] if name == "oracle" else engine_rows(build)
 
 
-def oracle_row(build: Path, device: str, count: int) -> Row:
-    """The integer oracle on `device` against the CPU: every code of the first `count` images of the zoo's test set."""
+def oracle_row(build: Path, device: str, count: int, open_there: "OpenOracle | None" = None) -> Row:
+    """The integer oracle on `device` against the CPU: every code of the first `count` images of the zoo's test set.
+
+    open_there: opens the one on `device`; None: as verification opens it.
+    """
     import numpy as np
     import torch
 
     from genq_export import zoo
     from genq_export.config.model import ModelConfig
     from genq_export.models.source import load_model
-    from genq_export.runtimes.backends import oracle_backend
+    from genq_export.runtimes.torch_modules import oracle_backend
 
     pixels, _ = zoo.test_set()
     images = load_model(ModelConfig(name=_NETWORK)).normalize(torch.from_numpy(pixels[:count])).numpy()
-    here, there = oracle_backend(build), oracle_backend(build, device)
+    here, there = oracle_backend(build), (open_there or oracle_backend)(build, device)
     codes = differing = 0
     logits = 0.0
     for batch in np.array_split(images, 4):

@@ -122,7 +122,7 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     from genq_export.config.build import BuildConfig
     from genq_export.quantize.prepare import calibrate_ranges, prepare
     from genq_export.runtimes.tensorrt_packages import engine_builder
-    from genq_export.targets.rule import rule_for
+    from genq_export.targets.tensorrt import TENSORRT
 
     torch.manual_seed(0)
     size = (3, side, side)
@@ -130,7 +130,7 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     rows: list[tuple[str, str, bool | None]] = []
     for bits in (4, 8):
         settings = BuildConfig.for_model(network, bits=bits, target="tensorrt").quantize
-        reference, _ = prepare(module, size, settings, rule_for("tensorrt"))
+        reference, _ = prepare(module, size, settings, TENSORRT.rule)
         calibrate_ranges(reference, [images])
         folded = fold(reference)
         differing, total = compare_on(device, folded, images)
@@ -139,7 +139,7 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     if engine_builder() == "tensorrt_rtx":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            export_onnx(folded, size, rule_for("tensorrt"), path, int4_storage=True)
+            export_onnx(folded, size, TENSORRT.rule, path, int4_storage=True)
             said = engine_validity(build_engine(path, size, "tensorrt_rtx").plan)
         rows.append((f"TensorRT-RTX engine of {network}, validity here", said, None))
     return rows

@@ -16,7 +16,7 @@ from genq_export.config.registry import TARGETS
 from genq_export.core.registry import check_name
 
 if TYPE_CHECKING:
-    from export.audit.onnxruntime import LayerAudit
+    from export.audit.layer import LayerAudit
 
 
 @with_options("audit")

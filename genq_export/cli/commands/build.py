@@ -63,7 +63,11 @@ def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
     show(terminal(report))
     print(f"report: {folder / 'report.html'}")
     if as_json:
-        print(json.dumps({"folder": str(folder), "ran": ran, "passed": report.passed, "report": report.model_dump(mode="json")}))
+        print(
+            json.dumps(
+                {"folder": str(folder), "ran": ran, "passed": report.passed, "report": report.model_dump(mode="json")}
+            )
+        )
     if not report.passed:
         raise typer.Exit(1)
 

@@ -20,6 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import fx
 
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
+from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.quantize.activation_cache import ActivationStore
@@ -27,7 +28,6 @@ from genq_export.quantize.method import Method, MethodContext, Phase
 from genq_export.quantize.sensitivity import Options, input_quantizers, measure, sample_of
 from genq_export.quantize.summary import Findings, LayerCost
 from genq_export.quantize.working_network import WorkingNetwork
-from genq_export.targets.rule import TargetRule
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 _BYTES_A_CHANNEL = 12  # weight scale, bias, and the scale of the bias where it has one

@@ -1,54 +1,74 @@
 """A backend in a process of its own, under a time limit: what crashes or hangs there is reported here as one line."""
 
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from genq_export.core.errors import BackendError, BackendMissing
-from genq_export.runtimes.backends import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes
+from genq_export.runtimes.isolation.environment import PYTHON, child_environment
 from genq_export.runtimes.isolation.protocol import Channel, ChannelTimeout, EndOfStream, Message
 
-_WORKER = [sys.executable, "-m", "genq_export.runtimes.isolation.worker"]
+WORKER = (*PYTHON, "-m", "genq_export.runtimes.isolation.worker")
 
 
 class Worker:
-    """A worker process and the channel to it. `command` is given by tests only."""
+    """A worker process and the channel to it.
 
-    def __init__(self, label: str, limit: float, command: list[str] | None = None, threads: int | None = None) -> None:
+    label: what messages call it. limit: seconds that one answer may take. command: of the process; another than
+    `WORKER` is given by tests only.
+    """
+
+    def __init__(self, label: str, limit: float, command: Sequence[str] = WORKER) -> None:
         self.label, self.limit = label, limit
+        self._ended: str | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
-        environment = {**os.environ, "PYTHONPATH": _python_path()}
-        if threads:
-            environment["OMP_NUM_THREADS"] = str(threads)
         self._process = subprocess.Popen(
-            command or _WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=child_environment(),
+            bufsize=0,
         )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
+        # Unbuffered pipes are bare files.
+        self._channel = Channel(cast(FileIO, self._process.stdout), cast(FileIO, self._process.stdin))
 
     def ask(self, message: Message) -> Message:
-        """Send and wait; raises BackendError where the process crashed, took longer than its limit, or said no."""
+        """Send and wait.
+
+        Raises:
+            BackendMissing: the runtime is not here.
+            BackendError: the process crashed, took longer than its limit, or said no. One that has crashed or was
+                stopped says so again whenever it is asked.
+        """
+        if self._ended is not None:
+            raise BackendError(self._ended)
         deadline = time.monotonic() + self.limit
         try:
             self._channel.send(message, deadline)
             answer = self._channel.receive(deadline)
         except ChannelTimeout:
-            self.close()
-            raise BackendError(f"{self.label} did not answer within {self.limit:g} s and was stopped") from None
+            raise self._end(f"{self.label} did not answer within {self.limit:g} s and was stopped") from None
         except (EndOfStream, ValueError):
-            raise BackendError(self._obituary()) from None
+            raise self._end(self._obituary()) from None
         if "missing" in answer.fields:
             raise BackendMissing(answer.fields["missing"])
         if "error" in answer.fields:
             raise BackendError(answer.fields["error"])
         return answer
+
+    def _end(self, reason: str) -> BackendError:
+        self._ended = reason
+        self.close()
+        return BackendError(reason)
 
     def _obituary(self) -> str:
         try:
@@ -62,13 +82,9 @@ class Worker:
         return f"{self.label} {how}" + (f": {lines[-1].strip()}" if lines else "")
 
     def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None and not stream.closed:
-                try:
-                    stream.close()
-                except OSError:
-                    continue
+        """End the process; may be called more than once."""
+        self._ended = self._ended or f"{self.label} has been closed"
+        self._channel.close()
         try:
             self._process.wait(0.5)
         except subprocess.TimeoutExpired:
@@ -80,7 +96,7 @@ class Worker:
 class IsolatedBackend:
     """The `Backend` interface over a worker. Raises BackendError (BackendMissing: not installed) if it cannot load."""
 
-    def __init__(self, kind: str, path: Path, limit: float, threads: int = 0, command: list[str] | None = None) -> None:
+    def __init__(self, kind: str, path: Path, limit: float, threads: int = 0, command: Sequence[str] = WORKER) -> None:
         self.name = kind
         self._worker = Worker(kind, limit, command)
         try:
@@ -104,7 +120,7 @@ class IsolatedBackend:
         return answer.arrays["logits"], {name: answer.arrays[f"codes {name}"] for name in names}
 
     def peak_memory_mib(self) -> float:
-        """Most resident memory the process has held so far."""
+        """Most memory the session has held so far, MiB: resident memory of its process, or on the GPU."""
         return round(float(self._worker.ask(Message({"op": "peak"})).fields["peak_mib"]), 1)
 
     def close(self) -> None:
@@ -119,12 +135,6 @@ def measure(request: dict[str, Any], label: str, limit: float) -> dict[str, Any]
         return worker.ask(Message(request)).fields
     finally:
         worker.close()
-
-
-def _python_path() -> str:
-    # The worker must import this very package, installed or not.
-    here = str(Path(__file__).resolve().parents[3])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _signal_name(number: int) -> str:

@@ -4,10 +4,12 @@ Layout: 8 bytes little-endian length, header `{"fields": {…}, "arrays": [[name
 """
 
 import json
+import math
 import os
 import select
 import time
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ _CHUNK = 1 << 20
 
 
 class EndOfStream(Exception):
-    """The other side is gone."""
+    """The other side is gone, or this side of the channel has been closed."""
 
 
 class ChannelTimeout(Exception):
@@ -34,11 +36,15 @@ class Message:
 
 
 class Channel:
-    """Two file descriptors, read and written against a deadline (`time.monotonic()` seconds; None waits for ever)."""
+    """Two streams, read and written against a deadline (`time.monotonic()` seconds; None waits for ever).
 
-    def __init__(self, reading: int, writing: int) -> None:
+    The channel owns both and closes them. It never keeps a descriptor's number: once a stream is closed, the number
+    belongs to whatever is opened next, and what is sent here then would go into somebody else's file.
+    """
+
+    def __init__(self, reading: FileIO, writing: FileIO) -> None:
         self._reading, self._writing = reading, writing
-        os.set_blocking(writing, False)
+        os.set_blocking(writing.fileno(), False)
 
     def send(self, message: Message, deadline: float | None = None) -> None:
         """Raises EndOfStream or ChannelTimeout."""
@@ -64,14 +70,20 @@ class Channel:
             arrays[name] = np.frombuffer(content, kind).reshape(shape)
         return Message(header["fields"], arrays)
 
+    def close(self) -> None:
+        """Close both streams; whatever is sent or received afterwards raises EndOfStream."""
+        for stream in (self._reading, self._writing):
+            try:
+                stream.close()
+            except OSError:
+                continue
+
     def _write(self, content: bytes | memoryview, deadline: float | None) -> None:
         left = memoryview(content)
         while left:
-            _, ready, _ = select.select([], [self._writing], [], _remaining(deadline))
-            if not ready:
-                raise ChannelTimeout
+            _wait(self._writing, select.POLLOUT, deadline)
             try:
-                left = left[os.write(self._writing, left[:_CHUNK]) :]
+                left = left[os.write(self._writing.fileno(), left[:_CHUNK]) :]
             except BlockingIOError:
                 continue
             except BrokenPipeError:
@@ -80,15 +92,20 @@ class Channel:
     def _read(self, count: int, deadline: float | None) -> bytearray:
         content = bytearray()
         while len(content) < count:
-            ready, _, _ = select.select([self._reading], [], [], _remaining(deadline))
-            if not ready:
-                raise ChannelTimeout
-            part = os.read(self._reading, min(_CHUNK, count - len(content)))
+            _wait(self._reading, select.POLLIN, deadline)
+            part = os.read(self._reading.fileno(), min(_CHUNK, count - len(content)))
             if not part:
                 raise EndOfStream
             content += part
         return content
 
 
-def _remaining(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+def _wait(stream: FileIO, event: int, deadline: float | None) -> None:
+    """Until the stream can be read or written; `poll` takes descriptors of any number, `select` does not."""
+    if stream.closed:
+        raise EndOfStream
+    poll = select.poll()
+    poll.register(stream.fileno(), event)
+    left = None if deadline is None else math.ceil(1000 * max(0.0, deadline - time.monotonic()))
+    if not poll.poll(left):
+        raise ChannelTimeout

@@ -2,9 +2,9 @@
 
 import math
 
+from genq_export.targets import title_of
 from runtime_tests.report.model import Report
 from runtime_tests.verify.gates import Gate
-from runtime_tests.verify.titles import TARGET_TITLES
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 _NEARLY_ALL = 0.999
@@ -51,7 +51,7 @@ def plural(count: int, noun: str) -> str:
 
 def title(report: Report) -> str:
     """`fashion_resnet, W4A4, ONNX Runtime`"""
-    target = TARGET_TITLES.get(report.target, report.target)
+    target = title_of(report.target)
     return f"{report.model}, {report.bits.name}, {target}"
 
 

@@ -9,6 +9,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image
 
+from genq_export.runtimes import runtime_titles
+from genq_export.targets import title_of
 from runtime_tests.report.calibration_section import calibration_view
 from runtime_tests.report.model import Report
 from runtime_tests.report.render import charts, views
@@ -24,7 +26,6 @@ from runtime_tests.report.render.formatting import (
     title,
 )
 from runtime_tests.verify import gates
-from runtime_tests.verify.titles import BACKEND_TITLES, TARGET_TITLES
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -37,9 +38,9 @@ def render_html(report: Report, folder: Path) -> str:
         report=report,
         run=report.run,
         title=title(report),
-        target=TARGET_TITLES.get(report.target, report.target),
-        titles=BACKEND_TITLES | {item.name: item.title for item in report.run.backends if item.status == "ok"},
-        names=BACKEND_TITLES,
+        target=title_of(report.target),
+        titles=runtime_titles() | {item.name: item.title for item in report.run.backends if item.status == "ok"},
+        names=runtime_titles(),
         style=Markup(files("runtime_tests.report").joinpath("templates/report.css").read_text()),
         figures=views.figures(report),
         loss=gates.accuracy_loss(report.run),

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import QuantizerNode
-from genq_export.runtimes.backends import Batch, Codes, TorchBackend
+from genq_export.runtimes.base import Batch, Codes
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.torch_modules import TorchBackend
 from runtime_tests.verify.code_comparison import container_shift
 from runtime_tests.verify.results import BackendFidelity
 

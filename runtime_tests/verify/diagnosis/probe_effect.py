@@ -19,9 +19,10 @@ import onnx
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import layer_names, quantizers
-from genq_export.runtimes.backends import OPENVINO_AS_WRITTEN, Batch
+from genq_export.runtimes.base import Batch
 from genq_export.runtimes.isolation.process import Worker
 from genq_export.runtimes.isolation.protocol import Message
+from genq_export.runtimes.openvino import OPENVINO, OPENVINO_AS_WRITTEN
 from runtime_tests.verify.diagnosis.case import copy_of
 from runtime_tests.verify.diagnosis.pair_sums import halve_weight_codes, known_sum, saturation_of
 
@@ -150,11 +151,11 @@ class _Sessions:
 
     def __init__(self, batch: Batch, limit: float) -> None:
         self._batch, self.limit = batch, limit
-        self._worker = Worker("openvino", limit)
+        self._worker = Worker(OPENVINO.name, limit)
 
     def logits(self, model: onnx.ModelProto, transformed: bool) -> Batch:
         """float32 [B, K] with the low-precision transformations on or off. Raises BackendError."""
-        kind = "openvino" if transformed else OPENVINO_AS_WRITTEN
+        kind = (OPENVINO if transformed else OPENVINO_AS_WRITTEN).name
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "copy.onnx"
             path.write_bytes(model.SerializeToString())

@@ -13,7 +13,7 @@ from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.capture import capture
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]

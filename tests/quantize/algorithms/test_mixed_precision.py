@@ -29,7 +29,7 @@ from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
 from genq_export.quantize.working_network import WorkingNetwork
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
 Prepared = Callable[..., tuple[fx.GraphModule, Placement]]

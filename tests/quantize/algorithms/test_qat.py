@@ -19,7 +19,7 @@ from genq_export.quantize.algorithms.qat import ALONE, EpochStore, Trainer, trai
 from genq_export.quantize.blocks import split
 from genq_export.quantize.divergence import kl_divergence
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import ONNXRUNTIME
+from genq_export.targets import rule_for
 
 QUIET = Progress(quiet=True)
 NOTHING = EpochStore(lambda: None, lambda tensors: None)
@@ -45,7 +45,7 @@ def images() -> Tensor:
 @pytest.fixture(scope="module")
 def ranged(settings: QuantizeConfig, images: Tensor) -> fx.GraphModule:
     model = load_model(ModelConfig(name="fashion_resnet"))
-    gm, _ = prepare(model.module, model.input_size, settings, ONNXRUNTIME)
+    gm, _ = prepare(model.module, model.input_size, settings, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images])
     return gm
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genq_export.core.errors import BackendError
-from genq_export.runtimes.backends import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.predictions import evaluate
 

@@ -14,7 +14,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import quantizers
-from genq_export.runtimes.backends import oracle_backend
+from genq_export.runtimes.torch_modules import oracle_backend
 from runtime_tests.report.assemble import assemble
 from runtime_tests.report.model import Report
 from runtime_tests.verify.constants import Constants

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from genq_export.network.onnx_graph import quantizers
-from genq_export.runtimes.backends import TorchBackend, oracle_backend
+from genq_export.runtimes.torch_modules import TorchBackend, oracle_backend
 from runtime_tests.verify.diagnosis.case import Case
 from runtime_tests.verify.diagnosis.network_input import another_input
 from runtime_tests.verify.results import BackendFidelity

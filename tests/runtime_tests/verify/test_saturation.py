@@ -11,7 +11,9 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import quantizers
-from genq_export.runtimes.backends import OnnxRuntimeBackend, OpenVinoBackend, TorchBackend, oracle_backend
+from genq_export.runtimes.onnxruntime import ONNXRUNTIME, ONNXRUNTIME_UNFUSED
+from genq_export.runtimes.openvino import OPENVINO
+from genq_export.runtimes.torch_modules import TorchBackend, oracle_backend
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.diagnosis.case import Case, quantizer_input
 from runtime_tests.verify.diagnosis.pair_sums import (
@@ -46,10 +48,10 @@ def test_halved_codes_are_computed_right_on_any_processor(tmp_path: Path) -> Non
     codes = Constants(model).value("codes")
     assert codes is not None and codes.dtype == np.int8 and (codes == 63).all()
     onnx.save(model, path)
-    expected = OnnxRuntimeBackend(path, optimised=False, threads=1).logits(FULL)
-    assert np.array_equal(OnnxRuntimeBackend(path, threads=1).logits(FULL), expected)
+    expected = ONNXRUNTIME_UNFUSED.open(path, 1).logits(FULL)
+    assert np.array_equal(ONNXRUNTIME.open(path, 1).logits(FULL), expected)
     pytest.importorskip("openvino")
-    assert np.allclose(OpenVinoBackend(path, threads=1).logits(FULL), expected)
+    assert np.allclose(OPENVINO.open(path, 1).logits(FULL), expected)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from export.audit.engine_plan import audit_plan
 from export.audit.tensorrt import audit_tensorrt
 from export.engine import build_engine
 from export.onnx_qdq import export_onnx
-from genq_export.runtimes.session_options import session_options
-from genq_export.targets.rule import rule_for
+from genq_export.runtimes.onnxruntime import session_options
+from genq_export.targets import rule_for
 
 Exported = Callable[..., Any]
 SIZE = (3, 16, 16)

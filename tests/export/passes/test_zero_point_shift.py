@@ -23,7 +23,7 @@ from genq_export.core.errors import UserError
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerLayer, IntegerQuantizer
 from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.targets.rule import rule_for
+from genq_export.targets import rule_for
 
 Reference = Callable[..., fx.GraphModule]
 SIZE = (3, 16, 16)

@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.audit.engine_plan import audit_plan, quantizing_kernels, rows_of_inspector
 from export.audit.file import audit_file
-from export.audit.onnxruntime import LayerAudit, audit_onnxruntime, read_onnx
+from export.audit.graph import read_onnx
+from export.audit.layer import LayerAudit
+from export.audit.onnxruntime import audit_onnxruntime
 from export.audit.tensorrt import audit_tensorrt
 from export.engine import build_engine
 from genq_export.config.export import ExportConfig
@@ -249,19 +251,19 @@ def test_an_engine_whose_layers_cannot_be_read_is_refused(tmp_path: Path, conten
     path = tmp_path / "model.engine"
     path.write_bytes(content)
     with pytest.raises(UserError, match="no layers that can be read"):
-        audit_file(path, "tensorrt")
+        audit_file(path, audit_tensorrt)
 
 
 def test_a_file_is_audited_for_either_target_and_an_engine_by_its_plan(exported: Exported, tmp_path: Path) -> None:
     made = exported("residual", "tensorrt")
-    assert all(row.integer for row in audit_file(made.path, "tensorrt"))
-    here = audit_file(exported("residual", "onnxruntime").path, "tensorrt")
+    assert all(row.integer for row in audit_file(made.path, audit_tensorrt))
+    here = audit_file(exported("residual", "onnxruntime").path, audit_tensorrt)
     assert here and not any(row.integer for row in here), "UINT8 activations and INT32 biases"
     pytest.importorskip("tensorrt_rtx")
     engine = build_engine(made.path, (3, 16, 16), "tensorrt_rtx")
     path = tmp_path / "model.engine"
     path.write_bytes(engine.plan)
-    assert [row.row() for row in audit_file(path, "tensorrt")] == engine.facts["layers"]
+    assert [row.row() for row in audit_file(path, audit_tensorrt)] == engine.facts["layers"]
     (residual,) = [node.name for node in onnx.load(made.path).graph.node if node.op_type == "Add"]
     assert sum(residual in kernel for kernel in quantizing_kernels(engine.plan)) == 1
 

@@ -1,0 +1,71 @@
+"""Names that people recognise: the exporter renames what a translation returns, and leaves traces of this machine."""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+# Where a translation leaves the name of a product, which has no weight to be named after.
+NAME_PROPERTY = "genq.name"
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+class NameAfterModules(ir.passes.InPlacePass):
+    """Layers after the module whose weight they read (`conv1`), quantizers after theirs (`act1/dequantized`).
+
+    Reads `NAME_PROPERTY`, so it comes before `StripMetadata`.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rename nodes and the tensors that dequantizers make."""
+        for node in model.graph:
+            if NAME_PROPERTY in node.metadata_props:
+                node.name = node.metadata_props[NAME_PROPERTY]
+            elif node.op_type in _LAYERS:
+                node.name = _layer(node) or node.name
+            elif node.op_type == "DequantizeLinear":
+                source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
+                if source.endswith("/codes"):
+                    node.outputs[0].name = node.name = f"{source.removesuffix('/codes')}/dequantized"
+        return ir.passes.PassResult(model, modified=True)
+
+
+class StripMetadata(ir.passes.InPlacePass):
+    """Drop stack traces and paths that the exporter leaves in the file."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Clear what onnx-ir's own pass clears, and the model and its values, which that leaves."""
+        ClearMetadataAndDocStringPass()(model)
+        model.metadata_props.clear()
+        model.graph.metadata_props.clear()
+        model.doc_string = model.graph.doc_string = None
+        for value in _values(model.graph):
+            value.metadata_props.clear()
+            value.doc_string = None
+        return ir.passes.PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Nothing is told of the machine that exported the file."""
+        told: list[ir.Model | ir.Graph | ir.Node | ir.Value] = [model, model.graph, *model.graph.all_nodes()]
+        told += _values(model.graph)
+        if any(part.metadata_props or part.doc_string for part in told):
+            raise ir.passes.PostconditionError("metadata is left in the file")
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    made = [value for node in graph.all_nodes() for value in node.outputs]
+    return [*graph.inputs, *graph.outputs, *graph.initializers.values(), *made]
+
+
+def _layer(node: ir.Node) -> str:
+    """Path of the module that a layer comes from; empty where no name tells."""
+    name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
+    return name.removesuffix("/weight") if name.endswith("/weight") else _kept_float(node)
+
+
+def _kept_float(node: ir.Node) -> str:
+    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
+    weight = node.inputs[1]
+    producer = weight.producer() if weight is not None else None
+    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
+        weight = producer.inputs[0]
+    name = str(weight.name) if weight is not None else ""
+    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""

@@ -1,0 +1,57 @@
+"""What the export stage tells the report: how each layer computes, and what was written, as frozen models.
+
+Written into the manifest by the stage and validated when it is read.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from export.audit.layer import LayerAudit
+from genq_export.config.base import Frozen
+
+
+class Widths(Frozen):
+    """Grid, storage and compute: three different widths.
+
+    Attributes:
+        grid: name of the grids, `W4A4`.
+        weights: narrowest container that weights lie in; layers with more bits lie in int8.
+        activations: container of every activation.
+        compute: what is multiplied and what sums are held in.
+    """
+
+    grid: str
+    weights: Literal["int4", "int8"]
+    activations: Literal["uint8", "int8"]
+    compute: str
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _container(cls, text: Any) -> Any:
+        """Version 0.1 wrote `int4 (8-bit layers int8)`."""
+        return text.partition(" ")[0] if isinstance(text, str) else text
+
+
+class ExportSummary(Frozen):
+    """What the export stage hands on.
+
+    Attributes:
+        audit: every layer of the file, in its order.
+        engine: facts of the engine, as `engine.json` has them; None where none was built.
+        opset: of the ONNX file.
+        ir_version: of the ONNX file.
+        quantize_linear: how many such nodes there are.
+        dequantize_linear: the same.
+        files: bytes by name.
+        storage: containers.
+    """
+
+    audit: tuple[LayerAudit, ...]
+    engine: dict[str, Any] | None = None
+    opset: int
+    ir_version: int
+    quantize_linear: int = 0
+    dequantize_linear: int = 0
+    files: dict[str, int] = Field({})
+    storage: Widths
