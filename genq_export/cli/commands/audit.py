@@ -12,8 +12,6 @@ from rich.table import Table
 from genq_export.cli.console import show
 from genq_export.cli.options import Given, Json, with_options
 from genq_export.config.build import BuildConfig
-from genq_export.config.registry import TARGETS
-from genq_export.core.registry import check_name
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
@@ -27,9 +25,9 @@ def audit(
 ) -> None:
     """Which layers of a file run in integers on a target, and why not the others."""
     from export.audit.file import audit_file
+    from genq_export.targets import target
 
-    target = given.get("target", BuildConfig.model_fields["target"].default)
-    layers = audit_file(file, check_name(TARGETS, target, "target"))
+    layers = audit_file(file, target(given.get("target", BuildConfig.model_fields["target"].default)).audit)
     show(audit_table(layers))
     if as_json:
         print(json.dumps([layer.row() for layer in layers]))

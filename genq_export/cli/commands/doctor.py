@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from genq_export.cli.console import show
+from genq_export.config.registry import TARGETS
 
 
 def doctor() -> None:
@@ -21,7 +22,7 @@ def doctor_table() -> Table:
     import torch
 
     from genq_export.models.source import all_doors
-    from genq_export.runtimes.tensorrt_packages import engine_builder
+    from genq_export.targets import target
 
     table = Table()
     for column in ("", "found", "note"):
@@ -31,13 +32,9 @@ def doctor_table() -> Table:
         table.add_row(package, _version(package), "")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU; --device cuda needs one")
-    table.add_row("target onnxruntime", "works", "integer kernels on the CPU")
-    builder = engine_builder()
-    table.add_row(
-        "target tensorrt",
-        "ONNX and engine" if builder else "ONNX only",
-        f"engines by {builder}" if builder else "for engines: pip install 'genq-export\\[tensorrt-rtx]'",
-    )
+    for name in TARGETS:
+        works, note = target(name).on_this_machine()
+        table.add_row(f"target {name}", works, escape(note))
     for finding in (finding for door in all_doors() for finding in door.findings()):
         table.add_row(*map(escape, (finding.thing, finding.found, finding.note)))
     cached = _cached_pipelines()

@@ -34,7 +34,7 @@ RIGHT, CUT_OFF = KnownSum("onnxruntime", 5850), KnownSum("onnxruntime", 2950)
 
 def test_the_known_sum_is_right_where_nothing_saturates(tmp_path: Path) -> None:
     onnx.save(largest_codes(), tmp_path / "model.onnx")
-    plain = OnnxRuntimeBackend(tmp_path / "model.onnx", optimised=False, threads=1).logits(FULL)
+    plain = ONNXRUNTIME_UNFUSED.open(tmp_path / "model.onnx", 1).logits(FULL)
     assert plain.shape == (1, 4, 1, 1) and (plain == RIGHT.right).all()
     asked = known_sum("onnxruntime-unfused", 60.0)
     assert asked is not None and not asked.saturates and asked.found == RIGHT.right
