@@ -21,6 +21,7 @@ from genq_export.models.source import load_model
 from genq_export.pipeline.build import read_config
 from runtime_tests.verify.results import Verification
 from runtime_tests.verify.run import verify
+from runtime_tests.verify.speed import Speed
 
 
 def main() -> None:
@@ -38,9 +39,9 @@ def main() -> None:
     print(report(run))
 
 
-def no_speed(*_: object) -> tuple[None, None]:
+def no_speed(*_: object) -> Speed:
     """Latency and size are not measured."""
-    return None, None
+    return Speed()
 
 
 def report(run: Verification) -> str:

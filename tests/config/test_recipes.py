@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
-from genq_export.pipeline.build import plan, run_stages
+from genq_export.pipeline.build import run_stages
+from genq_export.pipeline.plan import plan
 from genq_export.pipeline.preflight import MissingError, preflight
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"

@@ -14,7 +14,7 @@ from torch import fx
 from export.audit.layer import LayerAudit
 from export.audit.onnxruntime import audit_onnxruntime
 from export.onnx_qdq import export_onnx
-from export.stage import run as run_export
+from export.run import run as run_export
 from genq_export.config.build import BuildConfig
 from genq_export.config.export import ExportConfig
 from genq_export.config.registry import TARGETS
@@ -24,7 +24,7 @@ from genq_export.models.source import load_model
 from genq_export.network.files import load_integer_model
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerQuantizer
-from genq_export.quantize.stage import run as run_quantize
+from genq_export.quantize.run import run as run_quantize
 from genq_export.runtimes import runtime
 from genq_export.targets import rule_for, target
 from genq_export.targets.base import Compiled, InputSize, Target

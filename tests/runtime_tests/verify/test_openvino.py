@@ -11,8 +11,8 @@ from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.runtimes import backends
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.torch_modules import oracle_backend
 from runtime_tests.verify.diagnosis.pair_sums import known_sum
 from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
 from runtime_tests.verify.results import Verification
@@ -70,7 +70,7 @@ def test_saturation_is_told_apart_from_fusion(
     files = sorted(few_images.rglob("*.png"))
     workspace.record("quantize", "q", run_quantize(workspace, wide, model, files, tmp_path / "p", quiet), 1.0)
     workspace.record("export", "e", run_export(workspace, wide, model, quiet), 1.0)
-    oracle = backends.oracle_backend(workspace.folder)
+    oracle = oracle_backend(workspace.folder)
     content = onnx.load(workspace.path("model.onnx"))
     reason, evidence = explain_probe_effect(content, images, oracle.logits(images), 60.0)
     assert reason is not None and "without rounding them to codes" in reason, evidence

@@ -11,10 +11,18 @@ import pytest
 import torch
 
 from genq_export.core.workspace import Workspace
-from runtime_tests.verify.results import VerifyFile
+from genq_export.runtimes.torch_modules import TorchBackend, oracle_backend
+from runtime_tests.verify.results import BackendFidelity, BackendRun, Evaluation, Verification, VerifyFile
 from tools.gpu_check import check
 from tools.gpu_check.check import Row
 from tools.gpu_check.generation import Shape, images_per_second
+
+# What a verification without any result holds.
+MEASURED: dict[str, Any] = {
+    "machine": {"name": "m", "cpu": "c", "cores": 2, "memory_gib": 4, "system": "s"}, "date": "", "artefacts": {},
+    "versions": {}, "deployed": "tensorrt", "evaluation": None, "backends": (), "accuracy": {}, "agreement": {},
+    "layers": (), "fidelity": (),
+}  # fmt: skip
 
 
 def test_without_a_gpu_the_page_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,32 +36,27 @@ def test_without_a_gpu_the_page_is_left_alone(tmp_path: Path, capsys: pytest.Cap
     assert page.read_text() == "as it was"
 
 
-def test_the_oracle_check_compares_every_code(pristine_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = check.oracle_row(pristine_build, "cpu", 16)
+def test_the_oracle_check_compares_every_code(build: Path) -> None:
+    row = check.oracle_row(build, "cpu", 16)
     assert row.passed and row.figure.startswith("0 of ") and "on 16 images" in row.figure
-    from genq_export.runtimes import backends
 
-    honest = backends.oracle_backend
-
-    def off_by_one(folder: Path, device: str = "cpu") -> Any:
-        backend = honest(folder)
-        if device != "cpu":
-            next(part for part in backend.module.modules() if hasattr(part, "weight_codes")).weight_codes[0] += 1
+    def off_by_one(folder: Path, device: str) -> TorchBackend:
+        backend = oracle_backend(folder)
+        next(part for part in backend.module.modules() if hasattr(part, "weight_codes")).weight_codes[0] += 1
         return backend
 
-    monkeypatch.setattr(backends, "oracle_backend", off_by_one)
-    assert check.oracle_row(pristine_build, "other", 16).passed is False
+    assert check.oracle_row(build, "other", 16, off_by_one).passed is False
 
 
-def test_a_check_is_a_process_that_prints_its_rows(pristine_build: Path) -> None:
+def test_a_check_is_a_process_that_prints_its_rows(build: Path) -> None:
     command = [sys.executable, "-m", "tools.gpu_check.check", "--only", "oracle", "--device", "cpu", "--images", "16"]
-    code, output, error = check._run([*command, "--build", str(pristine_build)], time.monotonic() + 100)
+    code, output, error = check.run_command([*command, "--build", str(build)], time.monotonic() + 100)
     assert code == 0, error
     (row,) = json.loads(output)
     assert row["passed"] and "codes differ on 16 images" in row["figure"]
 
 
-def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_that_crash_or_hang_are_rows_and_others_go_on() -> None:
     def run(command: list[str], deadline: float) -> tuple[int | None, str, str]:
         if "genq_export" in command:
             (Path(command[-1])).mkdir()
@@ -66,8 +69,7 @@ def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest
             return None, "", "stopped at the end of the 480 s of all checks"
         return 0, json.dumps([{"check": name, "figure": "1", "passed": True}]), ""
 
-    monkeypatch.setattr(check, "_run", run)
-    rows = check.run_all(time.monotonic() + 480)
+    rows = check.run_all(time.monotonic() + 480, run)
     assert [(row.check, row.passed) for row in rows[1:]] == [
         ("oracle", False), ("int8", True), ("engine", False), ("generation", True)
     ]  # fmt: skip
@@ -75,8 +77,8 @@ def test_checks_that_crash_or_hang_are_rows_and_others_go_on(monkeypatch: pytest
 
 
 def test_time_runs_out_for_a_check_and_is_said() -> None:
-    assert check._run([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
-    code, _, error = check._run(["never"], time.monotonic() - 1)
+    assert check.run_command([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
+    code, _, error = check.run_command(["never"], time.monotonic() - 1)
     assert code is None and "not run within the 480 s" in error
 
 
@@ -97,13 +99,10 @@ def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> 
 
 
 def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
-    from runtime_tests.verify.results import BackendFidelity, BackendRun, Evaluation
-    from tests.runtime_tests.measured import run
-
     workspace = Workspace.open(tmp_path / "build")
 
     def rows(**changes: Any) -> list[Row]:
-        measured = run(deployed="tensorrt", **changes)
+        measured = Verification.model_validate(MEASURED | changes)
         workspace.write_json("verify.json", VerifyFile(runs=(measured,)).model_dump(mode="json"))
         return check.engine_rows(workspace.folder)
 

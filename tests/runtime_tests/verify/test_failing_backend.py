@@ -1,7 +1,9 @@
-"""A backend that stops answering in the middle of a verification is that backend's failure alone."""
+"""A backend that crashes or stops answering in the middle of a verification is that backend's failure alone."""
 
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.runtimes.isolation.process import IsolatedBackend
-from runtime_tests.verify import run as verify
-from runtime_tests.verify.speed import Speed
+from runtime_tests.verify import gates
+from runtime_tests.verify.run import verify
+from tests.runtime_tests.measured import no_speed
 
 
 def test_the_others_go_on(
@@ -28,10 +31,9 @@ def test_the_others_go_on(
         return answer(backend, batch)
 
     monkeypatch.setattr(IsolatedBackend, "logits", stopped)
-    monkeypatch.setattr(verify, "measure_speed", lambda *_: Speed())
     values = config.model_dump()
     values["verify"] |= {"time_limit": 8.0}
-    run = verify.verify(build, BuildConfig.parse(values), model, Progress(quiet=True))
+    run = verify(build, BuildConfig.parse(values), model, Progress(quiet=True), measure_speed=no_speed)
     found = {item.name: (item.status, item.detail) for item in run.backends}
     assert found["onnxruntime"] == ("failed", "onnxruntime did not answer within 8 s and was stopped")
     assert found["reference"][0] == found["oracle"][0] == "ok"
@@ -42,3 +44,17 @@ def test_the_others_go_on(
 def children() -> set[int]:
     """Processes that this one has started, whichever of its threads did."""
     return {int(number) for task in Path("/proc/self/task").glob("*/children") for number in task.read_text().split()}
+
+
+def test_a_crashing_runtime_fails_its_gate_and_nothing_else(
+    build: Workspace, config: BuildConfig, model: LoadedModel
+) -> None:
+    crashing = partial(IsolatedBackend, command=[sys.executable, "-c", "import os; os.abort()"])
+    run = verify(build, config, model, Progress(quiet=True), measure_speed=no_speed, open_runtime=crashing)
+    status = {item.name: item.status for item in run.backends}
+    assert status == {"reference": "ok", "oracle": "ok", "onnxruntime": "failed"}
+    assert run.accuracy.keys() == {"float", "reference", "oracle"}
+    judged, _ = gates.check(run, (), config.verify.gates, config.quantize)
+    agreement = next(gate for gate in judged if gate.name == "agreement")
+    assert not agreement.passed
+    assert "SIGABRT" in agreement.message
