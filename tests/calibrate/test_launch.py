@@ -59,7 +59,7 @@ def test_two_processes_of_the_command_line_make_the_set_of_one(alone: Path, tmp_
     output = finish(launch("calibrate", tmp_path / "build"))
     assert output.count("calibrate: done") == 1 and "Traceback" not in output
     assert set_hashes(tmp_path / "build") == set_hashes(alone)
-    stages = Workspace.existing(tmp_path / "build").read_manifest()["stages"]
+    stages = Workspace.existing(tmp_path / "build").read_manifest().stages
     assert list(stages) == ["calibrate"]
     assert len(set_hashes(alone)) > 27, "images, metadata, contact sheet and card"
 
@@ -78,7 +78,7 @@ def test_a_rank_that_is_killed_is_gone_on_for_and_the_build_is_finished_by_one(a
     output = finish(launch("build", folder))
     assert output.count("report: ") == 1, "one process reports"
     assert set_hashes(folder) == set_hashes(alone)
-    stages = Workspace.existing(folder).read_manifest()["stages"]
+    stages = Workspace.existing(folder).read_manifest().stages
     assert list(stages) == ["calibrate", "quantize", "export", "verify", "report"]
 
     assert "nothing to do" in finish(launch("build", folder))

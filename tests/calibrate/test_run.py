@@ -109,7 +109,7 @@ def test_none_kept_says_why(
     tmp_path: Path, make_config: Make, convnet: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"no image of \d+ drawn can be kept, .* energy above maximum"):
-        build(tmp_path / "b", make_config(images=3, energy_max=-1e9, pool_limit=2), convnet)
+        build(tmp_path / "b", make_config(images=3, energy_max=-1e6, pool_limit=2), convnet)
 
 
 def test_a_network_without_class_names_is_refused(tmp_path: Path, make_config: Make, convnet: LoadedModel) -> None:

@@ -18,7 +18,7 @@ def config(**changes: object) -> QuantizeConfig:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_the_name_that_it_is_found_by(name: str) -> None:
     method = find(METHODS, name, "method")
-    assert method.name == name == module_of(METHODS, name).rpartition(".")[2]
+    assert method.name == name == module_of(METHODS[name]).rpartition(".")[2]
 
 
 def test_a_config_that_names_none_gets_those_in_use_in_the_usual_order() -> None:

@@ -23,6 +23,9 @@ def test_the_verdict_of_a_good_run_says_what_was_achieved() -> None:
         "The deployed network reaches 92.00 % top-1 and loses 1.00 points against float, is as fast as float within the"
         " noise, is 4.0 times smaller and computes 1 of 2 layers in integers."
     )
-    assert verdict(measured.model_copy(update={"deployed": "reference"}), "tensorrt", audit, ()).startswith(
+    # ONNX Runtime without optimisations stands in for TensorRT where there is no GPU.
+    accuracy = measured.accuracy | {"onnxruntime-unfused": measured.accuracy["onnxruntime"]}
+    elsewhere = measured.model_copy(update={"deployed": "onnxruntime-unfused", "accuracy": accuracy})
+    assert verdict(elsewhere, "tensorrt", audit, ()).startswith(
         "The TensorRT file, computed as written by ONNX Runtime, reaches"
     )
