@@ -14,7 +14,7 @@ zero-points                                         shifted numbers, folded into
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,31 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
-from torch import fx
 
 from export.passes.fp16 import compute_remainder_in_half
 from export.passes.int4_storage import store_in_int4
 from export.passes.zero_point_shift import without_zero_points
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
+from genq_export.network.float_weight import kept_layers
+from genq_export.network.integer import IntegerLayer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import (
+    bias_tensor,
+    codes_tensor,
+    dequantized_tensor,
+    layer_of_weight,
+    product_tensor,
+    quantizer_of,
+    weight_tensor,
+)
 from genq_export.targets.rule import TargetRule
 
 _NAME = "genq.name"
 
 
 def export_onnx(
-    integer_model: fx.GraphModule,
+    integer_model: GraphNetwork,
     input_size: tuple[int, int, int],
     rule: TargetRule,
     path: Path,
@@ -52,7 +63,7 @@ def export_onnx(
     """
     deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
     model = _to_onnx(deployed, input_size, rule).model
-    _name_after_modules(model)
+    _name_after_modules(model, kept_layers(deployed))
     _strip_metadata(model)
     half = compute_remainder_in_half(model) if half_remainder and rule.half_remainder else 0
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
@@ -74,7 +85,7 @@ def export_onnx(
     }
 
 
-def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
+def _to_onnx(integer_model: GraphNetwork, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
     example = torch.zeros(2, *input_size)
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
@@ -126,7 +137,7 @@ def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name:
         low = _constant(lo + shift, np.uint8)
         high = _constant(hi + shift, np.uint8)
         codes = op.Clip(codes, low, high)
-    return op.DequantizeLinear(_named(codes, f"{name}/codes"), scale, zero)
+    return op.DequantizeLinear(_named(codes, codes_tensor(name)), scale, zero)
 
 
 def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
@@ -140,7 +151,7 @@ def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: 
         high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
         x = op.Clip(x, low, high)
     zero = _constant(0, np.int8)
-    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), f"{name}/codes"), scale, zero)
+    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), codes_tensor(name)), scale, zero)
 
 
 def _constant(value: int, kind: type[np.integer[Any]]) -> Any:
@@ -162,10 +173,10 @@ def _conv2d(
     name: str,
 ) -> Any:
     if bias.dtype == ir.DataType.INT32:
-        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), f"{name}/bias")
+        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), bias_tensor(name))
     product = op.Conv(
         x,
-        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight"),
+        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name)),
         bias,
         strides=list(stride),
         pads=[*padding, *padding],
@@ -184,18 +195,18 @@ def _linear_matmul(
     and an Add; y - (-b) is the same number and stays apart.
     """
     codes = op.Transpose(weight_codes, perm=[1, 0])
-    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), f"{name}/weight"))
-    return op.Sub(_named(product, f"{name}/product"), op.Neg(bias))
+    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), weight_tensor(name)))
+    return op.Sub(_named(product, product_tensor(name)), op.Neg(bias))
 
 
 def _linear_gemm(
     x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
 ) -> Any:
     """Gemm for [N, K]; for more dimensions a MatMul and an Add."""
-    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight")
+    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name))
     if len(x.shape) == 2:
         return op.Gemm(x, weight, bias, transB=1)
-    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), f"{name}/product")
+    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), product_tensor(name))
     return op.Add(product, bias)
 
 
@@ -212,36 +223,34 @@ def _named(value: Any, name: str) -> Any:
     return value
 
 
-def _name_after_modules(model: ir.Model) -> None:
-    """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`."""
+def _name_after_modules(model: ir.Model, kept: Mapping[str, str]) -> None:
+    """The exporter renames what a translation returns; name these by their inputs: `conv1`, `act1/dequantized`.
+
+    kept: paths of layers that stay in float on purpose, by what their weights are called.
+    """
     for node in model.graph:
         name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
         if _NAME in node.metadata_props:
             node.name = node.metadata_props[_NAME]
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and name.endswith("/weight"):
-            node.name = name.removesuffix("/weight")
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and _kept_float(node):
-            node.name = _kept_float(node)
+        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+            node.name = layer_of_weight(name) or kept.get(_weight_name(node), node.name)
         elif node.op_type == "DequantizeLinear":
-            source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
-            if source.endswith("/codes"):
-                _named(node.outputs[0], f"{source.removesuffix('/codes')}/dequantized")
+            quantizer = quantizer_of(str(node.inputs[0].name)) if node.inputs[0] is not None else None
+            if quantizer is not None:
+                _named(node.outputs[0], dequantized_tensor(quantizer))
 
 
-def _kept_float(node: ir.Node) -> str:
-    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
+def _weight_name(node: ir.Node) -> str:
+    """Name of the weight that a float layer multiplies by; MatMul reads it through a Transpose."""
     weight = node.inputs[1]
     producer = weight.producer() if weight is not None else None
-    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
+    if producer is not None and producer.op_type == "Transpose":
         weight = producer.inputs[0]
-    name = str(weight.name) if weight is not None else ""
-    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
+    return str(weight.name) if weight is not None else ""
 
 
-def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:
+def _narrow_layers(integer_model: GraphNetwork) -> list[str]:
     """Paths of layers whose weight codes fit in 4 bits."""
-    from genq_export.network.integer import IntegerLayer
-
     return [part.name for part in integer_model.modules() if isinstance(part, IntegerLayer) and part.bits <= 4]
 
 

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.network import grid
 from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search
 from genq_export.quantize.blocks import Block, run_blocks, split
 from genq_export.quantize.divergence import kl_divergence
@@ -47,7 +48,7 @@ def own_bits(layer: QuantizedLayer, quantizer: ActivationQuantizer) -> list[tupl
     return [(layer.grid.bits, quantizer.grid.bits)]
 
 
-def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> list[Cost]:
+def measure(gm: GraphNetwork, images: Tensor, options: Options = own_bits) -> list[Cost]:
     """Cost of every quantized layer of a prepared graph, in the order they run.
 
     images: float32 [N, C, H, W], all run at once. options: pairs of weight and activation bits to try for a layer.
@@ -65,13 +66,13 @@ def ranked(costs: Sequence[Cost]) -> list[dict[str, Any]]:
     return [cost.row() for cost in sorted(costs, key=lambda cost: (-cost.kl, cost.name))]
 
 
-def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
+def input_quantizers(gm: GraphNetwork) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
     """Every quantized layer with the quantizer of its input, in the order they run."""
     pairs = []
     for node in gm.graph.nodes:
         layer = called_module(gm, node)
         if isinstance(layer, QuantizedLayer):
-            quantizer = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
+            quantizer = gm.owner(node.args[1])
             assert isinstance(quantizer, ActivationQuantizer)
             pairs.append((layer, quantizer))
     return pairs

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
@@ -21,6 +21,7 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.files import save_reference
 from genq_export.network.hooks import device_of
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantize.algorithms.bias_correction import CORRECTION_IMAGES, correct_biases
 from genq_export.quantize.algorithms.mixed_precision import assign, check_budget, options_to_measure
@@ -125,7 +126,7 @@ def _load(images: list[Path], model: LoadedModel, cache: ActivationCache) -> Act
 
 def _prepared(
     model: LoadedModel, settings: QuantizeConfig, config: BuildConfig, pixels: ActivationStore
-) -> tuple[fx.GraphModule, Placement, list[str]]:
+) -> tuple[GraphNetwork, Placement, list[str]]:
     """The network on the build's device, quantizers in place and ranges searched; where they sit; the dead tensors."""
     batches = pixels.read(0, min(len(pixels), _RANGE_IMAGES)).split(_RANGE_BATCH)
     gm, placement = prepare(model.module, model.input_size, settings, rule_for(config.target), batches)
@@ -136,7 +137,7 @@ def _prepared(
     return gm, placement, calibrate_ranges(gm, batches, percentile)
 
 
-def _coarse(gm: fx.GraphModule) -> bool:
+def _coarse(gm: GraphNetwork) -> bool:
     """Has a layer or an activation fewer than 8 bits? With 8, moving biases does what compensation does, in no time."""
     return any(isinstance(part, QuantizedLayer | ActivationQuantizer) and part.grid.bits < 8 for part in gm.modules())
 
@@ -166,7 +167,7 @@ def _epoch_store(folder: Path) -> EpochStore:
     return EpochStore(load, keep)
 
 
-def _layers(gm: fx.GraphModule) -> list[dict[str, Any]]:
+def _layers(gm: GraphNetwork) -> list[dict[str, Any]]:
     rows = []
     for part, quantizer in input_quantizers(gm):
         rounded = part.codes.float() * part.weight_scale.view(-1, *([1] * (part.weight.dim() - 1)))
@@ -187,7 +188,7 @@ def _layers(gm: fx.GraphModule) -> list[dict[str, Any]]:
     return rows
 
 
-def _quantizers(gm: fx.GraphModule) -> list[dict[str, Any]]:
+def _quantizers(gm: GraphNetwork) -> list[dict[str, Any]]:
     return [
         {
             "name": part.name,

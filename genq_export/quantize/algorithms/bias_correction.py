@@ -12,15 +12,16 @@ undoes what the layers of a block have learned together, at W2A4 four times the 
 """
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 
 CORRECTION_IMAGES = 64  # means over images and positions need no more
 
 
-def correct_biases(gm: fx.GraphModule, images: Tensor) -> None:
+def correct_biases(gm: GraphNetwork, images: Tensor) -> None:
     """Correct the bias of every quantized layer of a prepared and range-calibrated graph, in place.
 
     images: float32 [B, C, H, W].

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.collectives import TrainingRanks
@@ -31,6 +31,7 @@ from genq_export.core.progress import Progress
 from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationsInMemory, ActivationStore
 from genq_export.quantize.algorithms.lsq import round_ste, scale_learners
 from genq_export.quantize.blocks import Block, split
@@ -86,7 +87,7 @@ class CodeLearner(nn.Module):
 
 
 def train(
-    gm: fx.GraphModule,
+    gm: GraphNetwork,
     images: Tensor | ActivationStore,
     config: QuantizeConfig,
     seed: int,
@@ -139,7 +140,7 @@ def train(
 class _Learner:
     """Parameters, their average, and the optimiser, over the layers and quantizers of a graph that are trained."""
 
-    def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
+    def __init__(self, gm: GraphNetwork, config: QuantizeConfig) -> None:
         self._gm = gm
         trained = _trained_blocks(gm, config)
         self._layers = [part for block in trained for part in block.layers()]
@@ -233,7 +234,7 @@ class _Learner:
             parameter.data.copy_(values[name])
 
 
-def _trained_blocks(gm: fx.GraphModule, config: QuantizeConfig) -> list[Block]:
+def _trained_blocks(gm: GraphNetwork, config: QuantizeConfig) -> list[Block]:
     """All but the first; with plain LSQ, which starts from a network that was only rounded, all."""
     blocks = split(gm)
     share = config.qat_frozen_share if config.qat_method == "cascade" else 0.0
@@ -255,7 +256,7 @@ def _taken(images: ActivationStore, chosen: Tensor, device: torch.device) -> Ten
     return values[places].to(device)
 
 
-def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
+def _logits(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
     """What the graph says of the images that each batch (int64 [B]) chooses."""
     set_quantization(gm, quantized)
     try:
@@ -265,5 +266,5 @@ def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tenso
         set_quantization(gm, True)
 
 
-def _divergence(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], teacher: Tensor) -> float:
+def _divergence(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], teacher: Tensor) -> float:
     return float(kl_divergence(_logits(gm, images, batches, quantized=True), teacher))

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
 from genq_export.quantize.algorithms.adaround import SoftRounding
 from genq_export.quantize.algorithms.autograd import mix, squared_error
@@ -50,7 +51,7 @@ class BlockStore:
 
 
 def reconstruct(
-    gm: fx.GraphModule,
+    gm: GraphNetwork,
     images: Tensor | ActivationStore,
     config: QuantizeConfig,
     seed: int,
