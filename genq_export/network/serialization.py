@@ -159,7 +159,7 @@ def _check_parts(modules: Mapping[str, Any]) -> None:
 def _encode_node(node: fx.Node) -> NodeRecord:
     return NodeRecord(
         name=node.name,
-        op=node.op,
+        op=node.op,  # type: ignore[arg-type]
         target=operator_name(node.target) if node.op == "call_function" else str(node.target),
         args=[_encode(value) for value in node.args],
         kwargs={key: _encode(value) for key, value in node.kwargs.items()},
@@ -247,7 +247,7 @@ class _Decoder:
     def _value(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, dict):
             ((kind, name),) = value.items()
-            return {"node": self._made, "dtype": DTYPES}[kind][name]
+            return self._made[name] if kind == "node" else {"dtype": DTYPES}[kind][name]
         if isinstance(value, list):
             if depth == _DEEPEST:
                 raise ValueError("lists in lists in lists")

@@ -72,7 +72,7 @@ def layer_spec(
     shape: Sequence[int],
 ) -> WeightedSpec:
     """The spec of a layer. geometry: keyword arguments of a convolution, or none."""
-    moves = {key: value if key == "groups" else list(value) for key, value in geometry.items()}
+    moves: dict[str, Any] = {key: value if key == "groups" else list(value) for key, value in geometry.items()}
     return WeightedSpec(
         name=name,
         op=op,

@@ -93,6 +93,7 @@ def _inline_regions(gm: fx.GraphModule) -> None:
         else:
             continue
         body = gm.get_submodule(region.target).graph
+        assert isinstance(body, fx.Graph)
         copies = dict(zip(body.find_nodes(op="placeholder"), inputs, strict=True))
         with gm.graph.inserting_before(node):
             results = gm.graph.graph_copy(body, copies)

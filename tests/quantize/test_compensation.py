@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional as F
 
 from genq_export.config.build import BuildConfig
@@ -22,6 +22,7 @@ from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.files import load_reference
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search, stage
 from genq_export.quantize.activation_cache import ActivationsInMemory
 from genq_export.quantize.algorithms.gptq import (
@@ -41,7 +42,7 @@ from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import prepare
 from genq_export.targets.rule import rule_for
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 FOUR_BITS = Grid(4, signed=True)
 
 
@@ -209,7 +210,7 @@ def test_images_that_show_nothing_leave_finite_codes_near_the_weights(
         assert float(off.square().mean()) < most * float(layer.weight.square().mean())
 
 
-def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
+def compensate_all(gm: GraphNetwork, images: Tensor) -> None:
     """Block after block, as the reconstruction does."""
     float_input = quantized_input = images
     for block in split(gm):
@@ -221,7 +222,7 @@ def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
             quantized_input = block.module(quantized_input)
 
 
-def logits(gm: fx.GraphModule, images: Tensor, quantized: bool) -> Tensor:
+def logits(gm: GraphNetwork, images: Tensor, quantized: bool) -> Tensor:
     set_quantization(gm, quantized)
     with torch.no_grad():
         found: Tensor = gm(images)

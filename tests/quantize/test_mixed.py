@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
@@ -16,6 +16,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import stage
 from genq_export.quantize.algorithms.mixed_precision import WIDTHS, Choice, _solve, assign, options_to_measure
 from genq_export.quantize.divergence import kl_divergence
@@ -25,11 +26,11 @@ from genq_export.quantize.sensitivity import input_quantizers, measure, ranked
 from genq_export.targets.rule import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 
 
-def divergence(gm: fx.GraphModule, images: Tensor) -> float:
+def divergence(gm: GraphNetwork, images: Tensor) -> float:
     with torch.no_grad():
         quantized = gm(images)
         set_quantization(gm, False)
@@ -147,7 +148,7 @@ def test_mixed_bits_beat_uniform_ones_on_the_zoo(name: str) -> None:
     images = model.normalize(torch.from_numpy(zoo_test_set()[0][:64]))
     uniform = QuantizeConfig(weight_bits=3, activation_bits=3, average_bits=3)  # type: ignore[call-arg]
 
-    def network(layers: dict[str, LayerOverride]) -> fx.GraphModule:
+    def network(layers: dict[str, LayerOverride]) -> GraphNetwork:
         gm, _ = prepare(model.module, model.input_size, uniform.model_copy(update={"layers": layers}), rule)
         calibrate_ranges(gm, [images[:32]])
         return gm

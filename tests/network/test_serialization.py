@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load, save_file
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.core.errors import UserError
 from genq_export.network.files import REFERENCE_FILES, load_reference, save_reference
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Edit = Callable[[dict[str, Any]], Any]
 
 
