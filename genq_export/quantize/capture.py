@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from genq_export.core.errors import UserError
+from genq_export.core.errors import UserError, reason_of
 from genq_export.quantize.simplify import simplify
 
 _FUSED = "fused_attn"  # timm's switch
@@ -77,7 +77,11 @@ def _check_same(module: nn.Module, gm: fx.GraphModule, input_size: tuple[int, in
     """Hold the simplified graph against the network on noise: a rewrite that does not apply must not go unnoticed."""
     noise = torch.randn(3, *input_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected, found = module(noise), gm(noise)
+        expected = module(noise)
+        try:
+            found = gm(noise)
+        except RuntimeError as error:
+            raise UserError(f"the traced network does not run: {reason_of(error)} (in-place operators?)") from error
     if not torch.allclose(found, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())):
         raise UserError("the traced network does not compute what the network computes (in-place operators?)")
 

@@ -20,11 +20,11 @@ _FILLED_WITH = {"zeros": 0, "ones": 1}
 def simplify(gm: fx.GraphModule) -> None:
     """Rewrite the graph of a network in eval mode in place."""
     _inline_regions(gm)
+    _write_out_fills(gm)
+    _compute_constants(gm)
     _make_functional(gm)
     _remove_what_eval_skips(gm)
     _free_batch_in_shapes(gm)
-    _compute_constants(gm)
-    _expand_what_is_filled(gm)
     _write_out_padding(gm)
     fold_batch_norm(gm)
     gm.graph.eliminate_dead_code()
@@ -149,29 +149,36 @@ def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
 
 def _compute_constants(gm: fx.GraphModule) -> None:
     """What is computed at every call from parameters alone becomes a constant: weights, position tables, masks."""
+    constant = _constant_nodes(gm.graph)
+    writes = any(op_name(node).endswith("_") for node in constant)
     values: dict[fx.Node, Any] = {}
-    for node in gm.graph.nodes:
-        if node.op == "get_attr":
-            values[node] = _tensor_of(gm, node)
-        elif _is_repeatable(node) and all(source in values for source in node.all_input_nodes):
+    for node in constant:
+        if node.op == "call_function":
             args, kwargs = (fx.node.map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
             with torch.no_grad():
-                values[node] = node.target(*args, **kwargs)
+                values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        elif any(reader in constant for reader in node.users):
+            found = operator.attrgetter(str(node.target))(gm)
+            values[node] = found.clone() if writes and isinstance(found, Tensor) else found
     for node, value in values.items():
-        read_on = any(reader not in values for reader in node.users)
+        read_on = any(reader not in constant for reader in node.users)
         if node.op == "call_function" and isinstance(value, Tensor) and read_on:
             with gm.graph.inserting_before(node):
-                constant = new_constant(gm, f"{module_path(node).replace('.', '_')}_computed", value)
-            constant.meta = dict(node.meta)
-            node.replace_all_uses_with(constant)
-    _erase_unused(gm.graph)
+                computed = new_constant(gm, f"{module_path(node).replace('.', '_')}_computed", value)
+            computed.meta = dict(node.meta)
+            node.replace_all_uses_with(computed)
+    for node in reversed(constant):  # what an operator wrote into a constant is in the constants by now
+        if not node.users:
+            gm.graph.erase_node(node)
 
 
-def _tensor_of(gm: fx.GraphModule, node: fx.Node) -> Any:
-    """What a get_attr node gives; a copy where an operator could write into it."""
-    found = operator.attrgetter(str(node.target))(gm)
-    written = isinstance(found, Tensor) and any(op_name(reader).endswith("_") for reader in node.users)
-    return found.clone() if written else found
+def _constant_nodes(graph: fx.Graph) -> dict[fx.Node, None]:
+    """Nodes that do not depend on the input, in order."""
+    found: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr" or (_is_repeatable(node) and all(source in found for source in node.all_input_nodes)):
+            found[node] = None
+    return found
 
 
 def _is_repeatable(node: fx.Node) -> bool:
@@ -181,30 +188,33 @@ def _is_repeatable(node: fx.Node) -> bool:
     return node.target in INTEGER_OPERATORS
 
 
-def _erase_unused(graph: fx.Graph) -> None:
-    """Drop what nobody reads, in-place operators on constants included: what they wrote is in the constants by now."""
-    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
-
-
-def _expand_what_is_filled(gm: fx.GraphModule) -> None:
-    """`zeros` and its like, of a size that the batch decides, become one number that is expanded, on any device."""
+def _write_out_fills(gm: fx.GraphModule) -> None:
+    """`zeros` and its like name no device and no tensor; where the batch decides the size, one number is expanded."""
     for node in list(gm.graph.nodes):
         kind = op_name(node).removeprefix("new_").removesuffix("_like")
         if kind not in (*_FILLED_WITH, "full"):
             continue
         number = _FILLED_WITH[kind] if kind in _FILLED_WITH else node.args[-1]
-        value = torch.full([1] * node.meta["val"].dim(), number, dtype=_dtype(node))
         with gm.graph.inserting_before(node):
-            one = new_constant(gm, f"{module_path(node).replace('.', '_')}_filled", value)
-            if op_name(node).endswith("_like"):
-                arguments = (torch.ops.aten.expand_as.default, (one, node.args[0]))
-            else:
-                sizes = node.args[1] if op_name(node).startswith("new_") else node.args[0]
-                arguments = (torch.ops.aten.expand.default, (one, sizes))
-            filled = gm.graph.call_function(*arguments)
+            filled = _filled(node, number)
         filled.meta = dict(node.meta)
         node.replace_all_uses_with(filled)
         gm.graph.erase_node(node)
+
+
+def _filled(node: fx.Node, number: Any) -> fx.Node:
+    """A node for a tensor of one number, of the shape and type that `node` has."""
+
+    def full(sizes: list[Any]) -> fx.Node:
+        return node.graph.call_function(torch.ops.aten.full.default, (sizes, number), {"dtype": _dtype(node)})
+
+    sizes = list(node.meta["val"].shape)
+    if all(isinstance(size, int) for size in sizes):
+        return full(sizes)
+    one, name = full([1] * len(sizes)), op_name(node)
+    if name.endswith("_like"):
+        return node.graph.call_function(torch.ops.aten.expand_as.default, (one, node.args[0]))
+    return node.graph.call_function(torch.ops.aten.expand.default, (one, node.args[name.startswith("new_")]))
 
 
 def _write_out_padding(gm: fx.GraphModule) -> None:
