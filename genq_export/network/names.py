@@ -15,8 +15,8 @@ from typing import Literal
 Kind = Literal["quantizer", "layer", "product", "kept", "constant"]
 
 MAX_LENGTH = 500  # of any name: the deepest module path that we know takes 90
-_NO_WORD = re.compile(r"\W")
-_PATH = re.compile(r"\w+(\.\w+)*")
+_NO_WORD = re.compile(r"\W", re.ASCII)
+_PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 _CODES, _DEQUANTIZED = "/codes", "/dequantized"
 _WEIGHT, _WEIGHT_CODES, _BIAS, _PRODUCT = "/weight", "/weight_codes", "/bias", "/product"
@@ -49,7 +49,7 @@ def split_tensor_name(name: str) -> tuple[str, str]:
 
 
 def clean_path(path: str) -> str:
-    """A module path of letters, digits, `_` and dots: what else a module's name holds becomes `_`."""
+    """A module path of ASCII letters, digits, `_` and dots: what else a module's name holds becomes `_`."""
     return ".".join(_NO_WORD.sub("_", part) or "_" for part in path.split("."))
 
 
@@ -59,8 +59,8 @@ def is_path(text: object) -> bool:
 
 
 def is_name(text: object) -> bool:
-    """Is this one identifier of limited length?"""
-    return isinstance(text, str) and len(text) <= MAX_LENGTH and text.isidentifier()
+    """Is this one ASCII identifier of limited length?"""
+    return isinstance(text, str) and len(text) <= MAX_LENGTH and text.isascii() and text.isidentifier()
 
 
 def codes_tensor(quantizer: str) -> str:

@@ -141,10 +141,11 @@ def _reason(error: Exception) -> str:
 
 
 def _check_types(network: GraphNetwork, state: Mapping[str, Tensor]) -> None:
-    """Loading would take any type; codes that come as floating point numbers are a damaged file."""
+    """Loading would take any type, and one number as a list; codes in floating point are a damaged file."""
     for name, tensor in network.state_dict().items():
-        if name in state and state[name].dtype != tensor.dtype:
-            raise TypeError(f"{name} is {state[name].dtype}, not {tensor.dtype}")
+        if name in state and (state[name].dtype, state[name].shape) != (tensor.dtype, tensor.shape):
+            found, wanted = (f"{part.dtype} {list(part.shape)}" for part in (state[name], tensor))
+            raise TypeError(f"{name} is {found}, not {wanted}")
 
 
 def _check_parts(modules: Mapping[str, Any]) -> None:
