@@ -156,7 +156,7 @@ def _compute_constants(gm: fx.GraphModule) -> None:
         if node.op == "call_function":
             args, kwargs = (fx.node.map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
             with torch.no_grad():
-                values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+                values[node] = node.target(*args, **kwargs)  # type: ignore[operator, arg-type]
         elif any(reader in constant for reader in node.users):
             found = operator.attrgetter(str(node.target))(gm)
             values[node] = found.clone() if writes and isinstance(found, Tensor) else found

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, BackendMissing
-from genq_export.network.onnx_graph import CODES, quantizers, read_model, with_code_outputs
+from genq_export.network.names import quantizer_of
+from genq_export.network.onnx_graph import quantizers, read_model, with_code_outputs
 from genq_export.runtimes.session_options import openvino_settings, session_options
 
 Batch = NDArray[np.float32]
@@ -110,7 +111,7 @@ class OnnxRuntimeBackend:
             self._probed = [quantizer.tensor for quantizer in quantizers(model)]
             self._probe = self._load(with_code_outputs(model))
         outputs = self._run(self._probe, [self._probe.get_outputs()[0].name, *self._probed], batch)
-        names = [tensor.removesuffix(CODES) for tensor in self._probed]
+        names = [str(quantizer_of(tensor)) for tensor in self._probed]
         return outputs[0], dict(zip(names, outputs[1:], strict=True))
 
     def _run(self, session: Any, outputs: list[str], batch: Batch) -> list[Any]:
@@ -166,7 +167,7 @@ class OpenVinoBackend:
             self._probed = [quantizer.tensor for quantizer in quantizers(model)]
             self._probe = self._load(with_code_outputs(model))
         outputs = self._probe([batch])
-        names = [tensor.removesuffix(CODES) for tensor in self._probed]
+        names = [str(quantizer_of(tensor)) for tensor in self._probed]
         return np.array(outputs[0]), {name: np.array(outputs[number + 1]) for number, name in enumerate(names)}
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from genq_export.core.errors import BackendError, BackendMissing, UserError
-from genq_export.network.onnx_graph import CODES, quantizers, read_model, with_code_outputs
+from genq_export.network.names import quantizer_of
+from genq_export.network.onnx_graph import quantizers, read_model, with_code_outputs
 from genq_export.runtimes.backends import Batch, Codes
 from genq_export.runtimes.engine_file import check_fits, read_engine_facts
 
@@ -56,7 +57,7 @@ class TensorRtBackend:
             self._probe = self._build(with_code_outputs(model))
             self._probe_context = self._probe.create_execution_context()
         found = self._run(self._probe, self._probe_context, batch, ["logits", *self._probed])
-        return found["logits"], {tensor.removesuffix(CODES): found[tensor] for tensor in self._probed}
+        return found["logits"], {str(quantizer_of(tensor)): found[tensor] for tensor in self._probed}
 
     def close(self) -> None:
         """Drop contexts and engines."""

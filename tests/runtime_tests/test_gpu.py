@@ -16,6 +16,7 @@ from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.names import codes_tensor
 from genq_export.runtimes import gpu_timing, tensorrt
 from runtime_tests.verify import latency, speed
 from runtime_tests.verify.results import LatencyRow
@@ -66,7 +67,7 @@ def test_clocks_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 class Engine:
     """One float input, float logits of three classes and int8 codes; computes the mean of its input."""
 
-    names = ("input", "logits", "act/codes")
+    names = ("input", "logits", codes_tensor("act"))
     num_io_tensors = 3
 
     def get_tensor_name(self, index: int) -> str:
@@ -101,7 +102,7 @@ class Context:
     def execute_async_v3(self, stream: int) -> bool:
         self.calls += 1
         assert self.addresses.keys() == set(Engine.names)
-        for name, kind in (("logits", np.float32), ("act/codes", np.int8)):
+        for name, kind in (("logits", np.float32), (codes_tensor("act"), np.int8)):
             size = int(np.prod(self.get_tensor_shape(name)))
             view = (np.ctypeslib.ctypes.c_char * (size * np.dtype(kind).itemsize)).from_address(self.addresses[name])
             np.frombuffer(view, kind)[:] = 7

@@ -13,6 +13,7 @@ from genq_export.core.errors import BackendMissing
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.names import codes_tensor, weight_tensor
 from genq_export.runtimes.backends import OnnxRuntimeBackend, OpenVinoBackend
 from runtime_tests.verify import run
 from runtime_tests.verify.constants import Constants
@@ -28,12 +29,12 @@ def one_convolution(path: Path) -> Path:
         "scale": np.float32(1), "zero": np.uint8(0), "out_scale": np.float32(50), "out_zero": np.uint8(0),
     }  # fmt: skip
     nodes = [
-        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["input/codes"]),
-        helper.make_node("DequantizeLinear", ["input/codes", "scale", "zero"], ["x"]),
-        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], ["conv/weight"], axis=0),
-        helper.make_node("Conv", ["x", "conv/weight"], ["y"], name="conv"),
-        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], ["logits/codes"]),
-        helper.make_node("DequantizeLinear", ["logits/codes", "out_scale", "out_zero"], ["logits"]),
+        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], [codes_tensor("input")]),
+        helper.make_node("DequantizeLinear", [codes_tensor("input"), "scale", "zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], [weight_tensor("conv")], axis=0),
+        helper.make_node("Conv", ["x", weight_tensor("conv")], ["y"], name="conv"),
+        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], [codes_tensor("logits")]),
+        helper.make_node("DequantizeLinear", [codes_tensor("logits"), "out_scale", "out_zero"], ["logits"]),
     ]
     graph = helper.make_graph(
         nodes,

@@ -21,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
+from genq_export.network.names import weight_tensor
 from genq_export.network.onnx_graph import QuantizerNode, layer_names, quantizers
 from genq_export.runtimes.backends import Batch, Codes, TorchBackend
 from genq_export.runtimes.isolation.process import IsolatedBackend
@@ -188,7 +189,7 @@ def _pair_sums(case: Case, evidence: list[str]) -> str | None:
 def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:
     """Halve, towards zero, the codes that `layer` multiplies by, in place; False where they are not 8-bit codes."""
     constants = Constants(model)
-    dequantize = constants.producer(f"{layer}/weight")
+    dequantize = constants.producer(weight_tensor(layer))
     source = constants.source(dequantize.input[0]) if dequantize is not None else None
     codes = constants.value(source) if source is not None else None
     if source is None or codes is None or codes.dtype != np.int8:
