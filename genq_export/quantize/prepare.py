@@ -20,15 +20,9 @@ from genq_export.quantize import range_search
 from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.capture import capture
-from genq_export.quantize.placement import (
-    Placement,
-    is_asymmetric,
-    is_signed,
-    layers_of,
-    narrow_readers,
-    place,
-    products_of,
-)
+from genq_export.quantize.grid_sign import sign_of
+from genq_export.quantize.layers import layers_of, products_of
+from genq_export.quantize.placement import Placement, narrow_readers, place
 from genq_export.targets.rule import TargetRule
 
 _SAMPLE_PER_BATCH = 32768
@@ -82,10 +76,10 @@ def _insert_quantizers(
     calls = {}
     for root, bits in placement.bits_of.items():
         joined = next((nodes for nodes in placement.shared if root in nodes), [root])
-        calls[root] = _insert_quantizer(network, root, bits, _sign(joined, bits, rule), names)
+        calls[root] = _insert_quantizer(network, root, bits, sign_of(joined, bits, rule), names)
     asking = {*placement.layers, *placement.products}
     for root, bits in placement.requantized.items():
-        _insert_narrower(network, calls[root], asking, bits, _sign([root], bits, rule), names)
+        _insert_narrower(network, calls[root], asking, bits, sign_of([root], bits, rule), names)
     for first, *others in placement.shared:
         for root in others:
             _quantizer(network, calls[root]).follow(_quantizer(network, calls[first]))
@@ -209,14 +203,6 @@ def _layer_names(graph: fx.Graph, names: _Names) -> dict[fx.Node, str]:
     """Names of all layers and activation products, whether they will be quantized or not."""
     layers = {node: names.take("layer", module_path(node) or node.name) for node in layers_of(graph)}
     return layers | {node: names.take("product", names.of_tensor(node)) for node in products_of(graph)}
-
-
-def _sign(roots: Sequence[fx.Node], bits: int, rule: TargetRule) -> tuple[bool, bool]:
-    """(signed, asymmetric) of the grid that tensors share; a concatenation has the sign of what it joins."""
-    made = [root for root in roots if op_name(root) != "cat"] or roots
-    short = [is_asymmetric(root, rule) for root in made]
-    signed = any(is_signed(root, bits, rule) for root, is_short in zip(made, short, strict=True) if not is_short)
-    return signed, any(short) and not signed
 
 
 def _quantizer(network: GraphNetwork, call: fx.Node) -> ActivationQuantizer:

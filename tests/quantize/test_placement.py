@@ -14,7 +14,8 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import part_name
 from genq_export.quantize.bit_allocation import LayerBits
 from genq_export.quantize.capture import capture
-from genq_export.quantize.placement import Placement, layers_of, place
+from genq_export.quantize.layers import layers_of
+from genq_export.quantize.placement import Placement, place
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets.rule import ONNXRUNTIME, TENSORRT, rule_for
 
