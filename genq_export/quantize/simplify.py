@@ -14,6 +14,7 @@ from genq_export.network.aten import attribute, module_path, new_constant, op_na
 
 _NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
 _CASTS = ("to", "_to_copy")
+_SCATTERS = {"slice": torch.ops.aten.slice_scatter.default, "select": torch.ops.aten.select_scatter.default}
 _FILLED_WITH = {"zeros": 0, "ones": 1}
 
 
@@ -22,6 +23,7 @@ def simplify(gm: fx.GraphModule) -> None:
     _inline_regions(gm)
     _write_out_fills(gm)
     _compute_constants(gm)
+    _write_out_assignments(gm)
     _make_functional(gm)
     _remove_what_eval_skips(gm)
     _free_batch_in_shapes(gm)
@@ -106,6 +108,31 @@ def _replace_tuple(node: fx.Node, results: Any) -> None:
         reader.replace_all_uses_with(results[reader.args[1]])
         reader.graph.erase_node(reader)
     node.graph.erase_node(node)
+
+
+def _write_out_assignments(gm: fx.GraphModule) -> None:
+    """`x[:, 1:] = y` writes into a view of x; written out, whoever reads x behind it reads a new tensor."""
+    for node in list(gm.graph.nodes):
+        if op_name(node) != "copy_" or not _alike(*node.args[:2]):
+            continue
+        view, value = node.args[:2]
+        node.replace_all_uses_with(value)
+        with gm.graph.inserting_before(node):
+            while op_name(view) in _SCATTERS:
+                arguments = (view.args[0], value, *view.args[1:])
+                value = gm.graph.call_function(_SCATTERS[op_name(view)], arguments)
+                view = view.args[0]
+                value.meta = {**node.meta, "val": view.meta["val"]}
+        for reader in list(view.users):
+            if node < reader:
+                reader.replace_input_with(view, value)
+        gm.graph.erase_node(node)
+
+
+def _alike(a: fx.Node, b: fx.Node) -> bool:
+    """Have two nodes one shape and one type?"""
+    first, second = a.meta["val"], b.meta["val"]
+    return bool(first.shape == second.shape) and first.dtype == second.dtype
 
 
 def _make_functional(gm: fx.GraphModule) -> None:
