@@ -37,6 +37,7 @@ from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.files import load_reference
 from genq_export.network.grid import centered_codes, dequantize
 from genq_export.network.hooks import record_codes
+from genq_export.network.names import codes_tensor
 from genq_export.pipeline.build import read_config
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.rounding_ties import avoid_ties
@@ -146,7 +147,7 @@ def codes_of(
     session: onnxruntime.InferenceSession, batch: torch.Tensor, expected: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The runtime's codes by quantizer, int32; signed grids travel shifted by 128, which is taken out."""
-    answers = session.run([f"{name}/codes" for name in expected], {"input": batch.numpy()})
+    answers = session.run([codes_tensor(name) for name in expected], {"input": batch.numpy()})
     shifted = (torch.from_numpy(codes.astype(np.int32)) for codes in answers)
     return {name: codes - int((codes - expected[name]).median()) for name, codes in zip(expected, shifted, strict=True)}
 
@@ -185,7 +186,7 @@ def compare_answers(model: LoadedModel, images: EvaluationSet, reference: Any, p
 def probed_session(path: Path, names: list[str]) -> onnxruntime.InferenceSession:
     """The default session of a copy of the file that also gives every quantizer's codes."""
     model = onnx.load(path)
-    model.graph.output.extend(onnx.ValueInfoProto(name=f"{name}/codes") for name in names)
+    model.graph.output.extend(onnx.ValueInfoProto(name=codes_tensor(name)) for name in names)
     content = model.SerializeToString()
     return onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
 

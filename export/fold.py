@@ -5,35 +5,32 @@ because clipping at 6 and then rounding is rounding and then clipping at the cod
 hi' = min(hi, round(6 / s)).
 """
 
-import torch
-from torch import fx, nn
+import math
 
+import torch
+
+from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.network.grid import bias_codes
 from genq_export.network.integer import IntegerLayer, IntegerMatMul, IntegerQuantizer
+from genq_export.network.interpreter import GraphNetwork
 
 
-def fold(reference: fx.GraphModule) -> fx.GraphModule:
+def fold(reference: GraphNetwork) -> GraphNetwork:
     """The integer model of a reference in eval mode; the reference is left as it is."""
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(reference.graph, {}))
-    gm = fx.GraphModule(reference, graph)
-    modules = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
-    for path, node in modules.items():
-        part = reference.get_submodule(path)
+    network = reference.copy()
+    for node in network.graph.nodes:
+        part = called_module(reference, node)
         if isinstance(part, ActivationQuantizer):
-            _swap(gm, path, _fold_quantizer(part))
+            network.replace(node.target, _fold_quantizer(part))
         elif isinstance(part, QuantizedMatMul):
-            _swap(gm, path, IntegerMatMul(part.name))
+            network.replace(node.target, IntegerMatMul(part.name))
         elif isinstance(part, QuantizedLayer):
-            scale_node = node.args[1]
-            assert isinstance(scale_node, fx.Node)
-            quantizer = reference.get_submodule(str(scale_node.target).removesuffix(".scale"))
+            quantizer = reference.owner(node.args[1])
             assert isinstance(quantizer, ActivationQuantizer)
-            _swap(gm, path, _fold_layer(part, quantizer.scale))
-    _relu6_to_relu(gm)
-    gm.recompile()
-    return gm.eval()
+            network.replace(node.target, _fold_layer(part, quantizer.scale))
+    _relu6_to_relu(network)
+    return network.eval()
 
 
 def _fold_quantizer(part: ActivationQuantizer) -> IntegerQuantizer:
@@ -57,21 +54,15 @@ def _fold_layer(part: QuantizedLayer, input_scale: torch.Tensor) -> IntegerLayer
     return folded
 
 
-def _swap(gm: fx.GraphModule, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    gm.get_submodule(parent).add_module(name, module)
-
-
-def _relu6_to_relu(gm: fx.GraphModule) -> None:
+def _relu6_to_relu(network: GraphNetwork) -> None:
     relu6 = (torch.ops.aten.relu6.default, torch.ops.aten.hardtanh.default, torch.ops.aten.clamp.default)
-    for node in list(gm.graph.nodes):
+    for node in list(network.graph.nodes):
         if node.target not in relu6 or len(node.users) != 1:
             continue
         lower, upper = (0.0, 6.0) if node.target == relu6[0] else (*node.args[1:3], None, None)[:2]
-        reader = next(iter(node.users))
-        if lower != 0 or upper is None or reader.op != "call_module":
+        quantizer = called_module(network, next(iter(node.users)))
+        if lower != 0 or not isinstance(upper, int | float) or not math.isfinite(upper):
             continue
-        quantizer = gm.get_submodule(str(reader.target))
         if isinstance(quantizer, IntegerQuantizer) and quantizer.zero_point == 0:
             quantizer.hi = min(quantizer.hi, int(torch.round(upper / quantizer.scale)))
             node.target, node.args = torch.ops.aten.relu.default, (node.args[0],)

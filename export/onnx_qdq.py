@@ -23,7 +23,6 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
-from torch import fx
 
 from export.passes.fp16 import ComputeRemainderInHalf, half_operators
 from export.passes.int4_storage import StoreInInt4
@@ -32,11 +31,14 @@ from export.passes.zero_point_shift import without_zero_points
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
+from genq_export.network.float_weight import kept_layers
 from genq_export.network.integer import IntegerLayer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import bias_tensor, codes_tensor, product_tensor, weight_tensor
 
 
 def export_onnx(
-    integer_model: fx.GraphModule,
+    integer_model: GraphNetwork,
     input_size: tuple[int, int, int],
     rule: TargetRule,
     path: Path,
@@ -53,7 +55,7 @@ def export_onnx(
     deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
     model = _to_onnx(deployed, input_size, rule).model
-    passes: list[ir.passes.PassBase] = [NameAfterModules(), StripMetadata(), StoreInInt4(narrow)]
+    passes: list[ir.passes.PassBase] = [NameAfterModules(kept_layers(deployed)), StripMetadata(), StoreInInt4(narrow)]
     if half_remainder and rule.half_remainder:
         passes.append(ComputeRemainderInHalf())
     ir.passes.Sequential(*passes)(model)
@@ -74,7 +76,7 @@ def export_onnx(
     }
 
 
-def _to_onnx(integer_model: fx.GraphModule, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
+def _to_onnx(integer_model: GraphNetwork, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
     example = torch.zeros(2, *input_size)
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
@@ -125,7 +127,7 @@ def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name:
         low = _constant(lo + shift, np.uint8)
         high = _constant(hi + shift, np.uint8)
         codes = op.Clip(codes, low, high)
-    return op.DequantizeLinear(_named(codes, f"{name}/codes"), scale, zero)
+    return op.DequantizeLinear(_named(codes, codes_tensor(name)), scale, zero)
 
 
 def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
@@ -139,7 +141,7 @@ def _quantize_int8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: 
         high = op.Mul(scale, op.Constant(value_float=hi + 0.25))
         x = op.Clip(x, low, high)
     zero = _constant(0, np.int8)
-    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), f"{name}/codes"), scale, zero)
+    return op.DequantizeLinear(_named(op.QuantizeLinear(x, scale, zero), codes_tensor(name)), scale, zero)
 
 
 def _constant(value: int, kind: type[np.integer[Any]]) -> Any:
@@ -161,10 +163,10 @@ def _conv2d(
     name: str,
 ) -> Any:
     if bias.dtype == ir.DataType.INT32:
-        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), f"{name}/bias")
+        bias = _named(op.DequantizeLinear(bias, bias_scale, axis=0), bias_tensor(name))
     product = op.Conv(
         x,
-        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight"),
+        _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name)),
         bias,
         strides=list(stride),
         pads=[*padding, *padding],
@@ -183,18 +185,18 @@ def _linear_matmul(
     and an Add; y - (-b) is the same number and stays apart.
     """
     codes = op.Transpose(weight_codes, perm=[1, 0])
-    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), f"{name}/weight"))
-    return op.Sub(_named(product, f"{name}/product"), op.Neg(bias))
+    product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), weight_tensor(name)))
+    return op.Sub(_named(product, product_tensor(name)), op.Neg(bias))
 
 
 def _linear_gemm(
     x: Any, input_scale: Any, weight_codes: Any, weight_scale: Any, bias: Any, bias_scale: Any, name: str
 ) -> Any:
     """Gemm for [N, K]; for more dimensions a MatMul and an Add."""
-    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), f"{name}/weight")
+    weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name))
     if len(x.shape) == 2:
         return op.Gemm(x, weight, bias, transB=1)
-    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), f"{name}/product")
+    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), product_tensor(name))
     return op.Add(product, bias)
 
 
@@ -215,6 +217,6 @@ def _named(value: Any, name: str) -> Any:
     return value
 
 
-def _narrow_layers(integer_model: fx.GraphModule) -> list[str]:
+def _narrow_layers(integer_model: GraphNetwork) -> list[str]:
     """Paths of layers whose weight codes fit in 4 bits."""
     return [part.name for part in integer_model.modules() if isinstance(part, IntegerLayer) and part.bits <= 4]

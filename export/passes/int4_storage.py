@@ -10,6 +10,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from genq_export.network.names import weight_codes_tensor, weight_tensor
+
 
 class StoreInInt4(ir.passes.InPlacePass):
     """Needs weight codes of the layers, named by path, in [-8, 7]; leaves no INT8 initializer of them."""
@@ -44,14 +46,14 @@ class StoreInInt4(ir.passes.InPlacePass):
 
     def _dequantizers(self, model: ir.Model) -> dict[str, ir.Node | None]:
         nodes = {node.outputs[0].name: node for node in model.graph if node.op_type == "DequantizeLinear"}
-        return {layer: nodes.get(f"{layer}/weight") for layer in self._layers}
+        return {layer: nodes.get(weight_tensor(layer)) for layer in self._layers}
 
 
 def _packed(model: ir.Model, reader: ir.Node, value: ir.Value, layer: str) -> ir.Value:
     """The codes as an INT4 initializer and a Cast to INT8 in front of `reader`; returns the INT8 value."""
     assert value.const_value is not None
     codes: np.ndarray = value.const_value.numpy()
-    name = f"{layer}/weight_codes"
+    name = weight_codes_tensor(layer)
     tensor = ir.tensor(codes.astype(ml_dtypes.int4), dtype=ir.DataType.INT4, name=name)
     shape = ir.Shape(codes.shape)
     packed = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT4), shape=shape, const_value=tensor)

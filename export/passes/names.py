@@ -1,7 +1,11 @@
 """Names that people recognise: the exporter renames what a translation returns, and leaves traces of this machine."""
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+from genq_export.network.names import dequantized_tensor, layer_of_weight, quantizer_of
 
 # Where a translation leaves the name of a product, which has no weight to be named after.
 NAME_PROPERTY = "genq.name"
@@ -12,7 +16,14 @@ class NameAfterModules(ir.passes.InPlacePass):
     """Layers after the module whose weight they read (`conv1`), quantizers after theirs (`act1/dequantized`).
 
     Reads `NAME_PROPERTY`, so it comes before `StripMetadata`.
+
+    Args:
+        kept: paths of layers that stay in float on purpose, by what their weights are called.
     """
+
+    def __init__(self, kept: Mapping[str, str]) -> None:
+        super().__init__()
+        self._kept = kept
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rename nodes and the tensors that dequantizers make."""
@@ -20,11 +31,11 @@ class NameAfterModules(ir.passes.InPlacePass):
             if NAME_PROPERTY in node.metadata_props:
                 node.name = node.metadata_props[NAME_PROPERTY]
             elif node.op_type in _LAYERS:
-                node.name = _layer(node) or node.name
+                node.name = layer_of_weight(_first_named(node)) or self._kept.get(_weight_name(node), node.name)
             elif node.op_type == "DequantizeLinear":
-                source = str(node.inputs[0].name) if node.inputs[0] is not None else ""
-                if source.endswith("/codes"):
-                    node.outputs[0].name = node.name = f"{source.removesuffix('/codes')}/dequantized"
+                quantizer = quantizer_of(str(node.inputs[0].name)) if node.inputs[0] is not None else None
+                if quantizer is not None:
+                    node.outputs[0].name = node.name = dequantized_tensor(quantizer)
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -55,17 +66,15 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
     return [*graph.inputs, *graph.outputs, *graph.initializers.values(), *made]
 
 
-def _layer(node: ir.Node) -> str:
-    """Path of the module that a layer comes from; empty where no name tells."""
-    name = next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
-    return name.removesuffix("/weight") if name.endswith("/weight") else _kept_float(node)
+def _first_named(node: ir.Node) -> str:
+    """Name of the weight, or else of the input, of a layer."""
+    return next((value.name for value in reversed(node.inputs[:2]) if value is not None and value.name), "")
 
 
-def _kept_float(node: ir.Node) -> str:
-    """Path of a layer that stays in float on purpose: its weight is called `kept.PATH.weight`; empty for others."""
+def _weight_name(node: ir.Node) -> str:
+    """Name of the weight that a float layer multiplies by; MatMul reads it through a Transpose."""
     weight = node.inputs[1]
     producer = weight.producer() if weight is not None else None
-    if producer is not None and producer.op_type == "Transpose":  # MatMul reads the weight through one
+    if producer is not None and producer.op_type == "Transpose":
         weight = producer.inputs[0]
-    name = str(weight.name) if weight is not None else ""
-    return name.removeprefix("kept.").removesuffix(".weight") if name.startswith("kept.") else ""
+    return str(weight.name) if weight is not None else ""

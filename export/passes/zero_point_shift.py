@@ -11,31 +11,33 @@ and, with z = 0 and k = 128, the full 8-bit unsigned grid behind a ReLU in INT8 
 to float32, so a number within about 1e-5 steps of a tie may get the neighbouring code.
 """
 
+from copy import deepcopy
+
 import torch
 from torch import fx
 
 from genq_export.core.errors import UserError
 from genq_export.network.aten import called_module, readers_of
-from genq_export.network.integer import IntegerLayer, IntegerQuantizer, build_module
+from genq_export.network.integer import IntegerLayer, IntegerQuantizer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import tensor_name
 
 _INT8 = range(-128, 128)
 _FLOAT_LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 
-def without_zero_points(integer_model: fx.GraphModule) -> fx.GraphModule:
+def without_zero_points(integer_model: GraphNetwork) -> GraphNetwork:
     """The same network with every grid in INT8 and every zero-point 0; the model given is left as it is.
 
-    Raises UserError naming a tensor that a reader cannot take shifted.
+    Raises:
+        UserError: naming a tensor that a reader cannot take shifted.
     """
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(integer_model.graph, {}))
-    gm = fx.GraphModule(integer_model, graph)
-    for node in list(graph.nodes):
-        part = called_module(gm, node)
+    network = integer_model.copy()
+    for node in list(network.graph.nodes):
+        part = called_module(network, node)
         if isinstance(part, IntegerQuantizer) and (part.zero_point != 0 or part.hi not in _INT8):
-            _shift(gm, node, part)
-    gm.recompile()
-    return gm.eval()
+            _shift(network, node, part)
+    return network.eval()
 
 
 def shift_steps(zero_point: int, hi: int) -> int:
@@ -47,26 +49,26 @@ def _container_shift(hi: int) -> int:
     return 128 if hi not in _INT8 else 0
 
 
-def _shift(gm: fx.GraphModule, node: fx.Node, part: IntegerQuantizer) -> None:
+def _shift(network: GraphNetwork, node: fx.Node, part: IntegerQuantizer) -> None:
     k, t = _container_shift(part.hi), shift_steps(part.zero_point, part.hi)
     shifted = IntegerQuantizer(part.name, part.bits, part.lo - k < 0, 0, part.lo - k, part.hi - k)
     shifted.scale.copy_(part.scale)
     shifted.register_buffer("shift", t * part.scale)
-    gm.set_submodule(str(node.target), shifted)
-    offset = f"{node.target}.shift"
+    network.replace(str(node.target), shifted)
+    offset = tensor_name(str(node.target), "shift")
     for reader in list(readers_of(node)):
-        layer = called_module(gm, reader)
+        layer = called_module(network, reader)
         if reader.target in _FLOAT_LAYERS:  # kept in float: it has no code to fold into, and need not have
-            _shift_back(graph=gm.graph, reader=reader, offset=offset)
+            _shift_back(graph=network.graph, reader=reader, offset=offset)
         elif isinstance(layer, IntegerLayer) and not any(layer.geometry.get("padding", ())):
-            gm.set_submodule(str(reader.target), _with_bias_folded(layer, t))
+            network.replace(str(reader.target), _with_bias_folded(layer, t))
         else:
             raise UserError(
                 f"activation '{part.name}' has a zero-point or 8 unsigned bits, which TensorRT has not, and"
                 f" '{getattr(layer, 'name', reader.name)}' cannot take it shifted; quantize with --target tensorrt"
             )
-    with gm.graph.inserting_before(node):
-        moved = gm.graph.call_function(torch.ops.aten.add.Tensor, (node.args[0], gm.graph.get_attr(offset)))
+    with network.graph.inserting_before(node):
+        moved = network.graph.call_function(torch.ops.aten.add.Tensor, (node.args[0], network.graph.get_attr(offset)))
     node.args = (moved,)
 
 
@@ -78,9 +80,7 @@ def _shift_back(graph: fx.Graph, reader: fx.Node, offset: str) -> None:
 
 
 def _with_bias_folded(layer: IntegerLayer, t: int) -> IntegerLayer:
-    folded = build_module(layer.spec())
-    assert isinstance(folded, IntegerLayer)
-    folded.load_state_dict(layer.state_dict())
+    folded = deepcopy(layer)
     sums = layer.weight_codes.flatten(1).long().sum(1)
     if layer.bias_on_grid:
         folded.bias.copy_(layer.bias - t * sums)

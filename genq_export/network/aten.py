@@ -44,9 +44,9 @@ def attribute(module: nn.Module, target: str) -> Tensor:
     return found
 
 
-def called_module(gm: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+def called_module(network: nn.Module, node: fx.Node) -> nn.Module | None:
     """The module that a node calls; None where it calls none."""
-    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def new_constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:

@@ -7,17 +7,20 @@ In eval mode a layer computes on codes, as an integer kernel does:
 
 so that its output can be compared with the deployed file code by code. With `enabled = False` every module computes in
 float32, which makes the same graph the float network (BatchNorm folded). While a block is reconstructed, a layer's
-`learner` and a quantizer's `learner` take over with differentiable forms (ptq.py).
+`learner` and a quantizer's `learner` take over with differentiable forms (quantize/algorithms).
 """
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genq_export.network import grid, integer_arithmetic
+from genq_export.network.float_weight import FloatWeight
 from genq_export.network.grid import Grid
+from genq_export.network.specs import ActivationSpec, FloatWeightSpec, ProductSpec, WeightedSpec, layer_spec
 
 INPUT_NAME = "input"  # of the quantizer of what the network is given
 
@@ -77,16 +80,17 @@ class ActivationQuantizer(nn.Module):
             return self.learner(x)
         return grid.fake_quantize(x, self.scale, self.grid.lo, self.hi, int(self.zero_point))
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> ActivationSpec:
         """What rebuilds this module, less its tensors."""
-        return {
-            "kind": "activation",
-            "name": self.name,
-            "bits": self.grid.bits,
-            "signed": self.grid.signed,
-            "asymmetric": self.asymmetric,
-            "hi": self.hi,
-        }
+        return ActivationSpec(
+            name=self.name, bits=self.grid.bits, signed=self.grid.signed, asymmetric=self.asymmetric, hi=self.hi
+        )
+
+    def check(self) -> None:
+        """Raise ValueError where scale or zero-point make no sense."""
+        grid.check_scale(self.scale, self.name)
+        if not self.grid.lo <= int(self.zero_point) <= self.grid.hi:
+            raise ValueError(f"the zero-point of '{self.name}' is not on its grid")
 
 
 class QuantizedLayer(nn.Module):
@@ -104,7 +108,14 @@ class QuantizedLayer(nn.Module):
     bias: Tensor
 
     def __init__(
-        self, name: str, op: str, bits: int, weight: Tensor, bias: Tensor | None, bias_on_grid: bool, **geometry: Any
+        self,
+        name: str,
+        op: Literal["conv2d", "linear"],
+        bits: int,
+        weight: Tensor,
+        bias: Tensor | None,
+        bias_on_grid: bool,
+        **geometry: Any,
     ) -> None:
         super().__init__()
         self.name = name
@@ -138,17 +149,14 @@ class QuantizedLayer(nn.Module):
         scale = grid.per_channel(self.weight_scale, self.weight)
         self.codes.copy_(grid.quantize(self.weight, scale, self.grid.lo, self.grid.hi).to(torch.int8))
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> WeightedSpec:
         """What rebuilds this module, less its tensors."""
-        return {
-            "kind": "layer",
-            "name": self.name,
-            "op": self.op,
-            "bits": self.grid.bits,
-            "bias_on_grid": self.bias_on_grid,
-            "geometry": self.geometry,
-            "weight_shape": list(self.weight.shape),
-        }
+        return layer_spec(self.name, self.op, self.grid.bits, self.bias_on_grid, self.geometry, self.weight.shape)
+
+    def check(self) -> None:
+        """Raise ValueError where codes or scales make no sense."""
+        grid.check_scale(self.weight_scale, self.name)
+        grid.check_codes(self.codes, self.grid, self.name)
 
     def _on_codes(self, codes: Tensor, input_scale: Tensor) -> Tensor:
         shape = [1, -1, 1, 1] if self.op == "conv2d" else [-1]
@@ -179,18 +187,32 @@ class QuantizedMatMul(nn.Module):
         sums = integer_arithmetic.matmul_codes(grid.centered_codes(a, a_scale), grid.centered_codes(b, b_scale))
         return sums.float() * (a_scale * b_scale)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> ProductSpec:
         """What rebuilds this module."""
-        return {"kind": "matmul", "name": self.name}
+        return ProductSpec(name=self.name)
+
+    def check(self) -> None:
+        """It has no tensors."""
 
 
-def build_module(spec: dict[str, Any]) -> nn.Module:
-    """The module of a `spec()`, with tensors of the right shape still to be loaded."""
-    if spec["kind"] == "activation":
-        return ActivationQuantizer(spec["name"], spec["bits"], spec["signed"], spec["asymmetric"], spec["hi"])
-    if spec["kind"] == "matmul":
-        return QuantizedMatMul(spec["name"])
-    weight = torch.zeros(spec["weight_shape"])
-    return QuantizedLayer(
-        spec["name"], spec["op"], spec["bits"], weight, None, spec["bias_on_grid"], **spec["geometry"]
-    )
+_SPEC: TypeAdapter[ActivationSpec | WeightedSpec | ProductSpec | FloatWeightSpec] = TypeAdapter(
+    Annotated[ActivationSpec | WeightedSpec | ProductSpec | FloatWeightSpec, Field(discriminator="kind")]
+)
+
+
+def build_module(document: object) -> nn.Module:
+    """The module of a `spec()` from a file, with tensors of the right shape still to be loaded.
+
+    Raises:
+        ValueError: for anything that is no such spec (pydantic's ValidationError).
+    """
+    spec = _SPEC.validate_python(document)
+    match spec:
+        case ActivationSpec():
+            return ActivationQuantizer(spec.name, spec.bits, spec.signed, spec.asymmetric, spec.hi)
+        case ProductSpec():
+            return QuantizedMatMul(spec.name)
+        case FloatWeightSpec():
+            return FloatWeight(spec.name, torch.zeros(spec.shape))
+    weight, geometry = torch.zeros(spec.weight_shape), spec.geometry_arguments()
+    return QuantizedLayer(spec.name, spec.op, spec.bits, weight, None, spec.bias_on_grid, **geometry)

@@ -73,3 +73,16 @@ def bias_codes(bias: Tensor, input_scale: Tensor, weight_scale: Tensor) -> Tenso
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """[C] -> [C, 1, ...], to broadcast over the output-channel axis 0 of a weight."""
     return values.view(-1, *([1] * (like.dim() - 1)))
+
+
+def check_scale(scale: Tensor, owner: str) -> None:
+    """Raise ValueError naming `owner` where a scale is not a positive number."""
+    if not (torch.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"a scale of '{owner}' is not a positive number")
+
+
+def check_codes(codes: Tensor, grid: Grid, owner: str) -> None:
+    """Raise ValueError naming `owner` where codes are beyond their grid."""
+    least, most = torch.aminmax(codes)
+    if int(least) < grid.lo or int(most) > grid.hi:
+        raise ValueError(f"codes of '{owner}' are beyond their {grid.bits} bits")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from genq_export.network import grid
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.integer import IntegerQuantizer
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -31,7 +32,8 @@ def record_codes(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor
     def keep(part: Any, _inputs: object, output: Tensor) -> None:
         codes[part.name] = grid.centered_codes(output, part.scale).to(torch.int32) + int(part.zero_point)
 
-    handles = [part.register_forward_hook(keep) for part in module.modules() if _is_quantizer(part)]
+    parts = [part for part in module.modules() if isinstance(part, ActivationQuantizer | IntegerQuantizer)]
+    handles = [part.register_forward_hook(keep) for part in parts]
     try:
         with torch.no_grad():
             logits = module(x)
@@ -39,7 +41,3 @@ def record_codes(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor
         for handle in handles:
             handle.remove()
     return logits, codes
-
-
-def _is_quantizer(part: nn.Module) -> bool:
-    return hasattr(part, "scale") and hasattr(part, "zero_point")

@@ -4,12 +4,16 @@ Each calls one `torch.library.custom_op` of `genq_export.network.operators`: run
 oracle, exported it becomes the QDQ form of the target (`export.onnx_qdq`).
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
 from genq_export.network import operators
+from genq_export.network.float_weight import FloatWeight
+from genq_export.network.grid import Grid, check_codes, check_scale
+from genq_export.network.specs import FloatWeightSpec, ProductSpec, QuantizerSpec, WeightedSpec, layer_spec
 
 
 class IntegerQuantizer(nn.Module):
@@ -29,17 +33,20 @@ class IntegerQuantizer(nn.Module):
         result: Tensor = operators.quantize_dequantize(*arguments)
         return result
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> QuantizerSpec:
         """What rebuilds this module, less its tensors."""
-        return {
-            "kind": "quantizer",
-            "name": self.name,
-            "bits": self.bits,
-            "signed": self.signed,
-            "zero_point": self.zero_point,
-            "lo": self.lo,
-            "hi": self.hi,
-        }
+        return QuantizerSpec(
+            name=self.name,
+            bits=self.bits,
+            signed=self.signed,
+            zero_point=self.zero_point,
+            lo=self.lo,
+            hi=self.hi,
+        )
+
+    def check(self) -> None:
+        """Raise ValueError where the scale makes no sense."""
+        check_scale(self.scale, self.name)
 
 
 class IntegerLayer(nn.Module):
@@ -55,7 +62,13 @@ class IntegerLayer(nn.Module):
     bias_scale: Tensor
 
     def __init__(
-        self, name: str, op: str, bits: int, shape: list[int], bias_on_grid: bool, geometry: dict[str, Any]
+        self,
+        name: str,
+        op: Literal["conv2d", "linear"],
+        bits: int,
+        shape: list[int],
+        bias_on_grid: bool,
+        geometry: dict[str, Any],
     ) -> None:
         super().__init__()
         self.name, self.op, self.bits, self.bias_on_grid, self.geometry = name, op, bits, bias_on_grid, geometry
@@ -74,17 +87,14 @@ class IntegerLayer(nn.Module):
             result = operators.linear(*arguments, self.name)
         return result
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> WeightedSpec:
         """What rebuilds this module, less its tensors."""
-        return {
-            "kind": "layer",
-            "name": self.name,
-            "op": self.op,
-            "bits": self.bits,
-            "shape": list(self.weight_codes.shape),
-            "bias_on_grid": self.bias_on_grid,
-            "geometry": self.geometry,
-        }
+        return layer_spec(self.name, self.op, self.bits, self.bias_on_grid, self.geometry, self.weight_codes.shape)
+
+    def check(self) -> None:
+        """Raise ValueError where codes or scales make no sense."""
+        check_scale(self.weight_scale, self.name)
+        check_codes(self.weight_codes, Grid(self.bits, signed=True), self.name)
 
 
 class IntegerMatMul(nn.Module):
@@ -99,16 +109,32 @@ class IntegerMatMul(nn.Module):
         result: Tensor = operators.matmul(a, a_scale, b, b_scale, self.name)
         return result
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> ProductSpec:
         """What rebuilds this module."""
-        return {"kind": "matmul", "name": self.name}
+        return ProductSpec(name=self.name)
+
+    def check(self) -> None:
+        """It has no tensors."""
 
 
-def build_module(spec: dict[str, Any]) -> nn.Module:
-    """The module of a `spec()`, with tensors of the right shape still to be loaded."""
-    if spec["kind"] == "quantizer":
-        arguments = (spec[key] for key in ("name", "bits", "signed", "zero_point", "lo", "hi"))
-        return IntegerQuantizer(*arguments)
-    if spec["kind"] == "matmul":
-        return IntegerMatMul(spec["name"])
-    return IntegerLayer(spec["name"], spec["op"], spec["bits"], spec["shape"], spec["bias_on_grid"], spec["geometry"])
+_SPEC: TypeAdapter[QuantizerSpec | WeightedSpec | ProductSpec | FloatWeightSpec] = TypeAdapter(
+    Annotated[QuantizerSpec | WeightedSpec | ProductSpec | FloatWeightSpec, Field(discriminator="kind")]
+)
+
+
+def build_module(document: object) -> nn.Module:
+    """The module of a `spec()` from a file, with tensors of the right shape still to be loaded.
+
+    Raises:
+        ValueError: for anything that is no such spec (pydantic's ValidationError).
+    """
+    spec = _SPEC.validate_python(document)
+    match spec:
+        case QuantizerSpec():
+            return IntegerQuantizer(spec.name, spec.bits, spec.signed, spec.zero_point, spec.lo, spec.hi)
+        case ProductSpec():
+            return IntegerMatMul(spec.name)
+        case FloatWeightSpec():
+            return FloatWeight(spec.name, torch.zeros(spec.shape))
+    shape, geometry = spec.weight_shape, spec.geometry_arguments()
+    return IntegerLayer(spec.name, spec.op, spec.bits, shape, spec.bias_on_grid, geometry)

@@ -1,7 +1,10 @@
 """Reading the deployed ONNX graph: where the code tensors are, and which quantizers feed which.
 
-Every activation quantizer `name` left its clipped codes in a tensor called `name/codes`. A copy of the graph with these
-tensors as outputs is what fidelity runs; the file on disk is not touched.
+Every activation quantizer left its clipped codes in a tensor named after it (`names.codes_tensor`). A copy of the graph
+with these tensors as outputs is what fidelity runs; the file on disk is not touched.
+
+By hand on the protobuf, although onnx-ir keeps producers and readers of its own: making its graph of a file takes 50 ms
+for 1,500 nodes, all that is here 14 ms.
 """
 
 from collections.abc import Iterable
@@ -11,9 +14,10 @@ from pathlib import Path
 import onnx
 
 from genq_export.core.errors import BackendError
+from genq_export.network.names import quantizer_of
 
-CODES = "/codes"
 _COMPUTING = ("Conv", "Gemm", "MatMul")
+_PASSING = ("DequantizeLinear", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,11 @@ class QuantizerNode:
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file. Raises BackendError for one that is damaged or missing."""
+    """Parse an ONNX file.
+
+    Raises:
+        BackendError: for one that is damaged or missing.
+    """
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf raises its own DecodeError, onnx several others
@@ -50,19 +58,12 @@ def quantizers(model: onnx.ModelProto) -> tuple[QuantizerNode, ...]:
     dtypes = _tensor_types(model)
     found = []
     for node in model.graph.node:
-        for output in node.output:
-            if output.endswith(CODES):
-                inputs, layers = _walk_back(output, producer)
-                found.append(
-                    QuantizerNode(
-                        name=output.removesuffix(CODES),
-                        tensor=output,
-                        dtype=dtypes.get(output, "uint8"),
-                        inputs=inputs,
-                        layers=layers,
-                        feeds=_readers(output, consumers),
-                    )
-                )
+        for tensor in node.output:
+            name = quantizer_of(tensor)
+            if name is not None:
+                inputs, layers = _walk_back(tensor, producer)
+                feeds = _readers(tensor, consumers)
+                found.append(QuantizerNode(name, tensor, dtypes.get(tensor, "uint8"), inputs, layers, feeds))
     return tuple(found)
 
 
@@ -88,8 +89,9 @@ def _walk_back(start: str, producer: dict[str, onnx.NodeProto]) -> tuple[tuple[s
         if name in seen:
             continue
         seen.add(name)
-        if name.endswith(CODES):
-            inputs[name.removesuffix(CODES)] = None
+        quantizer = quantizer_of(name)
+        if quantizer is not None:
+            inputs[quantizer] = None
         elif name in producer:
             node = producer[name]
             if node.op_type in _COMPUTING:
@@ -110,7 +112,7 @@ def _readers(start: str, consumers: dict[str, list[onnx.NodeProto]]) -> tuple[st
         for node in consumers.get(name, []):
             if node.op_type in _COMPUTING:
                 readers[node.name or node.output[0]] = None
-            elif node.op_type in ("DequantizeLinear", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze"):
+            elif node.op_type in _PASSING:
                 pending.extend(node.output)
     return tuple(readers)
 
@@ -128,7 +130,7 @@ def _tensor_types(model: onnx.ModelProto) -> dict[str, str]:
             types[node.output[0]] = "int8" if constants.get(zero_point) == onnx.TensorProto.INT8 else "uint8"
         elif node.op_type in ("Clip", "Identity", "Max", "Min") and node.input[0] in types:
             types[node.output[0]] = types[node.input[0]]
-    return {name: kind for name, kind in types.items() if name.endswith(CODES)}
+    return {name: kind for name, kind in types.items() if quantizer_of(name) is not None}
 
 
 def layer_names(nodes: Iterable[str]) -> str:

@@ -19,6 +19,8 @@ from genq_export.network.aten import (
     op_name,
 )
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import kind_of_part
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Block:
     """A piece of the graph with one tensor in and one out; shares its modules with the whole."""
 
     name: str
-    module: fx.GraphModule
+    module: GraphNetwork
 
     def layers(self) -> list[QuantizedLayer]:
         """Quantized layers, in the order they run."""
@@ -41,18 +43,18 @@ class Block:
         return [part for part in called if part is not None]
 
 
-def split(gm: fx.GraphModule) -> list[Block]:
-    """Blocks in order; running them one after the other is running `gm`."""
+def split(network: GraphNetwork) -> list[Block]:
+    """Blocks in order; running them one after the other is running `network`."""
     groups: list[tuple[str, list[fx.Node]]] = []
-    for nodes in _pieces(gm.graph):
+    for nodes in _pieces(network.graph):
         key = _block_key(nodes)
-        if groups and (key == groups[-1][0] or not _has_layer(gm, nodes)):
+        if groups and (key == groups[-1][0] or not _has_layer(network, nodes)):
             groups[-1][1].extend(nodes)
-        elif groups and not _has_layer(gm, groups[-1][1]):
+        elif groups and not _has_layer(network, groups[-1][1]):
             groups[-1] = (key, groups[-1][1] + nodes)
         else:
             groups.append((key, nodes))
-    return [Block(name, _extract(gm, nodes)) for name, nodes in groups]
+    return [Block(name, _extract(network, nodes)) for name, nodes in groups]
 
 
 def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
@@ -72,7 +74,8 @@ def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
 
 
 def _is_quantizer(node: fx.Node) -> bool:
-    return node.op == "call_module" and str(node.target).startswith("quantizers.")
+    """Does the node call an activation quantizer?"""
+    return node.op == "call_module" and kind_of_part(str(node.target)) == "quantizer"
 
 
 def _goes_on(node: fx.Node) -> bool:
@@ -104,12 +107,12 @@ def _block_key(nodes: list[fx.Node]) -> str:
     return ".".join(common or paths[0])
 
 
-def _has_layer(gm: fx.GraphModule, nodes: list[fx.Node]) -> bool:
-    return any(isinstance(called_module(gm, node), QuantizedLayer) for node in nodes)
+def _has_layer(network: GraphNetwork, nodes: list[fx.Node]) -> bool:
+    return any(isinstance(called_module(network, node), QuantizedLayer) for node in nodes)
 
 
-def _extract(gm: fx.GraphModule, nodes: list[fx.Node]) -> fx.GraphModule:
-    """A GraphModule over `nodes` that reads the one tensor they take from outside."""
+def _extract(network: GraphNetwork, nodes: list[fx.Node]) -> GraphNetwork:
+    """A network over `nodes` that reads the one tensor they take from outside."""
     inside = set(nodes)
     sources = {
         source for node in nodes for source in node.all_input_nodes if source not in inside and not is_constant(source)
@@ -130,7 +133,7 @@ def _extract(gm: fx.GraphModule, nodes: list[fx.Node]) -> fx.GraphModule:
             copy_constant(source)
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(copies[nodes[-1]])
-    return fx.GraphModule(gm, graph)
+    return network.over(graph)
 
 
 def run_blocks(blocks: list[Block], x: Tensor) -> Tensor:

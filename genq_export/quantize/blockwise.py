@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import write_atomic
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
 from genq_export.quantize.blocks import Block, split
 from genq_export.quantize.method import BlockImages, BlockMethod, block_methods_of
@@ -57,7 +58,7 @@ class BlockStore:
 
 
 def reconstruct(
-    gm: fx.GraphModule,
+    gm: GraphNetwork,
     images: Tensor | ActivationStore,
     config: QuantizeConfig,
     seed: int,

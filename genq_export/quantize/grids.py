@@ -1,13 +1,12 @@
 """What grids a prepared network has, for the summary."""
 
-from torch import fx
-
 from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.sensitivity import input_quantizers
 from genq_export.quantize.summary import LayerGrid, QuantizerGrid
 
 
-def layer_grids(gm: fx.GraphModule) -> tuple[LayerGrid, ...]:
+def layer_grids(gm: GraphNetwork) -> tuple[LayerGrid, ...]:
     """Of every quantized layer, in the order they run."""
     return tuple(
         LayerGrid(
@@ -24,7 +23,7 @@ def layer_grids(gm: fx.GraphModule) -> tuple[LayerGrid, ...]:
     )
 
 
-def quantizer_grids(gm: fx.GraphModule) -> tuple[QuantizerGrid, ...]:
+def quantizer_grids(gm: GraphNetwork) -> tuple[QuantizerGrid, ...]:
     """Of every activation quantizer, in the order of the modules."""
     return tuple(
         QuantizerGrid(

@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-from torch import fx
-
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import METHODS
 from genq_export.config.target import TargetRule
@@ -22,6 +20,7 @@ from genq_export.core.distributed import Ranks
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.registry import find
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantize.blocks import Block
 from genq_export.quantize.summary import Findings
@@ -134,7 +133,7 @@ class BlockMethod(ABC):
     phase: ClassVar[Phase] = Phase.BLOCKS
     shares_work: ClassVar[bool] = False
 
-    def applies(self, graph: fx.GraphModule, settings: QuantizeConfig) -> bool:
+    def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
         """Is there anything to do in this prepared graph? Asked of methods that the settings do not switch off."""
         return True
 
@@ -162,6 +161,6 @@ def methods_of(settings: QuantizeConfig) -> list[Method | BlockMethod]:
     return found
 
 
-def block_methods_of(settings: QuantizeConfig, gm: fx.GraphModule) -> list[BlockMethod]:
+def block_methods_of(settings: QuantizeConfig, gm: GraphNetwork) -> list[BlockMethod]:
     """Those in use that work block by block and have something to do in this prepared graph."""
     return [part for part in methods_of(settings) if isinstance(part, BlockMethod) and part.applies(gm, settings)]

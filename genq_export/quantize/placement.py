@@ -14,35 +14,19 @@
 * Whatever computes and is not quantized is listed with the reason.
 """
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import fx
 
 from genq_export.config.target import TargetRule
-from genq_export.network.aten import (
-    AVERAGE_POOLS,
-    DATA_MOVEMENT_OPS,
-    LAYERS,
-    NON_NEGATIVE_OPS,
-    SHORT_NEGATIVE_TAIL_OPS,
-    is_constant,
-    module_path,
-    op_name,
-    readers_of,
-    root_of,
-)
+from genq_export.network.aten import AVERAGE_POOLS, DATA_MOVEMENT_OPS, NON_NEGATIVE_OPS, is_constant, op_name, root_of
 from genq_export.quantize.bit_allocation import LayerBits
+from genq_export.quantize.float_operators import float_operators, float_row
+from genq_export.quantize.layers import has_constant, layers_of, products_of
 
 # Additions and poolings run in 8-bit containers whatever the grid: fewer bits would only cost accuracy.
 CONTAINER_BITS = 8
-_NO_INTEGER_FORM = (
-    "conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "bilinear", "bmm",
-    "baddbmm", "addmm", "mm", "einsum", "group_norm", "instance_norm", "batch_norm", "rms_norm", "grid_sampler",
-    "upsample_bilinear2d", "upsample_bicubic2d", "tanh", "softplus", "elu", "leaky_relu", "prelu", "mish", "div",
-    "local_response_norm", "cdist", "lstm", "gru",
-)  # fmt: skip
 
 
 @dataclass
@@ -68,6 +52,19 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
     they ask. What is kept in float asks for nothing.
     """
     placement = Placement()
+    _ask_for_layers(placement, graph, bits)
+    added = _ask_for_additions(placement, graph)
+    _ask_for_averages(placement, graph)
+    if rule.convolutions_write_codes:
+        _ask_for_results(placement)
+    _share_scales(placement, graph)
+    _widen(placement, added)
+    placement.unquantized += list(float_operators(graph))
+    return placement
+
+
+def _ask_for_layers(placement: Placement, graph: fx.Graph, bits: Mapping[fx.Node, LayerBits]) -> None:
+    """Every input of a layer or a product, but of those that are kept in float."""
     placement.layers = [node for node in layers_of(graph) if bits[node].excluded_by is None]
     placement.products = [node for node in products_of(graph) if bits[node].excluded_by is None]
     for node in placement.layers:
@@ -77,26 +74,33 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
             _ask(placement, source, bits[node].activation_bits)
     for node, wanted in bits.items():
         if wanted.excluded_by is not None:
-            _leave(placement, node, f"kept in float as asked ('{wanted.excluded_by}')")
+            placement.unquantized.append(float_row(node, f"kept in float as asked ('{wanted.excluded_by}')"))
+
+
+def _ask_for_additions(placement: Placement, graph: fx.Graph) -> list[fx.Node]:
+    """Both terms of residual additions whose sum goes on into integers; returns the roots of these terms."""
     added: list[fx.Node] = []
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
-            for source in node.args[:2]:
-                added.append(_ask(placement, source, CONTAINER_BITS))
+            added += [_ask(placement, source, CONTAINER_BITS) for source in node.args[:2]]
         else:
-            _leave(placement, node, "the sum feeds only operators that stay float")
+            placement.unquantized.append(float_row(node, "the sum feeds only operators that stay float"))
+    return added
+
+
+def _ask_for_averages(placement: Placement, graph: fx.Graph) -> None:
+    """What is averaged, where nobody else asked for it."""
     for node in graph.nodes:
         if op_name(node) in AVERAGE_POOLS and root_of(node.args[0]) not in placement.bits_of:
             _ask(placement, node.args[0], CONTAINER_BITS)
-    if rule.convolutions_write_codes:
-        for node in placement.layers:
-            result = _after_relu(node)
-            if op_name(node) == "conv2d" and result not in placement.bits_of:
-                _ask(placement, result, CONTAINER_BITS)
-    _share_scales(placement, graph)
-    _widen(placement, added)
-    placement.unquantized += list(_other_float_operators(graph))
-    return placement
+
+
+def _ask_for_results(placement: Placement) -> None:
+    """What convolutions give, where nobody else asked for it."""
+    for node in placement.layers:
+        result = _after_relu(node)
+        if op_name(node) == "conv2d" and result not in placement.bits_of:
+            _ask(placement, result, CONTAINER_BITS)
 
 
 def _share_scales(placement: Placement, graph: fx.Graph) -> None:
@@ -126,43 +130,6 @@ def _widen(placement: Placement, added: list[fx.Node]) -> None:
             placement.bits_of[root] = CONTAINER_BITS
 
 
-def layers_of(graph: fx.Graph) -> list[fx.Node]:
-    """Convolutions and linear layers with fixed weights, in order."""
-    return [node for node in graph.nodes if _is_layer(node)]
-
-
-def products_of(graph: fx.Graph) -> list[fx.Node]:
-    """Products of two activations, in order."""
-    return [node for node in graph.nodes if op_name(node) == "matmul" and not _has_constant(node)]
-
-
-def _is_layer(node: fx.Node) -> bool:
-    """A convolution or linear layer with a fixed weight."""
-    weight = node.args[1] if op_name(node) in LAYERS else None
-    return isinstance(weight, fx.Node) and weight.op == "get_attr"
-
-
-def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
-    """Does the grid of this tensor need negative codes, on this target?"""
-    clamped = op_name(root) in ("hardtanh", "clamp") and _lower_end(root) >= 0
-    holds = bits <= rule.max_unsigned_bits or takes_shift(root)
-    return not ((clamped or op_name(root) in NON_NEGATIVE_OPS) and holds)
-
-
-def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:
-    """May this tensor take a zero-point: its negative side is short, and the target deploys zero-points here."""
-    return op_name(root) in SHORT_NEGATIVE_TAIL_OPS and (rule.zero_points == "native" or takes_shift(root))
-
-
-def takes_shift(root: fx.Node) -> bool:
-    """Can every reader of this tensor take its numbers shifted by a constant, exactly?
-
-    A linear layer or an unpadded convolution can: its bias takes the shift back. Padding puts in zeros that are not
-    shifted; additions, products of two activations and average pooling have no bias.
-    """
-    return all(_is_layer(reader) and not _pads(reader) for reader in readers_of(root))
-
-
 def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
     """Where the narrower grid that `asking` (layers and products) want of `node` belongs, and who reads it there.
 
@@ -185,17 +152,6 @@ def _read_by(reader: fx.Node, asking: Collection[fx.Node]) -> bool:
     return reader in asking
 
 
-def _pads(layer: fx.Node) -> bool:
-    padding = layer.args[4] if op_name(layer) == "conv2d" and len(layer.args) > 4 else [0]
-    return padding != [0] * len(padding)  # type: ignore[arg-type]
-
-
-def _lower_end(clamp: fx.Node) -> float:
-    """Where a hardtanh or clamp begins, as far as its arguments say."""
-    lower = clamp.args[1] if len(clamp.args) > 1 else None
-    return float(lower) if isinstance(lower, int | float) else -math.inf
-
-
 def _after_relu(node: fx.Node) -> fx.Node:
     """The ReLU that a runtime fuses into a convolution, or the convolution itself."""
     readers = list(node.users)
@@ -213,12 +169,8 @@ def _ask(placement: Placement, node: object, bits: int) -> fx.Node:
 def _reversed_additions(graph: fx.Graph) -> Iterator[fx.Node]:
     """Residual additions, last first, so that a chain of them is decided from its end."""
     for node in reversed(graph.nodes):
-        if op_name(node) == "add" and not _has_constant(node):
+        if op_name(node) == "add" and not has_constant(node):
             yield node
-
-
-def _has_constant(node: fx.Node) -> bool:
-    return any(is_constant(source) for source in node.args[:2])
 
 
 def _feeds_integers(node: fx.Node, placement: Placement) -> bool:
@@ -231,27 +183,3 @@ def _feeds_integers(node: fx.Node, placement: Placement) -> bool:
         or (op_name(user) in passes and (user in placement.bits_of or _feeds_integers(user, placement)))
         for user in node.users
     )
-
-
-def _leave(placement: Placement, node: fx.Node, reason: str) -> None:
-    placement.unquantized.append({"name": module_path(node) or node.name, "op": op_name(node), "reason": reason})
-
-
-def _other_float_operators(graph: fx.Graph) -> Iterator[dict[str, str]]:
-    reasons = {
-        "layer_norm": "LayerNorm stays float",
-        "softmax": "softmax stays float; its output is quantized",
-        "gelu": "GELU stays float; its output is quantized",
-        "silu": "SiLU stays float; its output is quantized",
-        "hardswish": "hard-swish stays float; its output is quantized",
-        "mul": "elementwise product stays float",
-        "scaled_dot_product_attention": "fused attention hides its products",
-        "matmul": "product with a constant stays float",
-        **dict.fromkeys(LAYERS, "its weight is computed from the input; stays float"),
-        **dict.fromkeys(_NO_INTEGER_FORM, "this operator has no integer form here; stays float"),
-    }
-    for node in graph.nodes:
-        name = op_name(node)
-        quantized = (name == "matmul" and not _has_constant(node)) or _is_layer(node)
-        if name in reasons and not quantized and not is_constant(node):
-            yield {"name": module_path(node) or node.name, "op": name, "reason": reasons[name]}

@@ -12,19 +12,17 @@ from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError
 from genq_export.network.aten import attribute, called_module, module_path, op_name, root_of
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.float_weight import FloatWeight
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork, from_captured
+from genq_export.network.names import clean_path, part_name, scale_name, tensor_name
+from genq_export.network.serialization import check_storable
 from genq_export.quantize import range_search
 from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.capture import capture
-from genq_export.quantize.placement import (
-    Placement,
-    is_asymmetric,
-    is_signed,
-    layers_of,
-    narrow_readers,
-    place,
-    products_of,
-)
+from genq_export.quantize.grid_sign import sign_of
+from genq_export.quantize.layers import layers_of, products_of
+from genq_export.quantize.placement import Placement, narrow_readers, place
 
 _SAMPLE_PER_BATCH = 32768
 
@@ -35,50 +33,59 @@ def prepare(
     config: QuantizeConfig,
     rule: TargetRule,
     rewrites: Sequence[Callable[[fx.GraphModule], object]] = (),
-) -> tuple[fx.GraphModule, Placement]:
+) -> tuple[GraphNetwork, Placement]:
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
     rewrites: change the captured float graph in place before anything is placed in it.
     """
-    gm = capture(module, input_size)
+    captured = capture(module, input_size)
     for rewrite in rewrites:
-        rewrite(gm)
+        rewrite(captured)
+    network = from_captured(captured)
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
-    name_of = _layer_names(gm.graph, names)
-    layers, products = layers_of(gm.graph), products_of(gm.graph)
+    name_of = _layer_names(network.graph, names)
+    layers, products = layers_of(network.graph), products_of(network.graph)
     by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config)
-    placement = place(gm.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
+    placement = place(network.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
     if not placement.layers:
         raise UserError("the network has no convolution or linear layer to quantize")
-    quantizers = {}
-    for root, bits in placement.bits_of.items():
-        joined = next((nodes for nodes in placement.shared if root in nodes), [root])
-        quantizers[root] = _insert_quantizer(gm, root, bits, _sign(joined, bits, rule), names)
-    asking = {*placement.layers, *placement.products}
-    for root, bits in placement.requantized.items():
-        _insert_narrower(gm, quantizers[root], asking, bits, _sign([root], bits, rule), names)
-    for first, *others in placement.shared:
-        for root in others:
-            _quantizer(gm, quantizers[root]).follow(_quantizer(gm, quantizers[first]))
+    quantizers = _insert_quantizers(network, placement, rule, names)
     for node in layers:
         name = name_of[node]
         if by_name[name].excluded_by is None:
-            _replace_layer(gm, node, name, by_name[name].weight_bits, rule, quantizers)
+            _replace_layer(network, node, name, by_name[name].weight_bits, rule, quantizers)
         else:
-            _keep_float(gm, node, name, rule)
+            _keep_float(network, node, name, rule)
     for node in placement.products:
-        _replace_product(gm, node, name_of[node], quantizers)
-    gm.graph.eliminate_dead_code()
-    gm.graph.lint()
-    gm.recompile()
-    for part in gm.modules():
+        _replace_product(network, node, name_of[node], quantizers)
+    network.remove_unused()
+    network.graph.lint()
+    check_storable(network)
+    for part in network.modules():
         if isinstance(part, ActivationQuantizer):
             part.pow2 = config.scales == "pow2"
-    return gm, placement
+    return network, placement
 
 
-def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: float | None = None) -> list[str]:
+def _insert_quantizers(
+    network: GraphNetwork, placement: Placement, rule: TargetRule, names: "_Names"
+) -> dict[fx.Node, fx.Node]:
+    """Put a quantizer behind every root, narrower ones behind these, and let shared scales be shared; calls by root."""
+    calls = {}
+    for root, bits in placement.bits_of.items():
+        joined = next((nodes for nodes in placement.shared if root in nodes), [root])
+        calls[root] = _insert_quantizer(network, root, bits, sign_of(joined, bits, rule), names)
+    asking = {*placement.layers, *placement.products}
+    for root, bits in placement.requantized.items():
+        _insert_narrower(network, calls[root], asking, bits, sign_of([root], bits, rule), names)
+    for first, *others in placement.shared:
+        for root in others:
+            _quantizer(network, calls[root]).follow(_quantizer(network, calls[first]))
+    return calls
+
+
+def calibrate_ranges(network: GraphNetwork, batches: Iterable[Tensor], percentile: float | None = None) -> list[str]:
     """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
 
     batches: float32 [B, C, H, W] each, looked at one at a time. percentile: do not search, but cover the numbers
@@ -87,7 +94,7 @@ def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: 
     Raises UserError where an activation is not finite.
     """
     samples: dict[str, list[Tensor]] = {}
-    quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+    quantizers = [part for part in network.modules() if isinstance(part, ActivationQuantizer)]
 
     def keep(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(part, ActivationQuantizer)
@@ -100,32 +107,32 @@ def calibrate_ranges(gm: fx.GraphModule, batches: Iterable[Tensor], percentile: 
         samples.setdefault(part.name, []).append(kept.cpu().clone())
 
     handles = [part.register_forward_pre_hook(keep) for part in quantizers]
-    set_quantization(gm, False)
+    set_quantization(network, False)
     try:
         with torch.no_grad():
             for batch in batches:
-                gm(batch)
+                network(batch)
     finally:
-        set_quantization(gm, True)
+        set_quantization(network, True)
         for handle in handles:
             handle.remove()
     dead = [part.name for part in quantizers if not _set_range(part, torch.cat(samples[part.leader.name]), percentile)]
-    _make_room_for_biases(gm)
+    _make_room_for_biases(network)
     return dead
 
 
-def _make_room_for_biases(gm: fx.GraphModule) -> None:
+def _make_room_for_biases(network: GraphNetwork) -> None:
     """Raise weight scales until every bias takes at most 2^24 steps of the accumulator grid.
 
     A channel with hardly any weight but some bias, as pretrained networks have, would have so fine a grid that its
     bias overflows int32. One with no weight at all takes just that scale: at scale 1 its bias would be rounded to whole
     steps of the input.
     """
-    for node in gm.graph.nodes:
-        layer = called_module(gm, node)
+    for node in network.graph.nodes:
+        layer = called_module(network, node)
         if not isinstance(layer, QuantizedLayer) or not layer.bias_on_grid:
             continue
-        finest = layer.bias.abs() / (attribute(gm, node.args[1].target) * 2**24)
+        finest = layer.bias.abs() / (attribute(network, node.args[1].target) * 2**24)
         wanted = torch.maximum(layer.weight_scale, finest)
         empty = (layer.weight.flatten(1) == 0).all(1) & (finest >= torch.finfo(torch.float32).tiny)
         layer.weight_scale.copy_(torch.where(empty, finest, wanted))
@@ -183,6 +190,7 @@ class _Names:
 
     def take(self, kind: str, wanted: str) -> str:
         """The name wanted, with a number behind it where another of its kind has it."""
+        wanted = clean_path(wanted)
         name, number = wanted, 2
         while (kind, name) in self._taken:
             name, number = f"{wanted}_{number}", number + 1
@@ -196,130 +204,119 @@ def _layer_names(graph: fx.Graph, names: _Names) -> dict[fx.Node, str]:
     return layers | {node: names.take("product", names.of_tensor(node)) for node in products_of(graph)}
 
 
-def _sign(roots: Sequence[fx.Node], bits: int, rule: TargetRule) -> tuple[bool, bool]:
-    """(signed, asymmetric) of the grid that tensors share; a concatenation has the sign of what it joins."""
-    made = [root for root in roots if op_name(root) != "cat"] or roots
-    short = [is_asymmetric(root, rule) for root in made]
-    signed = any(is_signed(root, bits, rule) for root, is_short in zip(made, short, strict=True) if not is_short)
-    return signed, any(short) and not signed
-
-
-def _quantizer(gm: fx.GraphModule, call: fx.Node) -> ActivationQuantizer:
-    part = gm.get_submodule(str(call.target))
+def _quantizer(network: GraphNetwork, call: fx.Node) -> ActivationQuantizer:
+    part = network.get_submodule(str(call.target))
     assert isinstance(part, ActivationQuantizer)
     return part
 
 
-def _insert_quantizer(gm: fx.GraphModule, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names) -> fx.Node:
+def _insert_quantizer(
+    network: GraphNetwork, root: fx.Node, bits: int, sign: tuple[bool, bool], names: _Names
+) -> fx.Node:
     """Put a quantizer behind `root` for all its readers; returns the call. sign: (signed, asymmetric)."""
     part = ActivationQuantizer(names.take("quantizer", names.of_tensor(root)), bits, *sign)
-    return _insert_behind(gm, root, part, [reader for reader in root.users if op_name(reader) != "sym_size"])
+    return _insert_behind(network, root, part, [reader for reader in root.users if op_name(reader) != "sym_size"])
 
 
 def _insert_narrower(
-    gm: fx.GraphModule, wide: fx.Node, asking: Collection[fx.Node], bits: int, sign: tuple[bool, bool], names: _Names
+    network: GraphNetwork, wide: fx.Node, asking: Collection[fx.Node], bits: int, sign: tuple[bool, bool], names: _Names
 ) -> None:
     """Put a second quantizer behind the call `wide` of a first, for `asking` alone. sign: (signed, asymmetric)."""
     for source, readers in list(narrow_readers(wide, asking)):
-        name = names.take("quantizer", f"{_quantizer(gm, wide).name}_requantized")
-        _insert_behind(gm, source, ActivationQuantizer(name, bits, *sign), readers)
+        name = names.take("quantizer", f"{_quantizer(network, wide).name}_requantized")
+        _insert_behind(network, source, ActivationQuantizer(name, bits, *sign), readers)
 
 
 def _insert_behind(
-    gm: fx.GraphModule, source: fx.Node, part: ActivationQuantizer, readers: Sequence[fx.Node]
+    network: GraphNetwork, source: fx.Node, part: ActivationQuantizer, readers: Sequence[fx.Node]
 ) -> fx.Node:
     """Let `readers` of `source` read what `part` makes of it; returns the call."""
-    target = f"quantizers.{part.name}"
-    gm.add_submodule(target, part)
-    with gm.graph.inserting_after(source):
-        call = gm.graph.call_module(target, (source,))
+    target = network.add(part_name("quantizer", part.name), part)
+    with network.graph.inserting_after(source):
+        call = network.graph.call_module(target, (source,))
     call.meta = {key: value for key, value in source.meta.items() if key in ("val", "nn_module_stack")}
     for reader in readers:
         reader.replace_input_with(source, call)
     return call
 
 
-def _scale_of(gm: fx.GraphModule, source: fx.Node, quantizers: dict[fx.Node, fx.Node]) -> fx.Node:
+def _scale_of(network: GraphNetwork, source: fx.Node, quantizers: dict[fx.Node, fx.Node]) -> fx.Node:
     """The get_attr node for the scale of the quantizer that `source` passed through."""
     root = root_of(source)
     call = quantizers.get(root, root)
     assert call.op == "call_module", f"{source} has no quantizer"
-    return gm.graph.get_attr(f"{call.target}.scale")
+    return network.graph.get_attr(scale_name(str(call.target)))
 
 
 def _replace_layer(
-    gm: fx.GraphModule,
+    network: GraphNetwork,
     node: fx.Node,
     name: str,
     bits: int,
     rule: TargetRule,
     quantizers: dict[fx.Node, fx.Node],
 ) -> None:
-    arguments = _layer_arguments(node)
-    weight = attribute(gm, arguments["weight"].target)
-    bias = None if arguments["bias"] is None else attribute(gm, arguments["bias"].target)
-    op = op_name(node)
-    geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")} if op == "conv2d" else {}
-    bias_on_grid = rule.bias_on_grid and op == "conv2d"
-    layer = QuantizedLayer(name, op, bits, weight, bias, bias_on_grid, **geometry)
+    arguments = _layer_arguments(network, node)
+    weight = attribute(network, arguments["weight"].target)
+    bias = None if arguments["bias"] is None else attribute(network, arguments["bias"].target)
+    if op_name(node) == "conv2d":
+        geometry = {key: arguments[key] for key in ("stride", "padding", "dilation", "groups")}
+        layer = QuantizedLayer(name, "conv2d", bits, weight, bias, rule.bias_on_grid, **geometry)
+    else:
+        layer = QuantizedLayer(name, "linear", bits, weight, bias, bias_on_grid=False)
     layer.weight_scale.copy_(range_search.search_weight_scale(layer.weight, layer.grid))
     layer.round_weight()
-    target = f"layers.{name}"
-    gm.add_submodule(target, layer)
+    target = network.add(part_name("layer", name), layer)
     source = node.args[0]
     assert isinstance(source, fx.Node)
-    with gm.graph.inserting_before(node):
-        call = gm.graph.call_module(target, (source, _scale_of(gm, source, quantizers)))
-    _take_place(gm, node, call)
+    with network.graph.inserting_before(node):
+        call = network.graph.call_module(target, (source, _scale_of(network, source, quantizers)))
+    _take_place(network, node, call)
 
 
-def _layer_arguments(node: fx.Node) -> dict[str, Any]:
+def _layer_arguments(network: GraphNetwork, node: fx.Node) -> dict[str, Any]:
     """Arguments of aten.conv2d or aten.linear by name, defaults filled in, pairs written out."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
-    values = {part.name: part.default_value for part in schema}
-    values.update({part.name: value for part, value in zip(schema, node.args, strict=False)})
-    values.update(node.kwargs)
-    for key in ("stride", "padding", "dilation"):
-        if key in values:
-            pair = list(values[key])
-            values[key] = pair * 2 if len(pair) == 1 else pair
-    return values
+    normalized = node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
+    assert normalized is not None
+    pairs = {
+        key: [*normalized.kwargs[key]] * (2 // len(normalized.kwargs[key]))
+        for key in ("stride", "padding", "dilation")
+        if key in normalized.kwargs
+    }
+    return normalized.kwargs | pairs
 
 
-def _keep_float(gm: fx.GraphModule, node: fx.Node, name: str, rule: TargetRule) -> None:
-    """Move the weight of a layer that stays in float to `kept.NAME.weight`: the exported file shows whose it is.
+def _keep_float(network: GraphNetwork, node: fx.Node, name: str, rule: TargetRule) -> None:
+    """Move the weight of a layer that stays in float to a part that knows whose it is; the exported file shows it.
 
     ONNX Runtime quantizes the float weight of a convolution between a DequantizeLinear and a QuantizeLinear on its own.
     So there the input is doubled and the weight halved, which changes no bit of the result and hides the pattern.
     """
     source, weight_node = node.args[:2]
     assert isinstance(source, fx.Node) and isinstance(weight_node, fx.Node)
-    weight = attribute(gm, str(weight_node.target)).detach().clone()
-    with gm.graph.inserting_before(node):
+    weight = attribute(network, str(weight_node.target)).detach().clone()
+    with network.graph.inserting_before(node):
         if rule.convolutions_write_codes and op_name(node) == "conv2d":
-            doubled = gm.graph.call_function(torch.ops.aten.mul.Tensor, (source, 2.0))
+            doubled = network.graph.call_function(torch.ops.aten.mul.Tensor, (source, 2.0))
             doubled.meta = {key: value for key, value in source.meta.items() if key == "val"}
             doubled.meta |= {key: value for key, value in node.meta.items() if key == "nn_module_stack"}
             node.update_arg(0, doubled)
             weight *= 0.5
-        parent = f"kept.{name}"
-        gm.add_submodule(parent, nn.Module())
-        gm.get_submodule(parent).register_buffer("weight", weight)
-        node.update_arg(1, gm.graph.get_attr(f"{parent}.weight"))
+        holder = network.add(part_name("kept", name), FloatWeight(name, weight))
+        node.update_arg(1, network.graph.get_attr(tensor_name(holder, "weight")))
 
 
-def _replace_product(gm: fx.GraphModule, node: fx.Node, name: str, quantizers: dict[fx.Node, fx.Node]) -> None:
-    target = f"products.{name}"
-    gm.add_submodule(target, QuantizedMatMul(name))
+def _replace_product(network: GraphNetwork, node: fx.Node, name: str, quantizers: dict[fx.Node, fx.Node]) -> None:
+    target = network.add(part_name("product", name), QuantizedMatMul(name))
     left, right = node.args
     assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
-    with gm.graph.inserting_before(node):
-        arguments = (left, _scale_of(gm, left, quantizers), right, _scale_of(gm, right, quantizers))
-        call = gm.graph.call_module(target, arguments)
-    _take_place(gm, node, call)
+    with network.graph.inserting_before(node):
+        arguments = (left, _scale_of(network, left, quantizers), right, _scale_of(network, right, quantizers))
+        call = network.graph.call_module(target, arguments)
+    _take_place(network, node, call)
 
 
-def _take_place(gm: fx.GraphModule, node: fx.Node, call: fx.Node) -> None:
+def _take_place(network: GraphNetwork, node: fx.Node, call: fx.Node) -> None:
     call.meta = {key: value for key, value in node.meta.items() if key in ("val", "nn_module_stack")}
     node.replace_all_uses_with(call)
-    gm.graph.erase_node(node)
+    network.graph.erase_node(node)

@@ -26,25 +26,26 @@ from torch import Tensor, fx
 
 from genq_export.network.aten import called_module, op_name, root_of
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
 
 _FURTHEST = 64  # units in the last place: 8e-6 of the scale
 _NEAR = 2e-5  # codes: how far from the exact quotient of an addition a runtime's may lie
 _STEPS, _STEP = 64, 8  # tried on either side for an addition, and units in the last place of each: 6e-5 of the scale
 
 
-def avoid_ties(gm: fx.GraphModule) -> int:
+def avoid_ties(network: GraphNetwork) -> int:
     """Move scales of quantized additions, then weight scales of convolutions whose result is quantized, in place.
 
     Codes of weights stay. Returns the number of sums that stay in doubt. Leaves convolutions where the target adds a
     float bias.
     """
-    left = avoid_addition_ties(gm)  # first: it moves scales that the sums of convolutions are rounded by
-    for node in gm.graph.nodes:
-        layer = called_module(gm, node)
+    left = avoid_addition_ties(network)  # first: it moves scales that the sums of convolutions are rounded by
+    for node in network.graph.nodes:
+        layer = called_module(network, node)
         if not isinstance(layer, QuantizedLayer) or layer.op != "conv2d" or not layer.bias_on_grid:
             continue
-        source = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
-        reader = called_module(gm, _behind_relu(node))
+        source = network.owner(node.args[1])
+        reader = called_module(network, _behind_relu(node))
         if not isinstance(source, ActivationQuantizer) or not isinstance(reader, ActivationQuantizer):
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.grid.hi - int(reader.zero_point)
@@ -54,16 +55,16 @@ def avoid_ties(gm: fx.GraphModule) -> int:
     return left
 
 
-def avoid_addition_ties(gm: fx.GraphModule) -> int:
+def avoid_addition_ties(network: GraphNetwork) -> int:
     """Move the scale of every quantized sum of two quantized tensors, and of every tensor quantized again, in place.
 
     Scales that are shared, or powers of two, stay. Returns the number of pairs of codes that stay in doubt.
     """
     left = 0
-    quantizers = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
+    quantizers = [part for part in network.modules() if isinstance(part, ActivationQuantizer)]
     shared = {id(part.leader) for part in quantizers if part.leader is not part}
-    for node in gm.graph.nodes:
-        found_sum = _sum_of_codes(gm, node)
+    for node in network.graph.nodes:
+        found_sum = _sum_of_codes(network, node)
         if found_sum is None:
             continue
         reader, a, b = found_sum
@@ -83,16 +84,16 @@ def avoid_addition_ties(gm: fx.GraphModule) -> int:
     return left
 
 
-def _sum_of_codes(gm: fx.GraphModule, node: fx.Node) -> tuple[ActivationQuantizer, Tensor, Tensor] | None:
+def _sum_of_codes(network: GraphNetwork, node: fx.Node) -> tuple[ActivationQuantizer, Tensor, Tensor] | None:
     """Who quantizes the sum of two quantized tensors, and the numbers of both [codes]; None for other nodes.
 
     A quantizer that reads another's codes quantizes the sum of these and nothing.
     """
     is_sum = op_name(node) == "add"
-    reader = called_module(gm, _behind_relu(node) if is_sum else node)
+    reader = called_module(network, _behind_relu(node) if is_sum else node)
     if not isinstance(reader, ActivationQuantizer):
         return None
-    sources = [called_module(gm, root_of(part)) for part in node.args[:2] if isinstance(part, fx.Node)]
+    sources = [called_module(network, root_of(part)) for part in node.args[:2] if isinstance(part, fx.Node)]
     terms = [numbers(part) for part in sources if isinstance(part, ActivationQuantizer)]
     if len(terms) != (2 if is_sum else 1):
         return None

@@ -7,12 +7,13 @@ searched as for the network itself.
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.network import grid
 from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.blocks import Block, run_blocks, split
@@ -30,12 +31,12 @@ def own_bits(layer: QuantizedLayer, quantizer: ActivationQuantizer) -> list[tupl
     return [(layer.grid.bits, quantizer.grid.bits)]
 
 
-def sample_of(images: ActivationStore, gm: fx.GraphModule) -> Tensor:
+def sample_of(images: ActivationStore, gm: GraphNetwork) -> Tensor:
     """The images that costs are measured on, float32 [N, C, H, W], where the graph computes."""
     return images.read(0, min(len(images), MEASURED_IMAGES)).to(device_of(gm))
 
 
-def measure(gm: fx.GraphModule, images: Tensor, options: Options = own_bits) -> list[LayerCost]:
+def measure(gm: GraphNetwork, images: Tensor, options: Options = own_bits) -> list[LayerCost]:
     """Cost of every quantized layer of a prepared graph, in the order they run.
 
     Args:
@@ -56,13 +57,13 @@ def ranked(costs: Sequence[LayerCost]) -> list[LayerCost]:
     return sorted(costs, key=lambda cost: (-cost.kl, cost.name))
 
 
-def input_quantizers(gm: fx.GraphModule) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
+def input_quantizers(gm: GraphNetwork) -> list[tuple[QuantizedLayer, ActivationQuantizer]]:
     """Return every quantized layer with the quantizer of its input, in the order they run."""
     pairs = []
     for node in gm.graph.nodes:
         layer = called_module(gm, node)
         if isinstance(layer, QuantizedLayer):
-            quantizer = gm.get_submodule(str(node.args[1].target).removesuffix(".scale"))
+            quantizer = gm.owner(node.args[1])
             assert isinstance(quantizer, ActivationQuantizer)
             pairs.append((layer, quantizer))
     return pairs

@@ -11,6 +11,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -26,7 +27,7 @@ Rewrite = Callable[[fx.GraphModule], object]
 class Prepared:
     """A graph with quantizers in place and ranges searched, where they sit, and the tensors that were always zero."""
 
-    graph: fx.GraphModule
+    graph: GraphNetwork
     placement: Placement
     dead: list[str]
 
@@ -59,7 +60,7 @@ class WorkingNetwork:
         return self._prepared
 
     @property
-    def graph(self) -> fx.GraphModule:
+    def graph(self) -> GraphNetwork:
         """The prepared graph; changed in place by methods."""
         return self.prepared.graph
 

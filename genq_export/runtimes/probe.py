@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from genq_export.network.onnx_graph import CODES, quantizers, read_model, with_code_outputs
+from genq_export.network.names import quantizer_of
+from genq_export.network.onnx_graph import quantizers, read_model, with_code_outputs
 from genq_export.runtimes.base import Batch, Codes
 
 
@@ -39,7 +40,7 @@ class Probe:
             self._tensors = [quantizer.tensor for quantizer in quantizers(model)]
             self._loaded = self._load(with_code_outputs(model))
         logits, *found = self._run(self._loaded, batch, self._tensors)
-        names = [tensor.removesuffix(CODES) for tensor in self._tensors]
+        names = [str(quantizer_of(tensor)) for tensor in self._tensors]
         return np.asarray(logits, np.float32), dict(zip(names, found, strict=True))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from genq_export.network.onnx_graph import CODES
+from genq_export.network.names import codes_tensor, weight_tensor
 
 _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze")
 
@@ -93,14 +93,14 @@ def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
 
 
 def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[Mismatch]:
-    dequantize = constants.producer(f"{part.name}/weight")
+    dequantize = constants.producer(weight_tensor(part.name))
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return
     codes = part.weight_codes.cpu().numpy()
     transposed = codes.ndim == 2 and _axis(dequantize) == 1  # by its axis: a square weight shows it by nothing else
     yield from _compare(constants, dequantize.input[0], part.name, "weight codes", codes, transposed)
     yield from _compare(constants, dequantize.input[1], part.name, "weight scale", part.weight_scale.cpu().numpy())
-    reader = next((node for node in model.graph.node if f"{part.name}/weight" in node.input), None)
+    reader = next((node for node in model.graph.node if weight_tensor(part.name) in node.input), None)
     if reader is None or len(reader.input) < 3 or not reader.input[2]:
         return
     bias = constants.producer(reader.input[2])
@@ -114,7 +114,7 @@ def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[
 
 
 def _quantizer(constants: Constants, part: Any) -> Iterator[Mismatch]:
-    node = constants.producer(f"{part.name}{CODES}")
+    node = constants.producer(codes_tensor(part.name))
     clip = node if node is not None and node.op_type == "Clip" else None
     if clip is not None:
         node = constants.producer(clip.input[0])

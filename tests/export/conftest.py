@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import Target
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 from tests.networks import SIZE, BareAttention, PlainNet, ShiftNet, SiluNet, WideResidualNet, noise
@@ -23,7 +24,7 @@ torch.set_num_threads(1)
 NETWORKS: dict[str, type[nn.Module]] = {
     "residual": WideResidualNet, "plain": PlainNet, "gated": SiluNet, "attention": BareAttention, "shift": ShiftNet
 }  # fmt: skip
-Reference = Callable[..., fx.GraphModule]
+Reference = Callable[..., GraphNetwork]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def images() -> Tensor:
 
 
 @cache
-def _reference(name: str, target: Target, bits: int, seed: int) -> fx.GraphModule:
+def _reference(name: str, target: Target, bits: int, seed: int) -> GraphNetwork:
     torch.manual_seed(seed)
     module = NETWORKS[name]().eval().requires_grad_(False)
     ends = bits if name == "plain" else 8
@@ -47,7 +48,7 @@ def _reference(name: str, target: Target, bits: int, seed: int) -> fx.GraphModul
 def reference() -> Reference:
     """A reference with searched ranges; not to be changed."""
 
-    def make(name: str, target: Target = "onnxruntime", bits: int = 4, seed: int = 0) -> fx.GraphModule:
+    def make(name: str, target: Target = "onnxruntime", bits: int = 4, seed: int = 0) -> GraphNetwork:
         return _reference(name, target, bits, seed)
 
     return make
@@ -57,7 +58,7 @@ def reference() -> Reference:
 class Exported:
     """An integer model, its ONNX file, and what the exporter said of it."""
 
-    integer_model: fx.GraphModule
+    integer_model: GraphNetwork
     path: Path
     facts: dict[str, Any]
 

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from export.fold import fold
 from export.onnx_qdq import export_onnx
@@ -19,6 +19,8 @@ from genq_export.data.evaluation import EvaluationSet
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.hooks import record_codes
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import codes_tensor
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.quantize.rounding_ties import avoid_ties
 from genq_export.runtimes.onnxruntime import session_options
@@ -28,20 +30,20 @@ from tests.export.conftest import NETWORKS, SIZE
 RULE = rule_for("onnxruntime")
 
 
-def differing_codes(reference: fx.GraphModule, images: Tensor, folder: Path) -> int:
+def differing_codes(reference: GraphNetwork, images: Tensor, folder: Path) -> int:
     """Codes that differ over all quantizers; answers must be the same."""
     oracle = fold(reference)
     path = folder / "model.onnx"
     export_onnx(oracle, (3, images.shape[2], images.shape[3]), RULE, path, int4_storage=True)
     parts = {part.name: part for part in reference.modules() if isinstance(part, ActivationQuantizer)}
     model = onnx.load(path)
-    model.graph.output.extend(onnx.ValueInfoProto(name=f"{name}/codes") for name in parts)
+    model.graph.output.extend(onnx.ValueInfoProto(name=codes_tensor(name)) for name in parts)
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, session_options(1), providers=["CPUExecutionProvider"])
     different = 0
     for batch in images.split(64):
         expected_logits, expected = record_codes(oracle, batch)
-        logits, *found = session.run(["logits", *(f"{name}/codes" for name in parts)], {"input": batch.numpy()})
+        logits, *found = session.run(["logits", *(codes_tensor(name) for name in parts)], {"input": batch.numpy()})
         assert np.array_equal(logits.argmax(1), expected_logits.argmax(1).numpy())
         for (name, part), codes in zip(parts.items(), found, strict=True):
             shift = 128 if part.grid.signed else 0

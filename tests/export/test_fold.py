@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, fx
+from torch import Tensor
 
 from export.fold import fold
 from genq_export.core.errors import UserError
 from genq_export.network.aten import op_name
 from genq_export.network.files import INTEGER_FILES, load_integer_model, save_integer_model
 from genq_export.network.hooks import record_codes
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import kind_of_part, part_name
 
-Reference = Callable[..., fx.GraphModule]
+Reference = Callable[..., GraphNetwork]
 
 
 CASES = itertools.product(("residual", "gated", "attention"), ("onnxruntime", "tensorrt"), (2, 4, 8), (0,))
@@ -43,7 +45,7 @@ def test_relu6_becomes_relu_with_its_end_as_the_last_code(reference: Reference, 
         {op_name(node) for node in graph.graph.nodes} & {"relu", "relu6", "hardtanh"} for graph in (gm, folded)
     )
     assert before - {"relu"} and after == {"relu"}
-    quantizer = folded.get_submodule("quantizers.act1")
+    quantizer = folded.get_submodule(part_name("quantizer", "act1"))
     assert isinstance(quantizer.hi, int) and quantizer.hi <= 255
     assert abs(quantizer.hi * float(quantizer.scale) - 6) <= float(quantizer.scale) or quantizer.hi == 255  # type: ignore[arg-type]
     assert {op_name(node) for node in gm.graph.nodes} & {"relu6", "hardtanh"}, "the reference is left as it is"
@@ -59,7 +61,7 @@ def test_a_saved_integer_model_comes_back_without_float_weights(
     with torch.no_grad():
         assert torch.equal(again(images), gm(images))
     weights = {key: tensor for key, tensor in load_file(tmp_path / INTEGER_FILES[0]).items() if tensor.dim() > 1}
-    layers = {key: tensor for key, tensor in weights.items() if key.startswith("layers.")}
+    layers = {key: tensor for key, tensor in weights.items() if kind_of_part(key) == "layer"}
     assert layers and all(tensor.dtype == torch.int8 for tensor in layers.values())
 
 

@@ -10,11 +10,13 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from torch import Tensor, fx
+from torch import Tensor
 
 from export.onnx_qdq import export_onnx
 from genq_export.core.errors import UserError
 from genq_export.network.hooks import record_codes
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import dequantized_tensor, weight_codes_tensor
 from genq_export.runtimes.onnxruntime import session_options
 from genq_export.targets import rule_for
 
@@ -36,7 +38,7 @@ def run(
 def codes_of(path: Path, images: Tensor, names: list[str], tmp_path: Path) -> dict[str, Tensor]:
     """Numbers on the grid that a default session computes behind every quantizer."""
     model = onnx.load(path)
-    tensors = [f"{name}/dequantized" for name in names]
+    tensors = [dequantized_tensor(name) for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
     probed = tmp_path / "probed.onnx"
     onnx.save(model, probed)
@@ -104,7 +106,7 @@ def test_layers_are_named_after_modules_and_nothing_else_is_told(exported: Expor
     expected = {"stem", "depthwise", "body"} if name == "residual" else {"patch", "matmul", "matmul_2"}
     assert expected <= names
     tensors = {output for node in model.graph.node for output in node.output}
-    assert "input/dequantized" in tensors
+    assert dequantized_tensor("input") in tensors
     content = made.path.read_bytes()
     for secret in (b"/home", b"/tmp", b"/usr", b".py", b'File "', b"Traceback", str(Path.cwd()).encode()):
         assert secret not in content
@@ -136,7 +138,7 @@ def test_four_bit_storage_halves_the_weights_and_changes_no_bit_of_the_result(
         return {entry.name: len(entry.raw_data) for entry in stored if entry.data_type in kinds and len(entry.dims) > 1}
 
     narrow = [entry for entry in onnx.load(packed.path).graph.initializer if entry.data_type == TensorProto.INT4]
-    assert {entry.name for entry in narrow} == {"depthwise/weight_codes", "body/weight_codes"}
+    assert {entry.name for entry in narrow} == {weight_codes_tensor("depthwise"), weight_codes_tensor("body")}
     for entry in narrow:
         assert len(entry.raw_data) * 2 == int(np.prod(entry.dims))
     assert sum(weight_bytes(packed).values()) < sum(weight_bytes(plain).values())
@@ -164,7 +166,7 @@ def test_the_same_model_gives_the_same_bytes(exported: Exported, tmp_path: Path)
 
 
 def test_a_zero_point_for_a_target_without_is_refused(
-    reference: Callable[..., fx.GraphModule], exported: Exported, tmp_path: Path
+    reference: Callable[..., GraphNetwork], exported: Exported, tmp_path: Path
 ) -> None:
     made = exported("gated", "onnxruntime")
     with pytest.raises(UserError):

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
@@ -17,7 +18,7 @@ from tests.networks import SIZE, AttentionBlock, GatedNet, ResidualNet, noise, r
 
 torch.set_num_threads(1)
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"residual": ResidualNet, "gated": GatedNet, "attention": AttentionBlock}
@@ -53,7 +54,7 @@ def settings() -> Callable[..., QuantizeConfig]:
 
 
 @cache
-def _prepared(name: str, target: str, bits: int) -> tuple[fx.GraphModule, Placement]:
+def _prepared(name: str, target: str, bits: int) -> tuple[GraphNetwork, Placement]:
     gm, placement = prepare(_network(name), SIZE, _settings(bits), rule_for(target))  # type: ignore[arg-type]
     calibrate_ranges(gm, [noise()])
     return gm, placement
@@ -63,7 +64,7 @@ def _prepared(name: str, target: str, bits: int) -> tuple[fx.GraphModule, Placem
 def prepared() -> Prepared:
     """A quantized graph with searched ranges, to change at will, and its placement."""
 
-    def make(name: str, target: str = "onnxruntime", bits: int = 4) -> tuple[fx.GraphModule, Placement]:
+    def make(name: str, target: str = "onnxruntime", bits: int = 4) -> tuple[GraphNetwork, Placement]:
         gm, placement = _prepared(name, target, bits)
         return copy.deepcopy(gm), placement
 

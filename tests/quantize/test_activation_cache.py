@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import activation_cache
 from genq_export.quantize.activation_cache import (
     ActivationCache,
@@ -21,7 +22,7 @@ from genq_export.quantize.activation_cache import (
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from export.fold import fold
 from genq_export.config.build import BuildConfig
@@ -14,6 +14,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import record_codes
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.capture import capture
@@ -25,7 +26,7 @@ Settings = Callable[..., QuantizeConfig]
 QUIET = Progress(quiet=True)
 
 
-def learn(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig) -> None:
+def learn(gm: GraphNetwork, images: Tensor, config: QuantizeConfig) -> None:
     reconstruct(gm, images, config, 0, BlockStore(lambda number: None, lambda number, state: None), QUIET)
     train(gm, images, config, 0, EpochStore(lambda: None, lambda state: None), QUIET)
 

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import part_name
 from genq_export.quantize.blocks import run_blocks, split
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 
 
 @pytest.mark.parametrize("name", ["residual", "gated", "attention"])
@@ -32,4 +34,4 @@ def test_a_residual_block_is_never_cut(prepared: Prepared) -> None:
 def test_blocks_share_their_modules_with_the_network(prepared: Prepared) -> None:
     gm, _ = prepared("residual")
     part = split(gm)[0].layers()[0]
-    assert part is gm.get_submodule(f"layers.{part.name}")
+    assert part is gm.get_submodule(part_name("layer", part.name))

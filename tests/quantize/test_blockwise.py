@@ -4,16 +4,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.blockwise import BlockStore, reconstruct
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 
 
@@ -30,7 +31,7 @@ def store_in(kept: dict[int, dict[str, Tensor]], fail_at: int | None = None) -> 
     return BlockStore(kept.get, save)
 
 
-def run(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig, seed: int = 0) -> dict[str, Tensor]:
+def run(gm: GraphNetwork, images: Tensor, config: QuantizeConfig, seed: int = 0) -> dict[str, Tensor]:
     reconstruct(gm, images, config, seed, store_in({}), Progress(quiet=True))
     return dict(gm.state_dict())
 
@@ -39,7 +40,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def scales(gm: fx.GraphModule) -> dict[str, float]:
+def scales(gm: GraphNetwork) -> dict[str, float]:
     return {part.name: float(part.scale) for part in gm.modules() if isinstance(part, ActivationQuantizer)}
 
 

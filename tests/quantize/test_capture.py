@@ -116,3 +116,33 @@ class TwoHeads(nn.Module):
 def test_several_outputs_are_refused() -> None:
     with pytest.raises(UserError, match="returns 2 values"):
         capture(TwoHeads().eval(), SIZE)
+
+
+class Switched(nn.Module):
+    """Attention in timm's manner: a switch decides whether its products are visible."""
+
+    def __init__(self, fused: bool, fails: bool = False) -> None:
+        super().__init__()
+        self.fused_attn = fused
+        self.fails = fails
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2)
+        if self.fails:
+            return x.mean((1, 2)) if x.sum() > 0 else x.amax((1, 2))
+        if self.fused_attn:
+            return F.scaled_dot_product_attention(x, x, x)
+        return (x @ x.transpose(-1, -2) / x.shape[-1] ** 0.5).softmax(-1) @ x
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_caller_s_network_comes_back_as_it_was(fused: bool, fails: bool) -> None:
+    module = nn.Sequential(nn.Identity(), Switched(fused, fails)).eval()
+    if fails:
+        with pytest.raises(UserError, match="does not trace"):
+            capture(module, SIZE)
+    else:
+        left = {op_name(node) for node in capture(module, SIZE).graph.nodes}
+        assert "matmul" in left and "scaled_dot_product_attention" not in left
+    assert module[1].fused_attn is fused and not module.training

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from export.fold import fold
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.hooks import record_codes, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationsInMemory
 from genq_export.quantize.algorithms.qat import EpochStore, train
 from genq_export.quantize.algorithms.reconstruction import learn
@@ -60,13 +61,13 @@ class Dense(nn.Module):
         return logits
 
 
-def ranged(module: nn.Module, config: QuantizeConfig, images: Tensor, target: str) -> fx.GraphModule:
+def ranged(module: nn.Module, config: QuantizeConfig, images: Tensor, target: str) -> GraphNetwork:
     gm, _ = prepare(module.eval().requires_grad_(False), (3, 16, 16), config, rule_for(target))  # type: ignore[arg-type]
     calibrate_ranges(gm, [images])
     return gm
 
 
-def learn_every_block(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig) -> None:
+def learn_every_block(gm: GraphNetwork, images: Tensor, config: QuantizeConfig) -> None:
     """A few steps each, which stay whatever they do."""
     float_input = quantized_input = images
     for block in split(gm):
@@ -80,7 +81,7 @@ def learn_every_block(gm: fx.GraphModule, images: Tensor, config: QuantizeConfig
             float_input, quantized_input = target, block.module(quantized_input)
 
 
-def sharing(gm: fx.GraphModule) -> list[ActivationQuantizer]:
+def sharing(gm: GraphNetwork) -> list[ActivationQuantizer]:
     parts = [part for part in gm.modules() if isinstance(part, ActivationQuantizer)]
     leaders = {part.leader for part in parts if part.leader is not part}
     return [part for part in parts if part.leader in leaders]

@@ -12,6 +12,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import record_codes, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.blocks import run_blocks, split
 from genq_export.quantize.blockwise import BlockStore, reconstruct
@@ -87,7 +88,7 @@ class _Enough(Exception):
     pass
 
 
-def _reconstruct_one(gm: torch.fx.GraphModule, images: torch.Tensor, config: QuantizeConfig, count: int) -> None:
+def _reconstruct_one(gm: GraphNetwork, images: torch.Tensor, config: QuantizeConfig, count: int) -> None:
     """Learn the first block alone."""
 
     def save(number: int, tensors: dict[str, torch.Tensor]) -> None:

@@ -4,26 +4,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
-from genq_export.network.aten import op_name
+from genq_export.network.aten import called_module, op_name
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import part_name
 from genq_export.quantize.bit_allocation import LayerBits
 from genq_export.quantize.capture import capture
-from genq_export.quantize.placement import Placement, layers_of, place
+from genq_export.quantize.layers import layers_of
+from genq_export.quantize.placement import Placement, place
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 
 
-def quantizers(gm: fx.GraphModule) -> dict[str, ActivationQuantizer]:
+def quantizers(gm: GraphNetwork) -> dict[str, ActivationQuantizer]:
     return {part.name: part for part in gm.modules() if isinstance(part, ActivationQuantizer)}
 
 
-def layers(gm: fx.GraphModule) -> dict[str, QuantizedLayer]:
+def layers(gm: GraphNetwork) -> dict[str, QuantizedLayer]:
     return {part.name: part for part in gm.modules() if isinstance(part, QuantizedLayer)}
 
 
@@ -32,7 +35,7 @@ def test_both_inputs_of_a_residual_addition_are_quantized(prepared: Prepared, ta
     gm, placement = prepared("residual", target)
     (addition,) = (node for node in gm.graph.nodes if node.target == torch.ops.aten.add.Tensor)
     roots = [source if source.op == "call_module" else source.args[0] for source in addition.args[:2]]
-    assert all(str(root.target).startswith("quantizers.") for root in roots)
+    assert all(isinstance(called_module(gm, root), ActivationQuantizer) for root in roots)
     assert placement.unquantized == []
 
 
@@ -42,9 +45,9 @@ def test_an_addition_reads_8_bits_and_the_layer_beside_it_its_own(prepared: Prep
     grids = quantizers(gm)
     assert (grids["act"].grid.bits, grids["act_requantized"].grid.bits) == (8, 4)
     node_of = {str(node.target): node for node in gm.graph.nodes if node.op == "call_module"}
-    requantized = node_of["quantizers.act_requantized"]
+    requantized = node_of[part_name("quantizer", "act_requantized")]
     assert op_name(requantized.args[0]) == "max_pool2d"
-    assert set(requantized.users) == {node_of["layers.depthwise"]}
+    assert set(requantized.users) == {node_of[part_name("layer", "depthwise")]}
     assert list(placement.requantized.values()) == [4]
     assert "act_requantized" not in quantizers(prepared("residual", "onnxruntime", 8)[0])
 
@@ -52,9 +55,10 @@ def test_an_addition_reads_8_bits_and_the_layer_beside_it_its_own(prepared: Prep
 def test_a_layer_that_stays_in_float_reads_what_the_addition_reads(settings: Callable[..., QuantizeConfig]) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), Twice(), nn.Conv2d(4, 2, 1), nn.Flatten()).eval()
     gm, _ = prepare(module, (3, 4, 4), settings(keep_float=("1.second",)), rule_for("onnxruntime"))
-    (requantized,) = (node for node in gm.graph.nodes if node.target == "quantizers.0_requantized")
+    wanted = part_name("quantizer", "0_requantized")
+    (requantized,) = (node for node in gm.graph.nodes if node.target == wanted)
     readers = {str(reader.target) for reader in requantized.users}
-    assert readers == {"layers.1.first"}
+    assert readers == {part_name("layer", "1.first")}
 
 
 class Twice(nn.Module):
@@ -204,13 +208,13 @@ def test_the_bias_of_a_dead_channel_survives(settings: Callable[..., QuantizeCon
     module = DeadChannels().eval().requires_grad_(False)
     gm, _ = prepare(module, (3, 16, 16), settings(8), rule_for("onnxruntime"))
     calibrate_ranges(gm, [images])
-    found = torch.relu(gm.get_submodule("layers.conv")(*_on_grid(gm, images)))
+    found = torch.relu(layers(gm)["conv"](*_on_grid(gm, images)))
     expected = torch.relu(module.conv(images))
     assert torch.allclose(found[:, :2], expected[:, :2], atol=1e-4)
     assert torch.allclose(gm(images), module(images), atol=0.05)
 
 
-def _on_grid(gm: fx.GraphModule, images: Tensor) -> tuple[Tensor, Tensor]:
+def _on_grid(gm: GraphNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     quantizer = quantizers(gm)["input"]
     return quantizer(images), quantizer.scale
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
@@ -17,6 +17,7 @@ from genq_export.core.progress import Progress
 from genq_export.network import grid
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.grid import Grid
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search
 from genq_export.quantize.algorithms.lsq import power_of_two_ste
 from genq_export.quantize.algorithms.qat import EpochStore, train
@@ -32,11 +33,11 @@ def is_power_of_two(scale: Tensor) -> bool:
     return math.frexp(float(scale))[0] == 0.5
 
 
-def activation_scales(gm: fx.GraphModule) -> list[Tensor]:
+def activation_scales(gm: GraphNetwork) -> list[Tensor]:
     return [part.scale for part in gm.modules() if isinstance(part, ActivationQuantizer)]
 
 
-def quantized(network: nn.Module, config: QuantizeConfig, images: Tensor) -> fx.GraphModule:
+def quantized(network: nn.Module, config: QuantizeConfig, images: Tensor) -> GraphNetwork:
     gm, _ = prepare(network, (3, 16, 16), config, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images])
     return gm

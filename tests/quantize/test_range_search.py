@@ -4,18 +4,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.network import grid
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.grid import Grid
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 
 
 def test_tails_are_clipped_at_the_nearest_rank() -> None:

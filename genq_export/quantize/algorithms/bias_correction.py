@@ -12,11 +12,12 @@ undoes what the layers of a block have learned together, at W2A4 four times the 
 """
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.method import Method, MethodContext, Phase
 from genq_export.quantize.summary import Findings
@@ -47,7 +48,7 @@ class BiasCorrection(Method):
 BIAS_CORRECTION = BiasCorrection()
 
 
-def correct_biases(gm: fx.GraphModule, images: Tensor) -> None:
+def correct_biases(gm: GraphNetwork, images: Tensor) -> None:
     """Correct the bias of every quantized layer of a prepared and range-calibrated graph, in place.
 
     Args:

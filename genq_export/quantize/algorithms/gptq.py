@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.blocks import Block
 from genq_export.quantize.method import BlockImages, BlockMethod
@@ -43,7 +44,7 @@ class Gptq(BlockMethod):
 
     name = "gptq"
 
-    def applies(self, graph: fx.GraphModule, settings: QuantizeConfig) -> bool:
+    def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
         """Below 8 bits, or where learning goes on from here.
 
         At 8 bits, moving biases does what this does, in no time.
@@ -58,7 +59,7 @@ class Gptq(BlockMethod):
 GPTQ = Gptq()
 
 
-def is_coarse(gm: fx.GraphModule) -> bool:
+def is_coarse(gm: GraphNetwork) -> bool:
     """Has a layer or an activation of a prepared graph fewer than 8 bits?"""
     return any(isinstance(part, QuantizedLayer | ActivationQuantizer) and part.grid.bits < 8 for part in gm.modules())
 

@@ -17,12 +17,13 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-from torch import fx
 
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError
-from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.aten import called_module
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.method import Method, MethodContext, Phase
 from genq_export.quantize.sensitivity import Options, input_quantizers, measure, sample_of
@@ -63,7 +64,7 @@ class MixedPrecision(Method):
 MIXED_PRECISION = MixedPrecision()
 
 
-def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
+def options_to_measure(gm: GraphNetwork, config: QuantizeConfig) -> Options:
     """For `sensitivity.measure`: every width of a weight alone, and of an input alone where inputs get bits as well."""
     free = {layer.name for layer in _free_layers(gm, config)}
     weights: list[tuple[int | None, int | None]] = [(bits, None) for bits in WIDTHS]
@@ -72,7 +73,7 @@ def options_to_measure(gm: fx.GraphModule, config: QuantizeConfig) -> Options:
     return lambda layer, _quantizer: options if layer.name in free else []
 
 
-def check_budget(gm: fx.GraphModule, config: QuantizeConfig, rule: TargetRule) -> None:
+def check_budget(gm: GraphNetwork, config: QuantizeConfig, rule: TargetRule) -> None:
     """Raise UserError where no bits fit the size budget of `config`: known before anything is measured."""
     budget = config.mixed_precision.size_budget
     if budget is None:
@@ -88,7 +89,7 @@ def check_budget(gm: fx.GraphModule, config: QuantizeConfig, rule: TargetRule) -
 
 
 def assign(
-    gm: fx.GraphModule, costs: Sequence[LayerCost], config: QuantizeConfig, rule: TargetRule
+    gm: GraphNetwork, costs: Sequence[LayerCost], config: QuantizeConfig, rule: TargetRule
 ) -> dict[str, LayerOverride]:
     """Bits by layer name, the best within the budget of `config`.
 
@@ -122,7 +123,7 @@ def assign(
     }
 
 
-def _free_layers(gm: fx.GraphModule, config: QuantizeConfig) -> list[QuantizedLayer]:
+def _free_layers(gm: GraphNetwork, config: QuantizeConfig) -> list[QuantizedLayer]:
     layers = [layer for layer, _ in input_quantizers(gm)]
     free = [layer for layer in layers[1:-1] if not any(fnmatchcase(layer.name, pattern) for pattern in config.layers)]
     if not free:
@@ -130,7 +131,7 @@ def _free_layers(gm: fx.GraphModule, config: QuantizeConfig) -> list[QuantizedLa
     return free
 
 
-def _size_of_others(gm: fx.GraphModule, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:
+def _size_of_others(gm: GraphNetwork, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:
     """Bytes of the layers whose bits are fixed."""
     layers = [layer for layer, _ in input_quantizers(gm)]
     return sum(_stored(layer, layer.grid.bits, rule) for layer in layers if layer not in free)
@@ -149,7 +150,7 @@ def _weight(
 
 
 def _inputs(
-    gm: fx.GraphModule,
+    gm: GraphNetwork,
     free: Sequence[QuantizedLayer],
     table: Mapping[tuple[str, int | None, int | None], float],
 ) -> list[Choice]:
@@ -158,15 +159,15 @@ def _inputs(
     for layer, quantizer in input_quantizers(gm):
         readers.setdefault(quantizer.name, []).append(layer)
     numbers = {
-        gm.get_submodule(str(node.target)).name: float(np.prod([int(size) for size in node.meta["val"].shape[1:]]))
+        part.name: float(np.prod([int(size) for size in node.meta["val"].shape[1:]]))
         for node in gm.graph.nodes
-        if node.op == "call_module" and str(node.target).startswith("quantizers.")
+        if isinstance(part := called_module(gm, node), ActivationQuantizer)
     }
     return [
         Choice(
             tuple(layer.name for layer in layers),
             {bits: sum(table[layer.name, None, bits] for layer in layers) for bits in WIDTHS},
-            {bits: bits * numbers[name] for bits in WIDTHS},  # type: ignore[index]
+            {bits: bits * numbers[name] for bits in WIDTHS},
         )
         for name, layers in readers.items()
         if all(layer in free for layer in layers)

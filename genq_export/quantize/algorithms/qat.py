@@ -25,7 +25,7 @@ from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.distributed import Ranks
@@ -34,6 +34,7 @@ from genq_export.core.workspace import write_atomic
 from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationsInMemory, ActivationStore
 from genq_export.quantize.algorithms.lsq import round_ste, scale_learners
 from genq_export.quantize.blocks import Block, split
@@ -128,7 +129,7 @@ class CodeLearner(nn.Module):
 
 
 def train(
-    gm: fx.GraphModule,
+    gm: GraphNetwork,
     images: Tensor | ActivationStore,
     config: QuantizeConfig,
     seed: int,
@@ -199,7 +200,7 @@ def _whole_batches(numbers: Tensor, size: int) -> list[Tensor]:
 class Trainer:
     """Parameters, their average, and the optimiser, over the layers and quantizers of a graph that are trained."""
 
-    def __init__(self, gm: fx.GraphModule, config: QuantizeConfig) -> None:
+    def __init__(self, gm: GraphNetwork, config: QuantizeConfig) -> None:
         self._gm = gm
         trained = _trained_blocks(gm, config)
         self._layers = [part for block in trained for part in block.layers()]
@@ -303,7 +304,7 @@ class Trainer:
             parameter.data.copy_(values[name])
 
 
-def _trained_blocks(gm: fx.GraphModule, config: QuantizeConfig) -> list[Block]:
+def _trained_blocks(gm: GraphNetwork, config: QuantizeConfig) -> list[Block]:
     """All but the first; with plain LSQ, which starts from a network that was only rounded, all."""
     blocks = split(gm)
     share = config.qat.frozen_share if config.qat.method == "cascade" else 0.0
@@ -325,7 +326,7 @@ def _taken(images: ActivationStore, chosen: Tensor, device: torch.device) -> Ten
     return values[places].to(device)
 
 
-def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
+def _logits(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
     """Logits of the images that each batch (int64 [B]) chooses, [N, classes]."""
     set_quantization(gm, quantized)
     try:
@@ -335,5 +336,5 @@ def _logits(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tenso
         set_quantization(gm, True)
 
 
-def _divergence(gm: fx.GraphModule, images: ActivationStore, batches: Sequence[Tensor], teacher: Tensor) -> float:
+def _divergence(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], teacher: Tensor) -> float:
     return float(kl_divergence(_logits(gm, images, batches, quantized=True), teacher))

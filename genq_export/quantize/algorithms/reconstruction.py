@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.hooks import device_of
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationStore
 from genq_export.quantize.algorithms.adaround import SoftRounding
 from genq_export.quantize.algorithms.autograd import mix, squared_error
@@ -38,7 +39,7 @@ class Reconstruction(BlockMethod):
 
     name = "reconstruction"
 
-    def applies(self, graph: fx.GraphModule, settings: QuantizeConfig) -> bool:
+    def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
         """Unless training starts from a network that was only rounded."""
         return not settings.trains_from_rounded
 

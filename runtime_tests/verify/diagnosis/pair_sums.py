@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from genq_export.core.errors import BackendError
+from genq_export.network.names import codes_tensor, weight_tensor
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from runtime_tests.verify.constants import Constants
@@ -123,7 +124,7 @@ def _explanation(layers: list[str]) -> str:
 def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:
     """Halve, towards zero, the codes that `layer` multiplies by, in place; False where they are not 8-bit codes."""
     constants = Constants(model)
-    dequantize = constants.producer(f"{layer}/weight")
+    dequantize = constants.producer(weight_tensor(layer))
     source = constants.source(dequantize.input[0]) if dequantize is not None else None
     codes = constants.value(source) if source is not None else None
     if source is None or codes is None or codes.dtype != np.int8:
@@ -142,12 +143,12 @@ def largest_codes() -> onnx.ModelProto:
         "scale": np.float32(1), "zero": np.uint8(0), "out_scale": np.float32(50), "out_zero": np.uint8(0),
     }  # fmt: skip
     nodes = [
-        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["input/codes"]),
-        helper.make_node("DequantizeLinear", ["input/codes", "scale", "zero"], ["x"]),
-        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], ["conv/weight"], axis=0),
-        helper.make_node("Conv", ["x", "conv/weight"], ["y"], name="conv"),
-        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], ["logits/codes"]),
-        helper.make_node("DequantizeLinear", ["logits/codes", "out_scale", "out_zero"], ["logits"]),
+        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], [codes_tensor("input")]),
+        helper.make_node("DequantizeLinear", [codes_tensor("input"), "scale", "zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], [weight_tensor("conv")], axis=0),
+        helper.make_node("Conv", ["x", weight_tensor("conv")], ["y"], name="conv"),
+        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], [codes_tensor("logits")]),
+        helper.make_node("DequantizeLinear", [codes_tensor("logits"), "out_scale", "out_zero"], ["logits"]),
     ]
     graph = helper.make_graph(
         nodes,

@@ -22,10 +22,12 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerLayer, IntegerQuantizer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import codes_tensor, scale_name
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
-Reference = Callable[..., fx.GraphModule]
+Reference = Callable[..., GraphNetwork]
 SIZE = (3, 16, 16)
 
 
@@ -90,7 +92,7 @@ def test_one_shifted_layer_is_the_native_one(
 
 def one_layer(
     bits: int, zero_point: int, hi: int, scale: float, bias_on_grid: bool, linear: bool, generator: torch.Generator
-) -> fx.GraphModule:
+) -> GraphNetwork:
     """A quantizer with a zero-point in front of one layer of 8-bit codes."""
     quantizer = IntegerQuantizer("x", bits, False, zero_point, 0, hi)
     quantizer.scale.fill_(scale)
@@ -102,12 +104,10 @@ def one_layer(
     layer.bias_scale.copy_(quantizer.scale * layer.weight_scale)
     steps = torch.randint(-1000, 1000, (4,), generator=generator)
     layer.bias.copy_(steps if bias_on_grid else steps * layer.bias_scale)
-    root = nn.Module()
-    root.quantizer, root.layer = quantizer, layer
     graph = fx.Graph()
     call = graph.call_module("quantizer", (graph.placeholder("x"),))
-    graph.output(graph.call_module("layer", (call, graph.get_attr("quantizer.scale"))))
-    return fx.GraphModule(root, graph)
+    graph.output(graph.call_module("layer", (call, graph.get_attr(scale_name("quantizer")))))
+    return GraphNetwork(graph, {"quantizer": quantizer, "layer": layer})
 
 
 def test_only_numbers_beside_a_tie_may_get_the_next_code() -> None:
@@ -147,12 +147,12 @@ def file_codes(path: Path, images: Tensor, names: list[str], tmp_path: Path) -> 
     import onnxruntime
 
     model = onnx.load(path)
-    model.graph.output.extend(onnx.ValueInfoProto(name=f"{name}/codes") for name in names)
+    model.graph.output.extend(onnx.ValueInfoProto(name=codes_tensor(name)) for name in names)
     onnx.save(model, tmp_path / "probed.onnx")
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(tmp_path / "probed.onnx", options, providers=["CPUExecutionProvider"])
-    values = session.run([f"{name}/codes" for name in names], {"input": images.numpy()})
+    values = session.run([codes_tensor(name) for name in names], {"input": images.numpy()})
     return {name: value.astype(np.int32) for name, value in zip(names, values, strict=True)}
 
 

@@ -4,21 +4,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.algorithms.bias_correction import correct_biases
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 
 
-def layers(gm: fx.GraphModule) -> list[QuantizedLayer]:
+def layers(gm: GraphNetwork) -> list[QuantizedLayer]:
     return [part for part in gm.modules() if isinstance(part, QuantizedLayer)]
 
 
-def channel_means(gm: fx.GraphModule, images: Tensor, quantized: bool) -> dict[str, Tensor]:
+def channel_means(gm: GraphNetwork, images: Tensor, quantized: bool) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def keep(part: QuantizedLayer, _inputs: object, output: Tensor) -> None:

@@ -8,13 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional as F
 
 from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize import range_search
 from genq_export.quantize.activation_cache import ActivationsInMemory
 from genq_export.quantize.algorithms.gptq import (
@@ -33,7 +34,7 @@ from genq_export.quantize.algorithms.gptq import (
 from genq_export.quantize.blocks import split
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 FOUR_BITS = Grid(4, signed=True)
 
 
@@ -202,7 +203,7 @@ def test_images_that_show_nothing_leave_finite_codes_near_the_weights(
         assert float(off.square().mean()) < most * float(layer.weight.square().mean())
 
 
-def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
+def compensate_all(gm: GraphNetwork, images: Tensor) -> None:
     """Block after block, as the reconstruction does."""
     float_input = quantized_input = images
     for block in split(gm):
@@ -214,7 +215,7 @@ def compensate_all(gm: fx.GraphModule, images: Tensor) -> None:
             quantized_input = block.module(quantized_input)
 
 
-def logits(gm: fx.GraphModule, images: Tensor, quantized: bool) -> Tensor:
+def logits(gm: GraphNetwork, images: Tensor, quantized: bool) -> Tensor:
     set_quantization(gm, quantized)
     with torch.no_grad():
         found: Tensor = gm(images)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
@@ -14,6 +14,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.models.source import load_model
 from genq_export.network.hooks import set_quantization
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory
 from genq_export.quantize.algorithms.mixed_precision import (
     MIXED_PRECISION,
@@ -32,11 +33,11 @@ from genq_export.quantize.working_network import WorkingNetwork
 from genq_export.targets import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 
 
-def divergence(gm: fx.GraphModule, images: Tensor) -> float:
+def divergence(gm: GraphNetwork, images: Tensor) -> float:
     with torch.no_grad():
         quantized = gm(images)
         set_quantization(gm, False)
@@ -160,7 +161,7 @@ def test_mixed_bits_beat_uniform_ones_on_the_zoo(name: str) -> None:
     images = model.normalize(torch.from_numpy(zoo_test_set()[0][:64]))
     uniform = BuildConfig.for_model(name, bits=3, average_bits=3).quantize
 
-    def network(layers: dict[str, LayerOverride]) -> fx.GraphModule:
+    def network(layers: dict[str, LayerOverride]) -> GraphNetwork:
         gm, _ = prepare(model.module, model.input_size, uniform.model_copy(update={"layers": layers}), rule)
         calibrate_ranges(gm, [images[:32]])
         return gm

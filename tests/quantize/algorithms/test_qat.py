@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -14,6 +14,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.models.source import load_model
 from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.activation_cache import ActivationsOnDisk
 from genq_export.quantize.algorithms.qat import ALONE, EpochStore, Trainer, train
 from genq_export.quantize.blocks import split
@@ -43,7 +44,7 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def ranged(settings: QuantizeConfig, images: Tensor) -> fx.GraphModule:
+def ranged(settings: QuantizeConfig, images: Tensor) -> GraphNetwork:
     model = load_model(ModelConfig(name="fashion_resnet"))
     gm, _ = prepare(model.module, model.input_size, settings, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images])
@@ -51,7 +52,7 @@ def ranged(settings: QuantizeConfig, images: Tensor) -> fx.GraphModule:
 
 
 def test_the_epoch_kept_is_the_best_on_held_out_images(
-    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+    ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor
 ) -> None:
     gm = deepcopy(ranged)
     history = train(gm, images, settings, 0, NOTHING, QUIET).held_out_kl
@@ -64,7 +65,7 @@ def test_the_epoch_kept_is_the_best_on_held_out_images(
 
 
 def test_the_first_blocks_stay_as_they_were_unless_asked_otherwise(
-    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+    ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor
 ) -> None:
     wild = changed(settings, weight_lr=1.0, epochs=1)
     for config, frozen in ((wild, 4), (changed(wild, frozen_share=0.0), 0)):
@@ -81,7 +82,7 @@ def test_the_first_blocks_stay_as_they_were_unless_asked_otherwise(
 
 
 def test_codes_stay_on_the_grid_and_scales_positive_at_a_wild_rate(
-    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
+    ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor
 ) -> None:
     gm = deepcopy(ranged)
     wild = changed(settings, weight_lr=5.0, scale_lr=0.5, epochs=1)
@@ -92,7 +93,7 @@ def test_codes_stay_on_the_grid_and_scales_positive_at_a_wild_rate(
             assert (layer.weight_scale > 0).all()
 
 
-def test_a_wild_rate_cannot_make_it_worse(ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor) -> None:
+def test_a_wild_rate_cannot_make_it_worse(ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor) -> None:
     gm = deepcopy(ranged)
     wild = changed(settings, weight_lr=50.0, scale_lr=1.0, epochs=1)
     train(gm, images[:40], wild, 0, NOTHING, QUIET)
@@ -100,9 +101,7 @@ def test_a_wild_rate_cannot_make_it_worse(ranged: fx.GraphModule, settings: Quan
         assert torch.equal(gm(images[:8]), ranged(images[:8]))
 
 
-def test_a_killed_run_ends_with_the_same_bytes(
-    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor
-) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor) -> None:
     whole, saved = deepcopy(ranged), {}
     train(whole, images[:40], settings, 0, NOTHING, QUIET)
 
@@ -120,7 +119,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
 
 
 def test_images_read_from_disk_train_to_the_same_bytes(
-    ranged: fx.GraphModule, settings: QuantizeConfig, images: Tensor, tmp_path: Path
+    ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor, tmp_path: Path
 ) -> None:
     in_memory, on_disk = deepcopy(ranged), deepcopy(ranged)
     few = images[:40].contiguous()  # as rows of a file are: another layout in memory takes other kernels

@@ -9,24 +9,26 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, fx
+from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.distributed import Ranks
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.names import part_name
 from genq_export.quantize.algorithms.qat import CodeLearner, EpochStore, train
 from genq_export.quantize.placement import Placement
 
-Prepared = Callable[..., tuple[fx.GraphModule, Placement]]
+Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 NOTHING = EpochStore(lambda: None, lambda tensors: None)
 QUIET = Progress(quiet=True)
 
 
-def layer_of(gm: fx.GraphModule, name: str) -> QuantizedLayer:
-    layer = gm.get_submodule(f"layers.{name}")
+def layer_of(gm: GraphNetwork, name: str) -> QuantizedLayer:
+    layer = gm.get_submodule(part_name("layer", name))
     assert isinstance(layer, QuantizedLayer)
     return layer
 

@@ -13,6 +13,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.names import codes_tensor, dequantized_tensor, weight_tensor
 from genq_export.network.onnx_graph import quantizers
 from genq_export.runtimes.torch_modules import oracle_backend
 from runtime_tests.report.assemble import assemble
@@ -53,7 +54,7 @@ def dequantizer(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
 
 
 def weight_codes(model: onnx.ModelProto, constants: Constants, layer: str) -> tuple[str, np.ndarray]:
-    name = constants.source(dequantizer(model, f"{layer}/weight").input[0])
+    name = constants.source(dequantizer(model, weight_tensor(layer)).input[0])
     assert name is not None
     value = constants.value(name)
     assert value is not None
@@ -61,7 +62,7 @@ def weight_codes(model: onnx.ModelProto, constants: Constants, layer: str) -> tu
 
 
 def quantizer_of(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    node = dequantizer(model, f"{name}/codes")
+    node = dequantizer(model, codes_tensor(name))
     return dequantizer(model, node.input[0]) if node.op_type == "Clip" else node
 
 
@@ -127,11 +128,12 @@ def test_a_bias_off_the_grid(plant: Callable[[Edit], Workspace], judge: Judge) -
 
 def test_a_missing_residual_quantizer(plant: Callable[[Edit], Workspace], judge: Judge) -> None:
     def edit(model: onnx.ModelProto, _: Constants) -> None:
-        end = "layer2.0.downsample.0/dequantized"
+        end = dequantized_tensor("layer2.0.downsample.0")
         start = quantizer_of(model, "layer2.0.downsample.0").input[0]
         reader = next(node for node in model.graph.node if end in node.input)
         reader.input[list(reader.input).index(end)] = start
-        gone = [node for node in model.graph.node if "layer2.0.downsample.0/codes" in [*node.input, *node.output]]
+        codes = codes_tensor("layer2.0.downsample.0")
+        gone = [node for node in model.graph.node if codes in [*node.input, *node.output]]
         for node in gone:
             model.graph.node.remove(node)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from export.audit.onnxruntime import audit_onnxruntime
 from export.fold import fold
@@ -15,6 +15,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.network.hooks import record_codes
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.bit_allocation import bits_by_name
 from genq_export.quantize.placement import Placement
 from genq_export.quantize.prepare import calibrate_ranges, prepare
@@ -24,7 +25,7 @@ Network = Callable[[str], nn.Module]
 Settings = Callable[..., QuantizeConfig]
 
 
-def quantized(module: nn.Module, config: QuantizeConfig, images: Tensor) -> tuple[fx.GraphModule, Placement]:
+def quantized(module: nn.Module, config: QuantizeConfig, images: Tensor) -> tuple[GraphNetwork, Placement]:
     gm, placement = prepare(module, (3, 16, 16), config, rule_for("onnxruntime"))
     calibrate_ranges(gm, [images])
     return gm, placement

@@ -1,0 +1,267 @@
+"""A captured graph made simple: no BatchNorm, no in-place operator, nothing that an evaluated network does not need.
+
+Every rewrite keeps what the graph computes; `capture` holds the result against the network.
+"""
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from genq_export.network.arguments import INTEGER_OPERATORS
+from genq_export.network.aten import attribute, module_path, new_constant, op_name
+
+_NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
+_CASTS = ("to", "_to_copy")
+_SCATTERS = {"slice": torch.ops.aten.slice_scatter.default, "select": torch.ops.aten.select_scatter.default}
+_FILLED_WITH = {"zeros": 0, "ones": 1}
+
+
+def simplify(gm: fx.GraphModule) -> None:
+    """Rewrite the graph of a network in eval mode in place."""
+    _inline_regions(gm)
+    _write_out_fills(gm)
+    _compute_constants(gm)
+    _write_out_assignments(gm)
+    _make_functional(gm)
+    _remove_what_eval_skips(gm)
+    _free_batch_in_shapes(gm)
+    _write_out_padding(gm)
+    fold_batch_norm(gm)
+    gm.graph.eliminate_dead_code()
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+
+
+def fold_batch_norm(gm: fx.GraphModule) -> None:
+    """Fold every BatchNorm into the convolution before it.
+
+    w' = w * g / sqrt(v + e), b' = (b - m) * g / sqrt(v + e) + o, with gain g and offset o (1 and 0 where it has none).
+    One that follows anything else becomes a multiplication and an addition per channel, still float.
+    """
+    for node in list(gm.graph.nodes):
+        if op_name(node) != "batch_norm":
+            continue
+        source, *parameters = node.args[:5]
+        mean, variance = (attribute(gm, part.target) for part in parameters[2:])
+        gain = torch.ones_like(mean) if parameters[0] is None else attribute(gm, parameters[0].target)
+        offset = torch.zeros_like(mean) if parameters[1] is None else attribute(gm, parameters[1].target)
+        factor = gain / torch.sqrt(variance + node.args[7])
+        shift = offset - mean * factor
+        if op_name(source) == "conv2d" and len(source.users) == 1:
+            _scale_convolution(gm, source, factor, shift)
+            node.replace_all_uses_with(source)
+        else:
+            _replace_by_affine(gm, node, factor, shift)
+        gm.graph.erase_node(node)
+
+
+def _scale_convolution(gm: fx.GraphModule, conv: fx.Node, factor: Tensor, shift: Tensor) -> None:
+    weight_node = conv.args[1]
+    bias_node = conv.args[2] if len(conv.args) > 2 else None
+    weight = attribute(gm, weight_node.target)  # type: ignore[union-attr, arg-type]
+    bias = attribute(gm, bias_node.target) if isinstance(bias_node, fx.Node) else torch.zeros_like(shift)  # type: ignore[arg-type]
+    path = module_path(conv).replace(".", "_")
+    arguments = list(conv.args) + [None] * (3 - len(conv.args))
+    with gm.graph.inserting_before(conv):
+        arguments[1] = new_constant(gm, f"{path}_folded_weight", weight * factor.view(-1, 1, 1, 1))
+        arguments[2] = new_constant(gm, f"{path}_folded_bias", bias * factor + shift)
+    conv.args = tuple(arguments)
+
+
+def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift: Tensor) -> None:
+    rank = node.meta["val"].dim()
+    shape = (1, -1, *([1] * (rank - 2)))
+    path = module_path(node).replace(".", "_")
+    with gm.graph.inserting_before(node):
+        gain = new_constant(gm, f"{path}_gain", factor.view(shape))
+        offset = new_constant(gm, f"{path}_offset", shift.view(shape))
+        product = gm.graph.call_function(torch.ops.aten.mul.Tensor, (node.args[0], gain))
+        result = gm.graph.call_function(torch.ops.aten.add.Tensor, (product, offset))
+    product.meta = dict(node.meta)
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+
+
+def _inline_regions(gm: fx.GraphModule) -> None:
+    """Write out regions under `torch.no_grad` and `torch.autocast(enabled=False)`, which change nothing here."""
+    for node in list(gm.graph.nodes):
+        kind = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+        if kind == "wrap_with_set_grad_enabled":
+            region, inputs = node.args[1], node.args[2:]
+        elif kind == "wrap_with_autocast" and not node.args[2]:
+            region, inputs = node.args[4], node.args[5:]
+        else:
+            continue
+        body = gm.get_submodule(region.target).graph
+        assert isinstance(body, fx.Graph)
+        copies = dict(zip(body.find_nodes(op="placeholder"), inputs, strict=True))
+        with gm.graph.inserting_before(node):
+            results = gm.graph.graph_copy(body, copies)
+        _replace_tuple(node, results if isinstance(results, tuple | list) else (results,))
+
+
+def _replace_tuple(node: fx.Node, results: Any) -> None:
+    """Let the readers of the parts of a tuple read `results`."""
+    for reader in list(node.users):
+        reader.replace_all_uses_with(results[reader.args[1]])
+        reader.graph.erase_node(reader)
+    node.graph.erase_node(node)
+
+
+def _write_out_assignments(gm: fx.GraphModule) -> None:
+    """`x[:, 1:] = y` writes into a view of x; written out, whoever reads x behind it reads a new tensor."""
+    for node in list(gm.graph.nodes):
+        if op_name(node) != "copy_" or not _alike(*node.args[:2]):
+            continue
+        view, value = node.args[:2]
+        node.replace_all_uses_with(value)
+        with gm.graph.inserting_before(node):
+            while op_name(view) in _SCATTERS:
+                arguments = (view.args[0], value, *view.args[1:])
+                value = gm.graph.call_function(_SCATTERS[op_name(view)], arguments)
+                view = view.args[0]
+                value.meta = {**node.meta, "val": view.meta["val"]}
+        for reader in list(view.users):
+            if node < reader:
+                reader.replace_input_with(view, value)
+        gm.graph.erase_node(node)
+
+
+def _alike(a: fx.Node, b: fx.Node) -> bool:
+    """Have two nodes one shape and one type?"""
+    first, second = a.meta["val"], b.meta["val"]
+    return bool(first.shape == second.shape) and first.dtype == second.dtype
+
+
+def _make_functional(gm: fx.GraphModule) -> None:
+    """Operators that write into their input become those that give a new tensor."""
+    for node in gm.graph.nodes:
+        name = op_name(node)
+        if name in ("view", "_unsafe_view"):
+            node.target = torch.ops.aten.reshape.default
+        elif name.endswith("_") and name != "copy_" and not name.startswith("_"):
+            packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+            node.target = getattr(packet, node.target._overloadname, node.target)
+
+
+def _remove_what_eval_skips(gm: fx.GraphModule) -> None:
+    """Drop dropout, copies, checks of types, and casts to the type that a tensor has."""
+    for node in list(gm.graph.nodes):
+        name = op_name(node)
+        if name == "_assert_tensor_metadata":
+            gm.graph.erase_node(node)
+        elif name in _NOTHING_IN_EVAL or (name in _CASTS and _dtype(node) == _dtype(node.args[0])):
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+        elif name in _CASTS:
+            node.target, node.args, node.kwargs = torch.ops.aten.to.dtype, (node.args[0], _dtype(node)), {}
+
+
+def _dtype(node: fx.Node) -> torch.dtype:
+    dtype: torch.dtype = node.meta["val"].dtype
+    return dtype
+
+
+def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
+    """Write the one free dimension of a reshape as -1, so that no batch-size value crosses the whole graph."""
+    for node in gm.graph.nodes:
+        if op_name(node) != "reshape":
+            continue
+        shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
+        if shape.count(-1) <= 1:
+            node.args = (node.args[0], shape)
+
+
+def _compute_constants(gm: fx.GraphModule) -> None:
+    """What is computed at every call from parameters alone becomes a constant: weights, position tables, masks."""
+    constant = _constant_nodes(gm.graph)
+    writes = any(op_name(node).endswith("_") for node in constant)
+    values: dict[fx.Node, Any] = {}
+    for node in constant:
+        if node.op == "call_function":
+            args, kwargs = (fx.node.map_arg(part, values.__getitem__) for part in (node.args, node.kwargs))
+            with torch.no_grad():
+                values[node] = node.target(*args, **kwargs)  # type: ignore[operator, arg-type]
+        elif any(reader in constant for reader in node.users):
+            found = operator.attrgetter(str(node.target))(gm)
+            values[node] = found.clone() if writes and isinstance(found, Tensor) else found
+    for node, value in values.items():
+        read_on = any(reader not in constant for reader in node.users)
+        if node.op == "call_function" and isinstance(value, Tensor) and read_on:
+            with gm.graph.inserting_before(node):
+                computed = new_constant(gm, f"{module_path(node).replace('.', '_')}_computed", value)
+            computed.meta = dict(node.meta)
+            node.replace_all_uses_with(computed)
+    for node in reversed(constant):  # what an operator wrote into a constant is in the constants by now
+        if not node.users:
+            gm.graph.erase_node(node)
+
+
+def _constant_nodes(graph: fx.Graph) -> dict[fx.Node, None]:
+    """Nodes that do not depend on the input, in order."""
+    found: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr" or (_is_repeatable(node) and all(source in found for source in node.all_input_nodes)):
+            found[node] = None
+    return found
+
+
+def _is_repeatable(node: fx.Node) -> bool:
+    """Does the node call an operator that gives the same for the same?"""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return torch.Tag.nondeterministic_seeded not in node.target.tags
+    return node.target in INTEGER_OPERATORS
+
+
+def _write_out_fills(gm: fx.GraphModule) -> None:
+    """`zeros` and its like name no device and no tensor; where the batch decides the size, one number is expanded."""
+    for node in list(gm.graph.nodes):
+        kind = op_name(node).removeprefix("new_").removesuffix("_like")
+        if kind not in (*_FILLED_WITH, "full"):
+            continue
+        number = _FILLED_WITH[kind] if kind in _FILLED_WITH else node.args[-1]
+        with gm.graph.inserting_before(node):
+            filled = _filled(node, number)
+        filled.meta = dict(node.meta)
+        node.replace_all_uses_with(filled)
+        gm.graph.erase_node(node)
+
+
+def _filled(node: fx.Node, number: Any) -> fx.Node:
+    """A node for a tensor of one number, of the shape and type that `node` has."""
+
+    def full(sizes: list[Any]) -> fx.Node:
+        return node.graph.call_function(torch.ops.aten.full.default, (sizes, number), {"dtype": _dtype(node)})
+
+    sizes = list(node.meta["val"].shape)
+    if all(isinstance(size, int) for size in sizes):
+        return full(sizes)
+    one, name = full([1] * len(sizes)), op_name(node)
+    if name.endswith("_like"):
+        return node.graph.call_function(torch.ops.aten.expand_as.default, (one, node.args[0]))
+    return node.graph.call_function(torch.ops.aten.expand.default, (one, node.args[name.startswith("new_")]))
+
+
+def _write_out_padding(gm: fx.GraphModule) -> None:
+    """padding="same" and "valid" in numbers; where the two sides differ, as a pad operator in front."""
+    for node in gm.graph.nodes:
+        if node.target != torch.ops.aten.conv2d.padding:
+            continue
+        defaults = (None, [1], "valid", [1], 1)
+        arguments = [*node.args, *defaults[len(node.args) - 2 :]]
+        source, weight, bias, stride, padding, dilation, groups = arguments
+        total = [0, 0]
+        if padding == "same":
+            size = attribute(gm, weight.target).shape[2:]
+            step = [*dilation] * (2 // len(dilation))
+            total = [d * (k - 1) for d, k in zip(step, size, strict=True)]
+        if total[0] % 2 or total[1] % 2:
+            sides = [total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2]
+            with gm.graph.inserting_before(node):
+                padded = gm.graph.call_function(torch.ops.aten.pad.default, (source, sides))
+            padded.meta = {key: value for key, value in source.meta.items() if key != "val"} | node.meta
+            source, total = padded, [0, 0]
+        node.target = torch.ops.aten.conv2d.default
+        node.args = (source, weight, bias, stride, [part // 2 for part in total], dilation, groups)
