@@ -12,9 +12,8 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from torch import fx
-
     from export.audit.layer import LayerAudit
+    from genq_export.network.interpreter import GraphNetwork
 
 InputSize = tuple[int, int, int]
 # The fake-quant reference and the integer oracle compute in this process, whatever the target.
@@ -54,7 +53,7 @@ class Target(ABC):
 
     @abstractmethod
     def emit(
-        self, integer_model: "fx.GraphModule", input_size: InputSize, settings: ExportConfig, path: Path
+        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
     ) -> dict[str, Any]:
         """Write the ONNX file.
 

@@ -8,9 +8,8 @@ from genq_export.config.target import TargetRule
 from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
-    from torch import fx
-
     from export.audit.layer import LayerAudit
+    from genq_export.network.interpreter import GraphNetwork
 
 
 class OnnxRuntimeTarget(Target):
@@ -34,7 +33,7 @@ class OnnxRuntimeTarget(Target):
     )
 
     def emit(
-        self, integer_model: "fx.GraphModule", input_size: InputSize, settings: ExportConfig, path: Path
+        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
     ) -> dict[str, Any]:
         """QDQ ONNX that ONNX Runtime fuses."""
         from export.onnx_qdq import export_onnx

@@ -12,9 +12,8 @@ from genq_export.runtimes.tensorrt_packages import engine_builder
 from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
-    from torch import fx
-
     from export.audit.layer import LayerAudit
+    from genq_export.network.interpreter import GraphNetwork
 
 
 class TensorRtTarget(Target):
@@ -43,7 +42,7 @@ class TensorRtTarget(Target):
     )
 
     def emit(
-        self, integer_model: "fx.GraphModule", input_size: InputSize, settings: ExportConfig, path: Path
+        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
     ) -> dict[str, Any]:
         """QDQ ONNX in which every zero-point is 0."""
         from export.onnx_qdq import export_onnx

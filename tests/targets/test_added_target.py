@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from torch import fx
 
 from export.audit.layer import LayerAudit
 from export.audit.onnxruntime import audit_onnxruntime
@@ -24,6 +23,7 @@ from genq_export.models.source import load_model
 from genq_export.network.files import load_integer_model
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerQuantizer
+from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantize.run import run as run_quantize
 from genq_export.runtimes import runtime
 from genq_export.targets import rule_for, target
@@ -40,7 +40,7 @@ class Narrow(Target):
     rule = rule_for("onnxruntime").model_copy(update={"name": "narrow", "int4_storage": False})
 
     def emit(
-        self, integer_model: fx.GraphModule, input_size: InputSize, settings: ExportConfig, path: Path
+        self, integer_model: GraphNetwork, input_size: InputSize, settings: ExportConfig, path: Path
     ) -> dict[str, Any]:
         return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage)
 
