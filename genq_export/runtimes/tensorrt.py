@@ -13,6 +13,7 @@ import numpy as np
 
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import BackendError, BackendMissing, UserError
+from genq_export.runtimes import torch_tensorrt
 from genq_export.runtimes.base import Batch, Codes, Runtime, Session
 from genq_export.runtimes.engine_file import ENGINE_FILE, check_fits, read_engine_facts
 from genq_export.runtimes.probe import Probe
@@ -37,10 +38,15 @@ class TensorRt(Runtime):
             raise BackendMissing("TensorRT is not installed (pip install 'genq-export[tensorrt]' or '[tensorrt-rtx]')")
         return TensorRtSession(path, importlib.import_module(package), _torch_with_gpu())
 
-    def open_build(self, path: Path, threads: int, container: str | None) -> "TensorRtSession":
-        """The engine beside the file, by the package that built it; no other is made here."""
+    def open_build(self, path: Path, threads: int, container: str | None) -> Session:
+        """The engine beside the file, by the package that built it, through torch-tensorrt where that is installed."""
         facts = read_engine_facts(path.parent)
-        return TensorRtSession(path, _builder(facts), _torch_with_gpu())
+        trt, torch = _builder(facts), _torch_with_gpu()
+        if facts["builder"] != "tensorrt" or not torch_tensorrt.is_installed():
+            return TensorRtSession(path, trt, torch)
+        check_fits(facts, "tensorrt", str(trt.__version__), _capability(torch))
+        plan = (path.parent / ENGINE_FILE).read_bytes()
+        return torch_tensorrt.TorchTensorRtSession(plan, int(facts["batches"]["max"]), torch)
 
     def preferred(self, folder: Path) -> bool:
         """Is there an engine, a package that runs one, and a GPU? Whether it fits this GPU is said on opening it."""
@@ -139,13 +145,12 @@ class TensorRtSession(Session):
         plan = self._path.with_suffix(".engine")
         if not plan.is_file():
             return None
-        major, minor = self._torch.cuda.get_device_capability(0)
         try:
             facts = read_engine_facts(plan.parent)
         except UserError as error:
             raise BackendError(str(error)) from None
         try:
-            check_fits(facts, self._trt.__name__, str(self._trt.__version__), f"SM{major}{minor}")
+            check_fits(facts, self._trt.__name__, str(self._trt.__version__), _capability(self._torch))
         except UserError as error:
             raise BackendMissing(str(error)) from None
         engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
@@ -229,6 +234,12 @@ def _builder(facts: dict[str, Any]) -> Any:
             check_fits(facts, other, str(importlib.import_module(other).__version__), facts["compute_capabilities"][0])
         remedy = f"pip install 'genq-export[{name.replace('_', '-')}]'"
         raise BackendMissing(f"the engine needs {name}, which is not installed: {remedy}") from None
+
+
+def _capability(torch: Any) -> str:
+    """Compute capability of the GPU at hand, `SM86`."""
+    major, minor = torch.cuda.get_device_capability(0)
+    return f"SM{major}{minor}"
 
 
 def _torch_with_gpu() -> Any:

@@ -1,0 +1,60 @@
+"""torch-tensorrt's runtime module over the engine of a build: streams and devices are torch's business.
+
+`load` uses it where it is installed beside TensorRT; verification reads codes, which only an execution context gives.
+"""
+
+import importlib
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from genq_export.core.errors import BackendError, reason_of
+from genq_export.runtimes.base import Batch, Codes, Session
+
+_PACKAGE = "torch_tensorrt"
+
+
+def is_installed() -> bool:
+    """Is torch-tensorrt here?"""
+    return find_spec(_PACKAGE) is not None
+
+
+class TorchTensorRtSession(Session):
+    """An engine that fits this GPU, as a torch module.
+
+    Args:
+        plan: the engine's bytes.
+        largest_batch: of the engine; larger batches run in pieces.
+        torch: the module, on a machine with a GPU.
+
+    Raises:
+        BackendError: where torch-tensorrt does not load it.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, plan: bytes, largest_batch: int, torch: Any) -> None:
+        self.device = torch.cuda.get_device_name(0)
+        self.title = "torch-tensorrt"
+        self._torch, self._largest_batch = torch, largest_batch
+        runtime = importlib.import_module(f"{_PACKAGE}.dynamo.runtime")
+        try:
+            self._module: Any = runtime.TorchTensorRTModule(
+                serialized_engine=plan, input_binding_names=["input"], output_binding_names=["logits"], name="model"
+            )
+        except Exception as error:  # whatever the runtime behind it raises
+            raise BackendError(f"torch-tensorrt does not load the engine: {reason_of(error)}") from None
+
+    def logits(self, batch: Batch) -> Batch:
+        """float32 [B, C, H, W] -> float32 [B, K]."""
+        pieces = self._torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).split(self._largest_batch)
+        return np.concatenate([self._module(piece.cuda()).float().cpu().numpy() for piece in pieces])
+
+    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
+        """Not from a torch module. Raises BackendError."""
+        raise BackendError("torch-tensorrt gives no codes: verification runs the engine itself")
+
+    def close(self) -> None:
+        """Drop the module."""
+        self._module = None
