@@ -1,6 +1,7 @@
 """Networks whose modules have awkward names, or compute tables at every call: quantized, stored, loaded and folded."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch.nn import functional as F
 
 from export.fold import fold
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.imports import ensure_torchvision
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.files import load_integer_model, load_reference, save_integer_model, save_reference
 from genq_export.network.hooks import record_codes
+from genq_export.quantize.algorithms.layernorm_equalization import equalize_layernorms
 from genq_export.quantize.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
@@ -26,7 +27,8 @@ def stored(module: nn.Module, size: Size, folder: Path) -> list[str]:
     module.eval().requires_grad_(False)
     images = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
     config = QuantizeConfig(weight_bits=8, activation_bits=8)  # type: ignore[call-arg]
-    network, _ = prepare(module, size, config, rule_for("onnxruntime"), [images])
+    rewrites = [partial(equalize_layernorms, batches=[images], bits=8)]
+    network, _ = prepare(module, size, config, rule_for("onnxruntime"), rewrites)
     calibrate_ranges(network, [images])
     logits, codes = record_codes(network, images)
     save_reference(network, folder)
@@ -144,7 +146,6 @@ def dinov2(attention: str) -> nn.Module:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("make", [vit, dinov2])
 def test_transformers_are_stored(tmp_path: Path, make: Callable[[str], nn.Module], attention: str) -> None:
-    ensure_torchvision()
     torch.manual_seed(0)
     assert len(stored(make(attention), (3, 32, 32), tmp_path)) == 13
 
@@ -217,7 +218,6 @@ SLOW: dict[str, tuple[Callable[[], nn.Module], Size]] = {
 
 @pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_families_are_stored(tmp_path: Path, name: str) -> None:
-    ensure_torchvision()
     make, size = (FAST | SLOW)[name]
     torch.manual_seed(0)
     assert stored(make(), size, tmp_path)

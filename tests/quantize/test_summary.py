@@ -31,7 +31,7 @@ def test_what_no_summary_holds_is_refused(change: dict[str, object]) -> None:
         QuantizeSummary.model_validate(EMPTY | change)
 
 
-@given(st.dictionaries(st.text(min_size=1), st.floats(0, 1e6)), st.lists(st.floats(0, 10)))
+@given(st.dictionaries(st.text("abc.0123", min_size=1), st.floats(0, 1e6)), st.lists(st.floats(0, 10)))
 def test_findings_are_taken_together_and_survive_json(errors: dict[str, float], history: list[float]) -> None:
     blocks = {name: BlockError(before=error, after=error / 2) for name, error in errors.items()}
     found = Findings(blocks=blocks).together_with(Findings(qat=TrainingHistory(held_out_kl=tuple(history))))
