@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import genq_export  # noqa: F401 - tests that import timm need its hook for torchvision
 from tests.parts import Part, Share
 
 # Small networks lose by sharing their work, and the machine may have other work to do.
