@@ -22,7 +22,8 @@ class Progress:
 
     def say(self, message: str) -> None:
         """One line about what happens now."""
-        self._console.print(message, markup=False)
+        # A log file or a pipe gets whole lines.
+        self._console.print(message, markup=False, soft_wrap=not self._console.is_terminal)
 
     def detail(self, message: str) -> None:
         """One line for those who asked for more (`-v`)."""
