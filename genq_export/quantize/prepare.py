@@ -38,7 +38,12 @@ def prepare(
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
-    batches: images, float32 [B, C, H, W] each, to even out LayerNorm outputs on (vit.py); none: they stay.
+
+    Args:
+        batches: Images, float32 [B, C, H, W] each, to even out LayerNorm outputs on; none: they stay.
+
+    Raises:
+        UserError: where the network does not trace, holds nothing to quantize, or an operator that cannot be stored.
     """
     captured = capture(module, input_size)
     if batches and config.even_layer_norms:
@@ -89,10 +94,15 @@ def _insert_quantizers(
 def calibrate_ranges(network: GraphNetwork, batches: Iterable[Tensor], percentile: float | None = None) -> list[str]:
     """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
 
-    batches: float32 [B, C, H, W] each, looked at one at a time. percentile: do not search, but cover the numbers
-    between the (100 - percentile)th and the percentile-th. Returns names of tensors that were constant zero (they get
-    scale 1).
-    Raises UserError where an activation is not finite.
+    Args:
+        batches: float32 [B, C, H, W] each, looked at one at a time.
+        percentile: Do not search, but cover the numbers between the (100 - percentile)th and the percentile-th.
+
+    Returns:
+        Names of tensors that were constant zero (they get scale 1).
+
+    Raises:
+        UserError: where an activation is not finite.
     """
     samples: dict[str, list[Tensor]] = {}
     quantizers = [part for part in network.modules() if isinstance(part, ActivationQuantizer)]
