@@ -97,9 +97,7 @@ def test_a_wild_rate_cannot_make_it_worse(ranged: GraphNetwork, settings: Quanti
         assert torch.equal(gm(images[:8]), ranged(images[:8]))
 
 
-def test_a_killed_run_ends_with_the_same_bytes(
-    ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor
-) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(ranged: GraphNetwork, settings: QuantizeConfig, images: Tensor) -> None:
     whole, saved = deepcopy(ranged), {}
     train(whole, images[:40], settings, 0, NOTHING, QUIET)
 
