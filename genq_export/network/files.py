@@ -18,7 +18,8 @@ def save_reference(network: GraphNetwork, folder: Path) -> list[str]:
 def load_reference(folder: Path) -> GraphNetwork:
     """The reference in eval mode: float32 [B, C, H, W] -> logits, computed on codes.
 
-    Raises UserError where the build folder holds none, or a damaged one.
+    Raises:
+        UserError: where the build folder holds none, or a damaged one.
     """
     tensors, structure = REFERENCE_FILES
     return read_graph(folder / tensors, folder / structure, fake_quant.build_module)
@@ -32,7 +33,8 @@ def save_integer_model(network: GraphNetwork, folder: Path) -> list[str]:
 def load_integer_model(folder: Path) -> GraphNetwork:
     """The exact integer oracle: float32 [B, C, H, W] -> logits. Needs no float weights and no original checkpoint.
 
-    Raises UserError where the build folder holds none, or a damaged one.
+    Raises:
+        UserError: where the build folder holds none, or a damaged one.
     """
     tensors, structure = INTEGER_FILES
     return read_graph(folder / tensors, folder / structure, integer.build_module)

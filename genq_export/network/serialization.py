@@ -93,8 +93,9 @@ def check_storable(network: GraphNetwork) -> None:
 def read_graph(tensors: Path, structure: Path, build_module: Callable[[object], nn.Module]) -> GraphNetwork:
     """Rebuild what `write_graph` wrote, in eval mode.
 
-    build_module: a part from its `spec()`, a dictionary that may hold anything; raises ValueError for what is no spec.
-    It is called where tensors take no memory.
+    Args:
+        build_module: Makes a part from its `spec()`, a dictionary that may hold anything, or raises ValueError. Called
+            where tensors take no memory.
 
     Raises:
         UserError: for files that are missing, damaged, of another version, or that name an operator not on the list.

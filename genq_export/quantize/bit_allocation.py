@@ -26,8 +26,13 @@ class LayerBits:
 def bits_by_name(layers: Sequence[str], products: Sequence[str], config: QuantizeConfig) -> dict[str, LayerBits]:
     """Decide for every layer and activation product by name.
 
-    layers: in the order they run, the first and the last get `first_last_bits`. `config.layers` overrides by fnmatch
-    pattern, later entries win, the first and the last layer included. Raises UserError for a pattern that fits nothing.
+    Args:
+        layers: In the order they run; the first and the last get `first_last_bits`. `config.layers` overrides by
+            fnmatch pattern, later entries win, the first and the last layer included.
+        products: In any order.
+
+    Raises:
+        UserError: for a pattern that fits nothing.
     """
     names = [*layers, *products]
     for pattern in (*config.layers, *config.keep_float):

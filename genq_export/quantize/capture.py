@@ -28,14 +28,22 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
     Raises:
         UserError: naming the module and the line which cannot be traced, or a checkpoint that is damaged.
     """
-    for name, value in module.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise UserError(f"the network's '{name}' holds NaN or infinity: its checkpoint is damaged")
+    _check_finite(module)
     with _attention_in_parts(module):
         captured = _traced(module, input_size)
         simplify(captured)
         _check_same(module, captured, input_size)
     return captured
+
+
+def _check_finite(module: nn.Module) -> None:
+    """Numbers of a checkpoint are finite; a table of the network's own may hold infinity, as masks and limits do."""
+    learned = {name for name, _ in module.named_parameters()}
+    for name, value in module.state_dict().items():
+        measured = name.endswith(("running_mean", "running_var"))
+        damaged = ~torch.isfinite(value) if name in learned or measured else torch.isnan(value)
+        if damaged.any():
+            raise UserError(f"the network's '{name}' holds NaN or infinity: its checkpoint is damaged")
 
 
 @contextmanager

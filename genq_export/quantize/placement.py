@@ -48,8 +48,9 @@ class Placement:
 def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
     """Decide for every node of a captured graph.
 
-    bits: for every node of `layers_of` and `products_of`. A tensor read by several of them takes the narrowest of what
-    they ask. What is kept in float asks for nothing.
+    Args:
+        bits: For every node of `layers_of` and `products_of`. A tensor read by several of them takes the narrowest of
+            what they ask. What is kept in float asks for nothing.
     """
     placement = Placement()
     _ask_for_layers(placement, graph, bits)

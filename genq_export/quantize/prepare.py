@@ -37,7 +37,12 @@ def prepare(
     """Capture a float network and put quantizers where `placement` says.
 
     Weight scales are searched and weights rounded; activation scales wait for `calibrate_ranges`.
-    rewrites: change the captured float graph in place before anything is placed in it.
+
+    Args:
+        rewrites: Change the captured float graph in place before anything is placed in it.
+
+    Raises:
+        UserError: where the network does not trace, holds nothing to quantize, or an operator that cannot be stored.
     """
     captured = capture(module, input_size)
     for rewrite in rewrites:
@@ -88,10 +93,15 @@ def _insert_quantizers(
 def calibrate_ranges(network: GraphNetwork, batches: Iterable[Tensor], percentile: float | None = None) -> list[str]:
     """Search every activation scale on float activations of `batches`; memory is bounded by sampling each tensor.
 
-    batches: float32 [B, C, H, W] each, looked at one at a time. percentile: do not search, but cover the numbers
-    between the (100 - percentile)th and the percentile-th. Returns names of tensors that were constant zero (they get
-    scale 1).
-    Raises UserError where an activation is not finite.
+    Args:
+        batches: float32 [B, C, H, W] each, looked at one at a time.
+        percentile: Do not search, but cover the numbers between the (100 - percentile)th and the percentile-th.
+
+    Returns:
+        Names of tensors that were constant zero (they get scale 1).
+
+    Raises:
+        UserError: where an activation is not finite.
     """
     samples: dict[str, list[Tensor]] = {}
     quantizers = [part for part in network.modules() if isinstance(part, ActivationQuantizer)]

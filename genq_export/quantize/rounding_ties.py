@@ -109,7 +109,10 @@ def numbers(quantizer: ActivationQuantizer) -> Tensor:
 def pairs_in_doubt(a: Tensor, b: Tensor, scale: Tensor, first: int, last: int) -> int:
     """How many sums of a number of `a` and one of `b` lie within 2e-5 codes of a border of the result's grid.
 
-    a, b: float64 [codes]; scale: float32 scalar, of the result; first, last: its codes less its zero-point.
+    Args:
+        a: float64 [codes], as `b`.
+        scale: float32 scalar, of the result.
+        first: Its smallest code less its zero-point, as `last` is its largest.
     """
     quotients = (a[:, None] + b) / scale.double()
     below = torch.floor(quotients)
@@ -120,8 +123,13 @@ def pairs_in_doubt(a: Tensor, b: Tensor, scale: Tensor, first: int, last: int) -
 def sums_in_doubt(step: Tensor, scale: Tensor, first: int, last: int) -> Tensor:
     """How many sums get two different codes, by channel.
 
-    step: float32 [C], what one unit of a sum is worth; scale: float32 scalar, of the output; first, last: codes of the
-    output less its zero-point. Returns int64 [C].
+    Args:
+        step: float32 [C], what one unit of a sum is worth.
+        scale: float32 scalar, of the output.
+        first: Smallest code of the output less its zero-point, as `last` is its largest.
+
+    Returns:
+        int64 [C].
     """
     borders = torch.arange(first, last, dtype=torch.float64, device=step.device) + 0.5
     below = torch.floor(borders * scale.double() / step.double()[:, None])

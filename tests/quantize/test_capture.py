@@ -146,3 +146,26 @@ def test_the_caller_s_network_comes_back_as_it_was(fused: bool, fails: bool) -> 
         left = {op_name(node) for node in capture(module, SIZE).graph.nodes}
         assert "matmul" in left and "scaled_dot_product_attention" not in left
     assert module[1].fused_attn is fused and not module.training
+
+
+class Limited(nn.Module):
+    """A table of the network's own that holds infinity, and a parameter that must not."""
+
+    limits: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("limits", torch.tensor([float("-inf"), float("inf")]))
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(self.limits[0], self.limits[1]).mean((2, 3)) * self.gain
+
+
+def test_infinity_is_damage_in_a_parameter_and_none_in_a_table() -> None:
+    module = Limited().eval()
+    assert torch.allclose(capture(module, SIZE)(torch.ones(1, *SIZE)), torch.ones(1, 3))
+    with torch.no_grad():
+        module.gain.fill_(float("inf"))
+    with pytest.raises(UserError, match="'gain' holds NaN or infinity"):
+        capture(module, SIZE)
