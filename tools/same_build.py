@@ -61,7 +61,7 @@ class Revision:
         """Run Python with this revision's packages; returns the exit code, output goes to `log`."""
         environment = os.environ | {"PYTHONPATH": str(self.tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         with log.open("w") as file:
-            command = [sys.executable, "-P", *arguments]
+            command = [sys.executable, "-P", str(ROOT / "tools" / "run_tree.py"), *arguments]
             return subprocess.run(
                 command, cwd=log.parent, env=environment, stdout=file, stderr=file, check=False
             ).returncode
