@@ -152,9 +152,9 @@ def _check_shards(part: Path) -> None:
             shards = set(json.loads(listing.read_text())["weight_map"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(f"{listing} does not list weights: the copy or download is incomplete") from None
-        foreign = next((name for name in shards if not (isinstance(name, str) and _is_name(name))), None)
-        if foreign is not None:
-            raise UserError(f"{listing} names weights {foreign!r}, which cannot lie beside it")
+        foreign = [name for name in shards if not (isinstance(name, str) and _is_name(name))]
+        if foreign:
+            raise UserError(f"{listing} names weights {foreign[0]!r}, which cannot lie beside it")
 
 
 def _is_name(name: str) -> bool:

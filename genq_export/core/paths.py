@@ -141,13 +141,15 @@ def check_place(folder: Path) -> None:
     """
     shown = _shown(str(folder)) if len(str(folder)) > LONGEST_NAME or not _is_plain(str(folder)) else folder
     try:
+        if "\0" in str(folder):
+            raise ValueError("a NUL is in its name")
         for place in (folder, *folder.absolute().parents):
             if place.is_symlink() and not place.exists():
                 raise UserError(f"output folder {shown}: {place} is a link that leads nowhere; give another with -o")
             if place.exists() and not place.is_dir():
                 where = f"output {shown}" if place == folder else f"output folder {shown}: {place}"
                 raise UserError(f"{where} is a file; give a folder with -o")
-    except (OSError, ValueError) as error:  # ValueError: NUL
+    except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise UserError(f"output folder {shown} cannot be: {reason}; give another with -o") from None
 

@@ -96,7 +96,8 @@ def _row(columns: dict[str, Any]) -> Row:
 
 def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
+    where = "".join(f"{part}: " for part in first["loc"])
+    return f"{where}{first['msg'].removeprefix('Value error, ')}"
 
 
 def kept_rows(folder: Path) -> list[Row]:
