@@ -219,42 +219,62 @@ FILES = (
 )
 
 
+def _network(name: str) -> Callable[[Workspace], object]:
+    def read(workspace: Workspace) -> object:
+        from genq_export.network import files
+
+        return getattr(files, name)(workspace.folder)
+
+    return read
+
+
+NETWORKS = (
+    File("reference.json", "quantize", _network("load_reference")),
+    File("model.json", "export", _network("load_integer_model")),
+)
+
+
+def tamper_networks(workspace: Workspace, every: int = 1) -> list[Tampering]:
+    """Change every field, or every so many of them, of the structure of a real build's networks."""
+    return [row for file in NETWORKS for row in list(_tamper(workspace, file, ("quantize", "export"), every))]
+
+
 def tamper(workspace: Workspace) -> list[Tampering]:
     """Change every field of every file once in each way."""
     rows = [row for file in FILES for row in _tamper(workspace, file)]
     return [*rows, *_tamper_config(workspace)]
 
 
-def _tamper(workspace: Workspace, file: File) -> Iterator[Tampering]:
+def _tamper(workspace: Workspace, file: File, stages: tuple[str, ...] = STAGES, every: int = 1) -> Iterator[Tampering]:
     path = workspace.path(file.name)
     before = path.read_bytes()
     document = json.loads(before)
-    read_by_the_next = _read_by_the_next(workspace)
-    for place in places(document):
+    read_by_the_next = _read_by_the_next(workspace, stages)
+    for place in list(places(document))[::every]:
         for change in Change:
             after = changed(document, place, change)
             if after is None:
                 continue
             path.write_text(json.dumps(after) + "\n")
-            yield Tampering(file.name, named(place), change, _outcome(workspace, file, read_by_the_next))
+            yield Tampering(file.name, named(place), change, _outcome(workspace, file, stages, read_by_the_next))
     path.write_bytes(before)
 
 
-def _outcome(workspace: Workspace, file: File, read_by_the_next: object) -> Outcome:
+def _outcome(workspace: Workspace, file: File, stages: tuple[str, ...], read_by_the_next: object) -> Outcome:
     """What the command that reads the file says, and then what a build says."""
     try:
         file.read(Workspace.existing(workspace.folder))
-        done = all(workspace.is_fresh(stage, f"identity of {stage}") for stage in STAGES)
-        same = done and _read_by_the_next(workspace) == read_by_the_next
+        done = all(workspace.is_fresh(stage, f"identity of {stage}") for stage in stages)
+        same = done and _read_by_the_next(workspace, stages) == read_by_the_next
     except UserError:
         return Outcome.REFUSED
     return Outcome.SHOWN if same else Outcome.NOTICED
 
 
-def _read_by_the_next(workspace: Workspace) -> list[dict[str, str]]:
+def _read_by_the_next(workspace: Workspace, stages: tuple[str, ...]) -> list[dict[str, str]]:
     """Hashes that go into the fingerprint of the stage behind."""
-    previous = (find_stage(name).previous for name in STAGES)
-    return [workspace.output_hashes(name) for name in previous if name is not None]
+    previous = (find_stage(name).previous for name in stages)
+    return [workspace.output_hashes(name) for name in previous if name in stages]
 
 
 def _tamper_config(workspace: Workspace) -> Iterator[Tampering]:

@@ -8,18 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from genq_export import zoo
-from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.pipeline.build import read_config, run_stages
 from runtime_tests.report.model import read_report
 from runtime_tests.verify.verify_file import read_verification
 from tests.robustness.killed import changes, die_at, in_child
+from tests.robustness.small_build import export_small
 from tests.robustness.tamper_table import make_folder
 
 QUIET = Progress(quiet=True)
@@ -109,35 +106,7 @@ def verify(folder: Path, event: str = "", name: str = "") -> int:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quantized and exported build that takes seconds to verify."""
-    import torch
-
-    from export.run import run as run_export
-    from genq_export.models.source import load_model
-    from genq_export.quantize.run import run as run_quantize
-
-    torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("exported")
-    for number, (pixels, label) in enumerate(zip(*zoo.few_shot_set(), strict=True)):
-        place = home / "images" / zoo.CLASS_NAMES[label]
-        place.mkdir(parents=True, exist_ok=True)
-        if number % 4 == 0:
-            Image.fromarray(np.asarray(pixels)).save(place / f"{number:03d}.png")
-    values = BuildConfig.for_model("fashion_resnet", preset="quick").model_dump(mode="json")
-    values["quantize"]["methods"] = []
-    values["verify"] |= {
-        "evaluation": str(home / "images"), "fidelity_images": 8, "latency_runs": 10, "latency_batches": (1,),
-        "backends": ("reference", "oracle", "onnxruntime"),
-    }  # fmt: skip
-    config = BuildConfig.parse(values)
-    model = load_model(config.model)
-    workspace = Workspace.open(home / "build")
-    workspace.write_bytes("config.yaml", config.to_yaml().encode())
-    images = sorted((home / "images").rglob("*.png"))
-    quantized = run_quantize(workspace, config, model, images, home / "partial", QUIET)
-    workspace.record("quantize", "q", quantized, 1.0)
-    workspace.record("export", "e", run_export(workspace, config, model, QUIET), 1.0)
-    return workspace.folder
+    return export_small(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.mark.parametrize(

@@ -536,6 +536,35 @@ def test_what_is_refused_while_the_folder_is_held_says_what(build: Workspace) ->
         pass
 
 
+@pytest.mark.parametrize("code", [28, 30])
+def test_a_disk_that_is_full_after_any_number_of_files_is_one_line_and_the_build_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    config = with_set(make_set(tmp_path / "set"))
+    sync, failed = os.fsync, 0
+    for number in range(20):
+        folder, left = tmp_path / f"{code}-{number}" / "build", [number]
+
+        def full(handle: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(code, os.strerror(code))
+            sync(handle)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            try:
+                run_stages(config, folder, ("calibrate",), QUIET)
+                break
+            except UserError as error:
+                assert str(error).startswith("cannot write to ") and os.strerror(code) in str(error)
+                failed += 1
+        assert not [path for path in folder.rglob("*") if path.name.endswith(".part")]
+        run_stages(config, folder, ("calibrate",), QUIET)
+        assert kept_images(folder / "calibration")
+    assert failed >= 4  # the first manifest, the config, the set's list, its image, the manifest
+
+
 def test_a_name_as_long_as_the_system_takes_is_written(tmp_path: Path) -> None:
     write_atomic(tmp_path / ("x" * LONGEST_NAME), b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["x" * LONGEST_NAME]

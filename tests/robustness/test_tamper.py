@@ -9,10 +9,11 @@ import pytest
 
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
-from genq_export.core.workspace import StageResult
+from genq_export.core.workspace import StageResult, Workspace
 from genq_export.pipeline.build import read_config, run_stages
 from genq_export.pipeline.fingerprint import stage_fingerprint
 from genq_export.pipeline.stages import STAGES, find_stage
+from tests.robustness.small_build import export_small
 from tests.robustness.tamper_table import (
     OUTPUTS,
     Change,
@@ -25,6 +26,7 @@ from tests.robustness.tamper_table import (
     places,
     table,
     tamper,
+    tamper_networks,
     undescribed,
 )
 
@@ -49,6 +51,15 @@ def test_every_change_of_a_field_has_the_outcome_that_is_promised(rows: list[Tam
     assert len(of_file) > 20
     wrong = [row for row in of_file if row.outcome not in expected(row)]
     assert not wrong, f"{wrong}\n{table(rows)}"
+
+
+@pytest.mark.slow
+def test_every_field_of_a_networks_structure_is_refused_or_noticed(tmp_path: Path) -> None:
+    rows = tamper_networks(Workspace(export_small(tmp_path)))
+    assert {row.file for row in rows} == {"model.json", "reference.json"} and len(rows) > 200
+    assert not [row for row in rows if row.outcome not in expected(row)]
+    counts = Counter(row.outcome for row in rows)
+    assert counts[Outcome.REFUSED] > counts[Outcome.NOTICED] > 0
 
 
 @pytest.mark.parametrize("file", ["verify.json", "report.json", "engine.json"])
