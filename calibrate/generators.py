@@ -11,6 +11,7 @@ from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import SOURCES
 from genq_export.core.errors import UserError
+from genq_export.core.paths import files_below, refuse_links_out, relative_name
 from genq_export.models import source as models
 
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -96,7 +97,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """Read `model_index.json`. Raises UserError for a folder that is not a diffusers pipeline."""
     try:
         index = json.loads((folder / _INDEX).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         index = None
     if not isinstance(index, dict) or "_class_name" not in index:
         raise UserError(
@@ -113,18 +114,55 @@ def folder_problem(folder: Path) -> str | None:
     """
     try:
         index = read_index(folder)
+        if folder.parent.name == "snapshots":  # of the hub's cache, which is links to the blobs beside it
+            refuse_links_out(folder, folder.parent.parent)
+        components = _components(folder, index)
+        if not any(name.startswith("text_encoder") for name in components):
+            return (
+                f"generator {folder} ({index['_class_name']}) has no text encoder: it is not a text-to-image pipeline"
+            )
+        for name, kind in components.items():
+            part = folder / name
+            if not part.is_dir() or not any(part.iterdir()):
+                return f"generator {folder} lacks its component '{name}' ({kind}): the copy or download is incomplete"
+            if _has_weights(name, kind) and not any(file.suffix in _WEIGHT_SUFFIXES for file in part.iterdir()):
+                return f"generator {folder} has no weights for '{name}' ({kind}): the copy or download is incomplete"
+            _check_shards(part)
     except UserError as error:
         return str(error)
-    components = {name: value for name, value in index.items() if isinstance(value, list) and value[0] is not None}
-    if not any(name.startswith("text_encoder") for name in components):
-        return f"generator {folder} ({index['_class_name']}) has no text encoder: it is not a text-to-image pipeline"
-    for name, (_, kind) in components.items():
-        part = folder / name
-        if not part.is_dir() or not any(part.iterdir()):
-            return f"generator {folder} lacks its component '{name}' ({kind}): the copy or download is incomplete"
-        if _has_weights(name, kind) and not any(file.suffix in _WEIGHT_SUFFIXES for file in part.iterdir()):
-            return f"generator {folder} has no weights for '{name}' ({kind}): the copy or download is incomplete"
     return None
+
+
+def _components(folder: Path, index: dict[str, Any]) -> dict[str, str | None]:
+    """Class by name of each part that a pipeline has; the name is the name of a folder in it."""
+    found: dict[str, str | None] = {}
+    for name, value in index.items():
+        match value:
+            case [str(), str() | None as kind]:
+                if "/" in name or not _is_name(name):
+                    raise UserError(f"{folder / _INDEX} names a component {name!r}, which cannot be a folder beside it")
+                found[name] = kind
+    return found
+
+
+def _check_shards(part: Path) -> None:
+    """Weights in several files are listed in one, whose names can only be those of files beside it."""
+    for listing in part.glob("*.index.json"):
+        try:
+            shards = set(json.loads(listing.read_text())["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError(f"{listing} does not list weights: the copy or download is incomplete") from None
+        foreign = [name for name in shards if not (isinstance(name, str) and _is_name(name))]
+        if foreign:
+            raise UserError(f"{listing} names weights {foreign[0]!r}, which cannot lie beside it")
+
+
+def _is_name(name: str) -> bool:
+    try:
+        relative_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def unfit_for_style(index: dict[str, Any]) -> str | None:
@@ -164,8 +202,8 @@ def folder_identity(folder: Path, hashed_whole: int = _HASHED_WHOLE, end: int = 
         end: bytes that are read at both ends of a larger one.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+    for path in files_below(folder):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             size = path.stat().st_size
             digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
             with open(path, "rb") as handle:

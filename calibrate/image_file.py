@@ -12,6 +12,16 @@ from PIL import Image, PngImagePlugin
 from genq_export.core.workspace import write_atomic
 
 _TEXT_KEY = "genq"
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    RecursionError,
+    Image.DecompressionBombError,
+)
 
 
 def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:
@@ -29,8 +39,17 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         with Image.open(path) as image:
             facts: dict[str, Any] = json.loads(image.text[_TEXT_KEY])  # type: ignore[attr-defined]
             return facts if facts["pixels"] == _digest(np.asarray(image)) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+    except _UNREADABLE:
         return None
+
+
+def is_written_here(path: Path) -> bool:
+    """Did `write_image` write the file? Told by its text alone, whatever its pixels are now."""
+    try:
+        with Image.open(path) as image:
+            return _TEXT_KEY in getattr(image, "text", {})
+    except _UNREADABLE:
+        return False
 
 
 def _digest(pixels: np.ndarray) -> str:

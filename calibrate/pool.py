@@ -4,7 +4,7 @@ Each PNG carries in its text what drew it and a digest of its pixels. A chunk is
 whole, and from this very draw; otherwise the chunk is drawn again, together, which gives the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,14 @@ class Pool:
         for start in range(0, len(requests), size):
             yield requests[start : start + size]
 
-    def keep_only(self, count: int) -> None:
-        """Remove what earlier runs left: images numbered `count` and above, and unfinished writes."""
+    def keep_only(self, count: int, is_own: Callable[[Path], bool]) -> None:
+        """Remove what earlier runs left: images numbered `count` and above, others of ours, and unfinished writes.
+
+        is_own: tells what this program wrote, of which alone something is removed.
+        """
+        kept = {self.path(number).name for number in range(count)}
         for path in self.folder.iterdir():
-            if path.name.startswith(".") or not path.stem.isdigit() or int(path.stem) >= count:
+            if path.name not in kept and is_own(path):
                 path.unlink()
 
     def image_seed(self, number: int, attempt: int) -> int:
@@ -87,9 +91,12 @@ class Pool:
         found = []
         for request in chunk:
             facts = read_facts(self.path(request.number))
-            if facts is None or facts["draw"] != identity:
+            if facts is None or facts.get("draw") != identity:
                 return None
-            found.append(GeneratedImage(request, facts["seed"], facts["rejected"]))
+            seed, rejected = facts.get("seed"), facts.get("rejected")
+            if not isinstance(seed, int) or not isinstance(rejected, str | None):
+                return None
+            found.append(GeneratedImage(request, seed, rejected))
         return found
 
     def _generated(self, chunks: Iterator[Sequence[ImageRequest]]) -> Iterator[GeneratedImage]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from calibrate.card import dataset_card
 from calibrate.collect import collect, generated_row
 from calibrate.contact_sheet import write_contact_sheet
+from calibrate.own_files import FOLDER, IMAGES, OwnFiles, refuse_foreign_images
 from calibrate.pool import Pool
 from calibrate.preflight import identity, problems
 from calibrate.reference_images import (
@@ -31,7 +32,7 @@ from genq_export.models.loaded import LoadedModel
 
 __all__ = ["identity", "problems", "run"]
 
-FOLDER, IMAGES, SHEET, CARD = "calibration", "images", "contact_sheet.png", "README.md"
+SHEET, CARD = "contact_sheet.png", "README.md"
 
 
 def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> StageResult:
@@ -41,9 +42,13 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     main one (`genq_export.core.distributed`) hand back an empty result.
 
     Raises:
-        UserError: where the generator cannot be loaded, the classes have no names, or no image can be kept.
+        UserError: where the generator cannot be loaded, the classes have no names, no image can be kept, or images lie
+            there that are not ours.
     """
     ranks = join_ranks(config.device)
+    if ranks.is_main:
+        refuse_foreign_images(workspace)
+    own = OwnFiles.of(workspace)
     source = source_for(config)
     if not source.draws:
         return source.take_over(workspace, config, progress) if ranks.is_main else StageResult([], {})
@@ -62,7 +67,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     collection = collect(pool, opened.prompts, model, quota, rules, config, progress)
     if not ranks.is_main:
         return StageResult([], {})
-    pool.keep_only(len(collection.images))
+    pool.keep_only(len(collection.images), own.hold)
 
     # Reference images first: a stage that looks at some of the set looks at these.
     rows = _joined_rows(joined, folder, config, model)

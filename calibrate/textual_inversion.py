@@ -204,5 +204,5 @@ def _resume(path: Path, run: str, vector: nn.Parameter, optimizer: torch.optim.A
                 "exp_avg_sq": file.get_tensor("square"),
             }
             return step
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # RuntimeError: of another shape
         return 0

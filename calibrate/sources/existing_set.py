@@ -6,9 +6,10 @@ from calibrate.sources.source import Source
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.core.paths import inside, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, sha256
-from genq_export.data.calibration_set import METADATA, kept_images
+from genq_export.data.calibration_set import METADATA, kept_rows
 
 _FOLDER = "calibration"
 
@@ -23,9 +24,9 @@ class ExistingSetSource(Source):
         return sha256(_set_folder(config) / METADATA)
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
-        """Is there a set?"""
+        """Is there a set, and is it whole?"""
         try:
-            _set_folder(config)
+            kept_rows(_set_folder(config))
         except UserError as error:
             return [str(error)]
         return []
@@ -34,16 +35,18 @@ class ExistingSetSource(Source):
         """Copy it.
 
         Raises:
-            UserError: where there is no set, no kept image in it, or one of them is missing.
+            UserError: where there is no set, no kept image in it, one of them is missing, or one is named that cannot
+                lie in it.
         """
         folder = _set_folder(config)
-        files = [folder / METADATA, *kept_images(folder)]
-        progress.say(f"calibrate: {len(files) - 1} images from {folder}")
-        names = [f"{_FOLDER}/{path.relative_to(folder)}" for path in files]
-        for name, path in zip(names, files, strict=True):
-            workspace.write_bytes(name, path.read_bytes())
-        summary = CalibrateSummary(generator=f"the set in {folder}", kept=len(files) - 1)
-        return StageResult(names, summary.model_dump(mode="json"))
+        names = [METADATA, *(row.file_name for row in kept_rows(folder))]
+        progress.say(f"calibrate: {len(names) - 1} images from {folder}")
+        for name in names:
+            with reading(folder):
+                content = inside(folder, name).read_bytes()
+            workspace.write_bytes(f"{_FOLDER}/{name}", content)
+        summary = CalibrateSummary(generator=f"the set in {folder}", kept=len(names) - 1)
+        return StageResult([f"{_FOLDER}/{name}" for name in names], summary.model_dump(mode="json"))
 
 
 EXISTING_SET = ExistingSetSource()
@@ -53,7 +56,11 @@ def _set_folder(config: BuildConfig) -> Path:
     """The set in the build folder that the config names, or the folder itself."""
     source = config.calibrate.calibration_set
     assert source is not None
-    for folder in (source / _FOLDER, source):
-        if (folder / METADATA).is_file():
-            return folder
+    with reading(source):
+        for folder in (source / _FOLDER, source):
+            if (folder / METADATA).is_file():
+                if folder != source:
+                    inside(source, f"{_FOLDER}/{METADATA}")
+                inside(folder, METADATA)
+                return folder
     raise UserError(f"no calibration set in {source} (--calibration takes a build folder, or its {_FOLDER}/)")

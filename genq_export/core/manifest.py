@@ -1,32 +1,15 @@
 """`manifest.json`: what each stage of a build was made from and left, as data that is checked when it is read."""
 
 import json
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.core.paths import RelativeName, inside, reading
 
 MANIFEST_VERSION: Literal[1] = 1
-LONGEST_NAME = 255  # bytes that file systems take for one name
-
-
-def relative_name(name: str) -> str:
-    """Return `name` where it can only lie below the folder that it is joined to.
-
-    Raises:
-        ValueError: for an absolute path, one with `..`, or a part that no file system takes.
-    """
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or "\0" in name or "\\" in name or ".." in parts:
-        raise ValueError(f"{name!r} is not the name of a file in the folder")
-    if any(len(part.encode()) > LONGEST_NAME for part in parts):
-        raise ValueError(f"'{name[:40]}…' is longer than file systems take")
-    return name
-
-
-RelativeName = Annotated[str, AfterValidator(relative_name)]
 
 
 class StageRecord(BaseModel):
@@ -66,12 +49,14 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         UserError: for a file that is not a manifest, or one of another version.
     """
-    if not path.is_file():
-        return Manifest()
+    with reading(path):
+        if not inside(path.parent, path.name).is_file():
+            return Manifest()
+        text = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
         found = content["version"]
-    except (ValueError, KeyError, TypeError, RecursionError, OSError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is not a genq-export manifest; give another folder with -o") from None
     if found != MANIFEST_VERSION:
         raise UserError(

@@ -20,10 +20,12 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from genq_export.core.errors import BusyError, UserError
-from genq_export.core.manifest import Manifest, StageRecord, read_manifest, relative_name
+from genq_export.core.manifest import Manifest, StageRecord, read_manifest
+from genq_export.core.paths import LONGEST_NAME, check_place, inside, reading, refuse_links
 
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
+_AT_THE_START = {_LOCK, f".{_MANIFEST}.part"}  # what a build that is just starting has in its folder
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,74 @@ class Workspace:
     def open(cls, folder: Path) -> "Workspace":
         """Create the folder or take up an earlier build in it.
 
-        Raises UserError where the path is a file, holds something that is not a build, or a build of another
-        manifest version.
+        Raises:
+            UserError: where no folder can be there, or it holds something that is not a build, a build of another
+                manifest version, or links.
+            BusyError: where another build is just starting in it.
         """
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"output {folder} is a file; give a folder with -o")
+        check_place(folder)
         workspace = cls(folder)
-        if folder.is_dir() and not (folder / _MANIFEST).is_file() and any(folder.iterdir()):
-            raise UserError(f"output folder {folder} is not empty and not a genq-export build; give another with -o")
-        workspace.read_manifest()
+        workspace._check_ours()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / _MANIFEST).is_file():
-                workspace._write_manifest(Manifest())
+        if not workspace.path(_MANIFEST).is_file():
+            with workspace.locked():  # of two that start together one makes it, and the other is told so
+                if not workspace.path(_MANIFEST).is_file():
+                    workspace._write_manifest(Manifest())
         return workspace
 
     @classmethod
     def existing(cls, folder: Path) -> "Workspace":
-        """A folder that must already hold a build; raises UserError otherwise."""
-        if not (folder / _MANIFEST).is_file():
-            raise UserError(f"{folder} is not a genq-export build folder (no {_MANIFEST} in it)")
+        """A folder that must already hold a build; raises UserError otherwise, and where there are links in it."""
+        with reading(folder):
+            if not folder.is_dir() or not inside(folder, _MANIFEST).is_file():
+                raise UserError(f"{folder} is not a genq-export build folder (no {_MANIFEST} in it)")
         workspace = cls(folder)
-        workspace.read_manifest()
+        workspace._check_ours()
         return workspace
 
+    def _check_ours(self) -> None:
+        with reading(self.folder):
+            if not self.folder.is_dir():
+                return
+            held = {path.name for path in self.folder.iterdir()}
+        if _MANIFEST not in held and held - _AT_THE_START:
+            raise UserError(
+                f"output folder {self.folder} is not empty and not a genq-export build; give another with -o"
+            )
+        self.read_manifest()
+        refuse_links(self.folder)
+
     def path(self, *parts: str) -> Path:
-        """A path in the build folder."""
-        return self.folder.joinpath(*parts)
+        """A path in the build folder; raises UserError where it would lead out of it, by its name or through a link."""
+        return inside(self.folder, "/".join(parts)) if parts else self.folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other builds; raises BusyError if one has it. The lock goes with the process."""
-        lock = FileLock(self.path(_LOCK))
+        """Hold the folder against other builds; the lock goes with the process.
+
+        Raises:
+            BusyError: another build has it.
+            UserError: there are links in the folder, or the operating system refuses what is done in it meanwhile.
+        """
+        refuse_links(self.folder)
+        lock = FileLock(self._lock_file())
         with writing(self.folder):
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise BusyError(f"another build is writing to {self.folder}; wait for it or give another -o") from None
-        with writing(self.folder), contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as held, _said(self.folder):
             held.callback(lock.release)
             yield
+
+    def _lock_file(self) -> Path:
+        """Ours is empty; what a user keeps under this name is not to be lost to one that empties it."""
+        path = self.path(_LOCK)
+        with reading(path):
+            if path.exists() and path.stat().st_size:
+                raise UserError(f"{path} is not a lock of genq-export, which is empty: move it away")
+        return path
 
     def read_manifest(self) -> Manifest:
         """The manifest, empty if there is none yet. Raises UserError for one that is not ours or of another version."""
@@ -94,9 +124,12 @@ class Workspace:
         record = self.read_manifest().stages.get(stage)
         if record is None or record.fingerprint != fingerprint:
             return False
-        return all(
-            self.path(name).is_file() and sha256(self.path(name)) == digest for name, digest in record.outputs.items()
-        )
+        return all(self._is_unharmed(name, digest) for name, digest in record.outputs.items())
+
+    def _is_unharmed(self, name: str, digest: str) -> bool:
+        path = self.path(name)
+        with reading(path):
+            return path.is_file() and sha256(path) == digest
 
     def finished(self, stage: str) -> StageRecord:
         """What is recorded of a stage; raises UserError if it has not run."""
@@ -134,7 +167,7 @@ class Workspace:
         self._write_manifest(self.read_manifest().with_stage(stage, renewed))
 
     def _hashes(self, names: list[str]) -> dict[str, str]:
-        return {name: sha256(self.path(relative_name(name))) for name in sorted(names)}
+        return {name: sha256(self.path(name)) for name in sorted(names)}
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file of the build atomically."""
@@ -159,19 +192,44 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write to {error.filename or path}: {os.strerror(error.errno)}") from None
 
 
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """One line for what the operating system refuses in the middle of a build, be it a read or a write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UserError(f"cannot go on in {folder}: {os.strerror(error.errno)}{_of(error)}") from None
+
+
+def _of(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename is not None else ""
+
+
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write beside, flush to disk, rename over: a reader or a crash sees the old file or the new one."""
+    """Write beside, flush to disk, rename over: a reader or a crash sees the old file or the new one.
+
+    Neither name is followed where it is a link: what stood there is taken away, and what it led to stays as it is.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
+        partial = path.with_name(_partial_name(path.name))
         try:
             partial.unlink(missing_ok=True)  # left by a killed process, or a link that leads elsewhere
             with open(partial, "xb") as handle:
                 _write_through(handle, content)
             os.replace(partial, path)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
+
+
+def _partial_name(name: str) -> str:
+    """The name of the unfinished file, which must be one that the file system takes, too."""
+    long = f".{name}.part"
+    return long if len(os.fsencode(long)) <= LONGEST_NAME else f".{hashlib.sha256(name.encode()).hexdigest()}.part"
 
 
 def _write_through(handle: IO[bytes], content: bytes) -> None:

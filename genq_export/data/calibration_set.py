@@ -9,8 +9,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from genq_export.config.registry import FILTERS
 from genq_export.core.errors import UserError
+from genq_export.core.paths import RelativeName, inside, reading
 from genq_export.core.workspace import write_atomic
 
 METADATA = "metadata.jsonl"
@@ -27,7 +30,7 @@ class Row:
     without.
     """
 
-    file_name: str
+    file_name: RelativeName
     label: int | None
     class_name: str | None
     second_class: str | None
@@ -39,6 +42,7 @@ class Row:
 
 
 _COLUMNS = tuple(field.name for field in fields(Row) if field.name != "scores")
+_ROW = TypeAdapter(Row)
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
@@ -49,19 +53,26 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
 
 def read_rows(folder: Path) -> list[Row]:
     """Every row of a set. Raises UserError for a folder that is not one or whose metadata is damaged."""
-    path = folder / METADATA
+    path = inside(folder, METADATA)
+    with reading(path):
+        if not path.is_file():
+            raise UserError(f"{folder} is not a calibration set (no {METADATA} in it)")
+        content = path.read_bytes()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a calibration set (no {METADATA} in it)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: it is not text in UTF-8") from None
     rows = []
     for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}, is not a row of a calibration set"
         try:
             rows.append(_row(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise UserError(f"{path}, line {number}, is not a row of a calibration set") from None
+        except ValidationError as error:
+            raise UserError(f"{where} ({_reason(error)})") from None
+        except KeyError as error:
+            raise UserError(f"{where} (it has no {error})") from None
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise UserError(where) from None
     return rows
 
 
@@ -79,15 +90,27 @@ def _columns(row: Row) -> dict[str, Any]:
 def _row(columns: dict[str, Any]) -> Row:
     """A row of a file; what is no column of ours is the score of some filter, which need not be known here."""
     own = {name: columns.pop(name) for name in _COLUMNS}
-    return Row(**own, scores={name: float(value) for name, value in columns.items() if value is not None})
+    scores = {name: value for name, value in columns.items() if value is not None}
+    return _ROW.validate_json(json.dumps({**own, "scores": scores}), strict=True)
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = "".join(f"{part}: " for part in first["loc"])
+    return f"{where}{first['msg'].removeprefix('Value error, ')}"
 
 
 def kept_rows(folder: Path) -> list[Row]:
-    """The rows of kept images, in number order. Raises UserError if there are none or a file is missing."""
+    """The rows of kept images, in number order.
+
+    Raises:
+        UserError: where there are none, one is missing, or a link stands on the way to it.
+    """
     rows = [row for row in read_rows(folder) if row.kept]
     if not rows:
         raise UserError(f"calibration set {folder} holds no kept image")
-    missing = [row.file_name for row in rows if not (folder / row.file_name).is_file()]
+    with reading(folder):
+        missing = [row.file_name for row in rows if not inside(folder, row.file_name).is_file()]
     if missing:
         raise UserError(f"calibration set {folder} lacks {len(missing)} of its images, the first is {missing[0]}")
     return rows

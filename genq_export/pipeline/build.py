@@ -4,17 +4,25 @@ A stage is fresh when its fingerprint (its settings, its code, the hashes of wha
 manifest and its files are unharmed. Nothing here imports torch until a stage must run.
 """
 
+import contextlib
+import hashlib
+import re
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from pydantic import ValidationError
+
+from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.companions import check_packages
 from genq_export.core.errors import UserError
+from genq_export.core.manifest import StageRecord
+from genq_export.core.paths import check_place, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, package_versions
 from genq_export.pipeline.fingerprint import stage_fingerprint
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 _CONFIG_FILE = "config.yaml"
 _PARTIAL = "partial"
+_PARTIAL_NAME = re.compile(r"[0-9a-f]{16}")  # of what a stage left unfinished, made from its fingerprint
 
 
 def build(config: BuildConfig, output: Path | None = None, progress: Progress | None = None) -> "Report":
@@ -74,6 +83,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
     from genq_export.core.distributed import join_ranks
 
     check_packages()
+    check_place(folder)
     ranks = join_ranks(config.device)
     context = StageContext(Workspace(folder), config, progress, _loader(config), ranks=ranks)
     if not ranks.is_main:
@@ -89,6 +99,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
             progress.say(f"note: {note}")
         workspace = Workspace.open(folder)
         with workspace.locked():
+            _spare_what_is_not_ours(workspace, config, stages)
             workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
             return tuple(stage for stage in stages if _bring_up_to_date(find_stage(stage), context))
 
@@ -115,8 +126,29 @@ def _bring_up_to_date(stage: Stage, context: StageContext) -> bool:
     started = time.perf_counter()
     result = _taken_from_neighbour(stage, context, identity) or stage.run(replace(context, identity=identity))
     workspace.record(stage.name, identity, result, time.perf_counter() - started)
-    shutil.rmtree(workspace.path(_PARTIAL), ignore_errors=True)
+    _clear_partial(workspace)
     return True
+
+
+def _spare_what_is_not_ours(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> None:
+    """Raise UserError, before anything is changed, where a set is about to be made over images of somebody else's."""
+    from calibrate.own_files import refuse_foreign_images
+
+    first = find_stage(stages[0])
+    if first.previous is None and not are_fresh(workspace, config, (first.name,)):
+        refuse_foreign_images(workspace)
+
+
+def _clear_partial(workspace: Workspace) -> None:
+    """Remove unfinished work; what somebody else keeps in the folder stays."""
+    folder = workspace.path(_PARTIAL)
+    if not folder.is_dir():
+        return
+    for place in folder.iterdir():
+        if _PARTIAL_NAME.fullmatch(place.name):
+            shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def _taken_from_neighbour(stage: Stage, context: StageContext, identity: str) -> StageResult | None:
@@ -129,14 +161,33 @@ def _taken_from_neighbour(stage: Stage, context: StageContext, identity: str) ->
             if not neighbour.is_fresh(stage.name, identity):
                 continue
             record = neighbour.finished(stage.name)
-            contents = {name: neighbour.path(name).read_bytes() for name in record.outputs}
-        except (UserError, OSError):
+            contents = _set_of(neighbour, record)
+        except UserError:  # damaged, or none of ours
             continue
         context.progress.say(f"{stage.name}: the same set is in {manifest.parent.name}, copied from there")
         for name, content in contents.items():
             context.workspace.write_bytes(name, content)
         return StageResult(list(contents), record.summary)
     return None
+
+
+def _set_of(neighbour: Workspace, record: StageRecord) -> dict[str, bytes]:
+    """Content by name of a calibration set. Raises UserError where the manifest or the set is not to be trusted."""
+    from calibrate.own_files import FOLDER
+
+    contents: dict[str, bytes] = {}
+    for name, digest in record.outputs.items():
+        if PurePosixPath(name).parts[0] != FOLDER:
+            raise UserError(f"{neighbour.folder}: a calibration set has no file {name}")
+        with reading(neighbour.folder):
+            contents[name] = neighbour.path(name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise UserError(f"{neighbour.folder}: {name} has just changed")
+    try:
+        CalibrateSummary.model_validate(record.summary)
+    except ValidationError:
+        raise UserError(f"the manifest of {neighbour.folder} is damaged") from None
+    return contents
 
 
 def _help(context: StageContext) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from genq_export.config.build import BuildConfig
+from genq_export.core.paths import check_place
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.build import are_fresh
 from genq_export.pipeline.preflight import notes
@@ -12,6 +13,7 @@ from genq_export.pipeline.stages import STAGES, find_stage
 
 def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
     """For each stage whether it is fresh, and its work in words: `folder`, `model`, `notes`, `stages`."""
+    check_place(folder)
     fresh: dict[str, bool] = {}
     for stage in STAGES:
         fresh[stage] = all(fresh.values()) and folder.is_dir() and are_fresh(Workspace(folder), config, (stage,))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.core.paths import check_place
 from genq_export.models import source as models
 from genq_export.pipeline.stages import STAGES, find_stage
 
@@ -22,6 +23,7 @@ class MissingError(UserError):
 
 def preflight(config: BuildConfig, output: Path, stages: Sequence[str] = STAGES) -> None:
     """Raise MissingError with every reason why these stages cannot work on this machine."""
+    check_place(output)
     models.check_name(config.model)
     found = []
     if set(stages) != {"report"}:  # which is made from the folder alone

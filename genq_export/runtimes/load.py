@@ -31,7 +31,7 @@ def load(folder: str | Path, threads: int | None = None, runtime: str | None = N
     """
     workspace = Workspace.existing(Path(folder))
     path = workspace.path("model.onnx")
-    recorded = workspace.output_hashes("export")["model.onnx"]
+    recorded = workspace.output_hashes("export").get("model.onnx")
     if not path.is_file() or sha256(path) != recorded:
         raise UserError(
             f"{path} is missing or not the file that this build exported; run `genq-export export {folder}`"

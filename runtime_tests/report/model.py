@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from calibrate.summary import CalibrateSummary
 from export.summary import Widths
 from genq_export.core.errors import UserError
+from genq_export.core.paths import refuse_links
 from runtime_tests.verify.gates import Gate, Ungated
 from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, damaged_field
 
@@ -118,6 +119,8 @@ def read_report(folder: Path) -> Report:
         UserError: The file is missing, damaged or of another version.
     """
     path = folder / "report.json"
+    if folder.is_dir():
+        refuse_links(folder)
     try:
         return Report.model_validate_json(path.read_bytes())
     except OSError:
