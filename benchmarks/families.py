@@ -7,10 +7,9 @@ One line a family in the file, in a process of its own; a second call measures o
 captured, placed, stored (the reference is saved, loaded, and computes the same), folded (to the same codes), exported,
 loaded (by ONNX Runtime), integer (every layer), codes (at most one in a thousand differs by itself: where every
 quantizer in front hands on the runtime's codes; random weights at 8 bits multiply one such code to many behind it).
-W8A8 for ONNX Runtime, random images, the smallest input that the architecture takes here. A family that takes more seconds than its budget is stopped and its row says where.
+W8A8 for ONNX Runtime, random images, the smallest input that the architecture takes here. A family that takes more
+seconds than its budget is stopped, and its row says where.
 """
-
-# ruff: noqa: E402 - the sibling is imported before its folder leaves the search path
 
 import argparse
 import json
@@ -270,7 +269,6 @@ def _same(found: tuple[Any, dict[str, Any]], expected: tuple[Any, dict[str, Any]
 
 def random_network(name: str) -> tuple[Any, tuple[int, int, int]]:
     """A network whose channels differ in weights and BatchNorm statistics, in eval mode, and its input size."""
-    import genq_export.core.imports  # noqa: F401 - torchvision beside a CPU build
     import timm
     import torch
     from torch import nn
