@@ -279,7 +279,7 @@ def random_network(name: str) -> tuple[Any, tuple[int, int, int]]:
     keywords = {"img_size": side} if side and settings.fixed_input_size else {}
     module = timm.create_model(name, pretrained=False, num_classes=10, **keywords).eval().requires_grad_(False)
     for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None:
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and part.running_mean is not None:
             part.running_mean.normal_(0, 0.1)
             part.running_var.uniform_(0.5, 1.5)
             part.weight.uniform_(0.5, 1.5)

@@ -203,8 +203,8 @@ def _linear_gemm(
     weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name))
     if len(x.shape) == 2:
         return _of_layer(op.Gemm(x, weight, bias, transB=1), name)
-    product = _of_layer(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), name)
-    return op.Add(_named(product, product_tensor(name)), bias)
+    product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), product_tensor(name))
+    return op.Add(product, bias)
 
 
 def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:

@@ -94,7 +94,7 @@ class _Moved:
                 return None
             codes, quantizer = found
             node = ir.node("DequantizeLinear", [codes, *quantizer.inputs[1:]], name=f"{codes.name}/dequantized")
-            self._place(node, value, node.name or "", ir.DataType.FLOAT)
+            self._place(node, codes, value, node.name or "", ir.DataType.FLOAT)
             self._numbers[value] = node.outputs[0]
         return self._numbers[value]
 
@@ -126,24 +126,24 @@ class _Moved:
         copy = ir.node(
             node.op_type,
             inputs,
-            list(node.attributes.values()),
+            node.attributes,
             num_outputs=len(node.outputs),
             name=f"{node.name}/codes_moved",
         )
-        self._place(copy, value, f"{value.name}/codes_moved", quantizer.inputs[2].dtype)  # type: ignore[union-attr]
+        self._place(copy, value, value, f"{value.name}/codes_moved", quantizer.inputs[2].dtype)  # type: ignore[union-attr]
         for made, like in zip(copy.outputs, node.outputs, strict=True):
             made.name = f"{like.name}/codes_moved"
             made.type, made.shape = ir.TensorType(quantizer.inputs[2].dtype), like.shape  # type: ignore[union-attr, arg-type]
             self._codes[like] = (made, quantizer)
         return copy.outputs[value.index() or 0], quantizer
 
-    def _place(self, node: ir.Node, value: ir.Value, name: str, kind: ir.DataType) -> None:
-        """Behind the node that made `value`."""
-        producer = value.producer()
-        assert producer is not None
+    def _place(self, node: ir.Node, behind: ir.Value, like: ir.Value, name: str, kind: ir.DataType | None) -> None:
+        """Put a node behind the one that made a value; what it gives has the shape of `like`."""
+        producer = behind.producer()
+        assert producer is not None and kind is not None
         self._graph.insert_after(producer, node)
         node.outputs[0].name = name
-        node.outputs[0].type, node.outputs[0].shape = ir.TensorType(kind), value.shape
+        node.outputs[0].type, node.outputs[0].shape = ir.TensorType(kind), like.shape
 
 
 def _constants(dequantize: ir.Node) -> _Constants | None:

@@ -17,6 +17,11 @@ def write_out_assignments(gm: fx.GraphModule) -> None:
     for node in list(gm.graph.nodes):
         if not _writes(node):
             continue
+        function = _without_writing(node)
+        if function is not None and op_name(node.args[0]) not in _SCATTERS:
+            node.target = function
+            _let_later_readers_read(node.args[0], node, node)
+            continue
         with gm.graph.inserting_before(node):
             value = _written(node)
             if value is None:
@@ -55,14 +60,20 @@ def _written(node: fx.Node) -> fx.Node | None:
         number = node.args[1] if _FILLS[name] else 0
         ones = [1] * target.meta["val"].dim()
         if isinstance(number, fx.Node):
-            return None
-        filled = _call(node, _aten.full.default, ones, number, dtype=target.meta["val"].dtype)
+            filled = _call(node, _aten.to.dtype, number, target.meta["val"].dtype)
+        else:
+            filled = _call(node, _aten.full.default, ones, number, dtype=target.meta["val"].dtype)
         return _call(node, _aten.expand_as.default, filled, target)
-    packet = getattr(_aten, name.removesuffix("_"), None)
-    function = getattr(packet, node.target._overloadname, None)  # type: ignore[union-attr]
-    if function is None:
+    function = _without_writing(node)
+    return None if function is None else _call(node, function, *node.args, **node.kwargs)
+
+
+def _without_writing(node: fx.Node) -> Any:
+    """The operator that gives what this one writes; None where there is none of that name."""
+    if op_name(node) in (*_FILLS, "copy_"):
         return None
-    return _call(node, function, *node.args, **node.kwargs)
+    packet = getattr(_aten, op_name(node).removesuffix("_"), None)
+    return getattr(packet, node.target._overloadname, None)  # type: ignore[union-attr]
 
 
 def _call(node: fx.Node, function: Any, *args: Any, **kwargs: Any) -> fx.Node:

@@ -67,14 +67,17 @@ def decompose(gm: fx.GraphModule) -> None:
             rewrite = rewrites.get(op_name(node))
             if rewrite is None:
                 continue
-            arguments = node.normalized_arguments(gm, normalize_to_only_use_kwargs=True)
-            if arguments is None:
-                continue
             with gm.graph.inserting_before(node):
-                result = rewrite(Writer(gm, node), **arguments.kwargs)
+                result = rewrite(Writer(gm, node), **_named_arguments(node))
             if result is not None:
                 node.replace_all_uses_with(result)
                 gm.graph.erase_node(node)
+
+
+def _named_arguments(node: fx.Node) -> dict[str, Any]:
+    """What is given, by the names of the operator's schema."""
+    names = [part.name for part in node.target._schema.arguments]  # type: ignore[union-attr]
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def _attention(

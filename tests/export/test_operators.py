@@ -32,7 +32,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in OPERATORS if name
 def test_every_layer_is_integer_and_the_codes_are_those_of_the_oracle(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = OPERATORS[name]().eval().requires_grad_(False)
-    config = QuantizeConfig(weight_bits=4, activation_bits=8, first_last_bits=8)  # type: ignore[call-arg]
+    config = QuantizeConfig(weight_bits=4, activation_bits=8, first_last_bits=8, scales="pow2")  # type: ignore[call-arg]
     reference, _ = prepare(module, SIZE, config, RULE)
     images = noise()
     calibrate_ranges(reference, [images])
