@@ -34,7 +34,7 @@ IMAGES = 2
 
 # One small member of each family, and the side of its input; 0: the smallest that it is made for.
 REPRESENTATIVES = {
-    "beit_base_patch16_224": 32, "botnet26t_256": 128, "halonet26t": 128, "lambda_resnet26t": 128, "gernet_s": 64,
+    "beit_base_patch16_224": 32, "botnet26t_256": 128, "halonet26t": 256, "lambda_resnet26t": 128, "gernet_s": 64,
     "repvgg_a0": 64, "mobileone_s0": 64, "regnetz_b16": 64, "resnet50_clip_gap": 64, "resnet50_clip": 0,
     "bat_resnext26ts": 128, "gcresnet33ts": 64, "eca_resnet33ts": 64, "cait_xxs24_224": 32, "coat_lite_tiny": 64,
     "convit_tiny": 32, "convmixer_768_32": 64, "convnext_atto": 64, "convnext_zepto_rms": 64, "convnextv2_atto": 64,

@@ -172,6 +172,19 @@ class Lines(nn.Module):
         return F.relu(self.norm(self.conv(x.transpose(1, 2)))).transpose(1, 2)
 
 
+class Planes(nn.Module):
+    """Conv3d with a kernel of size 1 along one axis, over channels as depth."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        size, padding = [3, 3, 3], [1, 1, 1]
+        size[axis], padding[axis] = 1, 0
+        self.conv = nn.Conv3d(1, 2, size, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x[:, None])[:, 1]
+
+
 class ChannelGate(nn.Module):
     """Conv1d over the means of the channels."""
 
@@ -228,6 +241,9 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "windows": lambda: Tokens(Windows()),
     "conv1d": lambda: Tokens(Lines()),
     "conv1d gate": lambda: Image(ChannelGate()),
+    "conv3d, flat along the first": lambda: Image(Planes(0)),
+    "conv3d, flat along the second": lambda: Image(Planes(1)),
+    "conv3d, flat along the last": lambda: Image(Planes(2)),
     "scaled part": lambda: Image(Call(_scaled_part)),
     "filled part": lambda: Image(Call(_filled_part)),
     "pad with 1": lambda: Image(Call(lambda module, x: F.pad(x, (1, 1, 1, 1), value=1.0))),

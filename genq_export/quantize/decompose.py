@@ -7,6 +7,7 @@ Only these are computed in integers, so everything that multiplies has to become
     mm, bmm, addmm, baddbmm         products, sums
     a product with a fixed matrix   a linear layer
     conv1d                          conv2d over an image of height 1
+    conv3d with a flat kernel       conv2d over more images
 
 Other rewrites are for what an exporter or a runtime computes otherwise: average pooling with a divisor of its own, or
 that counts padding beyond the edge.
@@ -218,6 +219,38 @@ def _conv1d(
     return write(_aten.squeeze.dim, result, 2)
 
 
+def _conv3d(
+    write: Writer,
+    input: fx.Node,
+    weight: fx.Node,
+    bias: fx.Node | None = None,
+    stride: Any = (1,),
+    padding: Any = (0,),
+    dilation: Any = (1,),
+    groups: int = 1,
+) -> fx.Node | None:
+    """A kernel of size 1 along one axis takes the places along it one by one: they are images of their own."""
+    sizes, kernel = write.shape(input), write.shape(weight)
+    if len(sizes) != 5 or -1 in sizes[1:] or isinstance(padding, str):
+        return None
+    geometry = [[*_listed(part)] * (3 // len(_listed(part))) for part in (stride, padding, dilation)]
+    flat = [axis for axis in range(3) if kernel[2 + axis] == 1 and geometry[0][axis] == 1 and geometry[1][axis] == 0]
+    if not flat:
+        return None
+    axis = flat[-1]
+    others = [part for part in range(3) if part != axis]
+    images = write(_aten.permute.default, input, [0, 2 + axis, 1, *(2 + part for part in others)])
+    images = write(_aten.reshape.default, images, [-1, sizes[1], *(sizes[2 + part] for part in others)])
+    stride, padding, dilation = ([part[other] for other in others] for part in geometry)
+    filters = write(_aten.squeeze.dim, weight, 2 + axis)
+    result = write(_aten.conv2d.default, images, filters, bias, stride, padding, dilation, groups)
+    result = write(_aten.reshape.default, result, [-1, sizes[2 + axis], *write.shape(result)[1:]])
+    back = [0, 2, 0, 0, 0]
+    for place, part in enumerate((axis, *others)):
+        back[2 + part] = 1 if place == 0 else 2 + place
+    return write(_aten.permute.default, result, back)
+
+
 def _listed(sizes: Any) -> list[int]:
     return [*sizes] if isinstance(sizes, list | tuple) else [sizes]
 
@@ -258,6 +291,7 @@ _FIRST: dict[str, _Rewrite] = {
     "addmm": _addmm,
     "baddbmm": _baddbmm,
     "conv1d": _conv1d,
+    "conv3d": _conv3d,
     "avg_pool2d": _avg_pool2d,
 }
 _ROUNDS: tuple[dict[str, _Rewrite], ...] = (_FIRST, {"matmul": _matmul}, {"linear": _linear})

@@ -11,12 +11,13 @@ from torch import Tensor, fx
 
 from genq_export.core.errors import UserError
 from genq_export.network.arguments import INTEGER_OPERATORS
-from genq_export.network.aten import attribute, module_path, new_constant, op_name
+from genq_export.network.aten import LAYERS, attribute, module_path, new_constant, op_name
 from genq_export.quantize.assignments import write_out_assignments
 from genq_export.quantize.decompose import decompose
 
 _NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
 _CASTS = ("to", "_to_copy")
+_LAYERS_CROSSED = 8  # by the number of images before it is asked for anew
 _FILLED_WITH = {"zeros": 0, "ones": 1}
 
 
@@ -31,6 +32,7 @@ def simplify(gm: fx.GraphModule) -> None:
     _reshapes_by_one_name(gm)
     _remove_what_eval_skips(gm)
     _free_batch_in_shapes(gm)
+    _take_batch_from_neighbours(gm)
     _write_out_padding(gm)
     fold_batch_norm(gm)
     gm.graph.eliminate_dead_code()
@@ -180,6 +182,28 @@ def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
         shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
         if shape.count(-1) <= 1:
             node.args = (node.args[0], shape)
+
+
+def _take_batch_from_neighbours(gm: fx.GraphModule) -> None:
+    """Ask the tensor computed last for the number of images, where that of the input would cross many layers.
+
+    A class token joined late, or a learned query, is repeated for every image. A number that is alive from the input on
+    would make one block of all that lies between.
+    """
+    (images,) = gm.graph.find_nodes(op="placeholder")
+    asked = [node for node in images.users if op_name(node) == "sym_size" and node.args[1] == 0]
+    layers, last = 0, images
+    for node in list(gm.graph.nodes):
+        for size in [part for part in asked if part in node.all_input_nodes]:
+            if layers >= _LAYERS_CROSSED and isinstance(node.meta.get("val"), Tensor):
+                with gm.graph.inserting_before(node):
+                    nearer = gm.graph.call_function(torch.ops.aten.sym_size.int, (last, 0))
+                nearer.meta = dict(size.meta)
+                node.replace_input_with(size, nearer)
+        layers += op_name(node) in LAYERS
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.dim() and str(value.shape[0]) == str(images.meta["val"].shape[0]):
+            last = node
 
 
 def _compute_constants(gm: fx.GraphModule) -> None:

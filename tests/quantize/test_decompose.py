@@ -15,7 +15,7 @@ from tests.operators import OPERATORS, Image
 SIZE = (3, 16, 16)
 REWRITTEN = (
     "scaled_dot_product_attention", "_native_multi_head_attention", "_transformer_encoder_layer_fwd", "einsum", "mm",
-    "bmm", "addmm", "baddbmm", "conv1d", "batch_norm",
+    "bmm", "addmm", "baddbmm", "conv1d", "conv3d", "batch_norm",
 )  # fmt: skip
 # Convolutions and linear layers, the patches' or two images' and the classifier among them; and products.
 COUNTS = {
