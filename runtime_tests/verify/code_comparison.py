@@ -85,7 +85,7 @@ class CodeComparison:
         """Tally one quantizer; which images differ, bool [B]."""
         if expected.shape != found.shape:
             raise BackendError(f"{self._backend}: codes of '{name}' are {found.shape}, expected {expected.shape}")
-        expected, found = expected.astype(np.int32), found.astype(np.int32)
+        expected, found = (np.atleast_1d(codes.astype(np.int32)) for codes in (expected, found))
         tally = self._tallies.setdefault(name, _Tally())
         if tally.shift is None:
             tally.shift = container_shift(expected, found)
