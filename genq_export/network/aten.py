@@ -76,7 +76,8 @@ def moves_numbers(node: fx.Node) -> bool:
     """
     name = op_name(node)
     if name == "pad":
-        mode, value = (*node.args[2:4], *("constant", None)[len(node.args[2:4]) :])
+        mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode")
+        value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
         return mode in _PADS_BY_MOVING or not value
     return name in DATA_MOVEMENT_OPS and not (name == "expand" and is_constant(node.args[0]))
 

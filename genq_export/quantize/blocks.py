@@ -76,7 +76,7 @@ def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
 def _ends_a_piece(node: fx.Node) -> bool:
     """Behind what nothing belongs to any more: behind a concatenation's quantizer, and in front of any other."""
     if _is_quantizer(node):
-        return op_name(node.args[0]) == "cat"
+        return any(op_name(source) == "cat" for source in node.all_input_nodes)
     return not _goes_on(node)
 
 

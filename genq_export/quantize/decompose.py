@@ -37,9 +37,10 @@ class Writer:
         made = self._gm.graph.call_function(function, args, kwargs)
         made.meta = {key: value for key, value in self._node.meta.items() if key == "nn_module_stack"}
         mode = self._node.meta["val"].fake_mode
-        read, named = (fx.node.map_arg(part, self.value) for part in (args, kwargs))
+        read: Any = fx.node.map_arg(args, self.value)
+        named: Any = fx.node.map_arg(kwargs, self.value)
         with mode:
-            made.meta["val"] = function(*read, **named)  # type: ignore[operator, misc]
+            made.meta["val"] = function(*read, **named)
         return made
 
     def value(self, node: fx.Node) -> Any:
@@ -274,7 +275,7 @@ def _avg_pool2d(
     if (divisor_override is None and not rounds_up) or -1 in size:
         return None
     geometry = (kernel_size, stride, padding, ceil_mode)
-    factor = F.avg_pool2d(torch.ones(1, 1, *size), *geometry, count_include_pad, divisor_override)  # type: ignore[arg-type]
+    factor = F.avg_pool2d(torch.ones(1, 1, *size), *geometry, count_include_pad, divisor_override)
     mean = write(_aten.avg_pool2d.default, self, *geometry, False)
     if (factor == 1).all():
         return mean

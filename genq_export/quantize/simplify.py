@@ -89,11 +89,11 @@ def _layer_in_front(norm: fx.Node) -> fx.Node | None:
 
 def _keeps_channels(node: fx.Node, norm: fx.Node) -> bool:
     """An image of height 1 squeezed, or rows of a table joined: the channels are those of what is reshaped."""
+    source: Any = node.args[0]
     if op_name(node) == "squeeze":
-        return bool(node.args[1:] == (2,)) and op_name(node.args[0]) == "conv2d"
+        return bool(node.args[1:] == (2,)) and op_name(source) == "conv2d"
     if op_name(node) not in ("reshape", "flatten", "view") or norm.meta["val"].dim() != 2:
         return False
-    source: Any = node.args[0]
     return bool(source.meta["val"].shape[-1] == node.meta["val"].shape[-1])
 
 
