@@ -26,7 +26,9 @@ from onnxscript import opset21 as op
 
 from export.passes.fp16 import ComputeRemainderInHalf, half_operators
 from export.passes.int4_storage import StoreInInt4
+from export.passes.move_codes import MoveCodes
 from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
+from export.passes.relu_on_codes import ReluOnCodes
 from export.passes.zero_point_shift import without_zero_points
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError, reason_of
@@ -56,6 +58,10 @@ def export_onnx(
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
     model = _to_onnx(deployed, input_size, rule).model
     passes: list[ir.passes.PassBase] = [NameAfterModules(kept_layers(deployed)), StripMetadata(), StoreInInt4(narrow)]
+    if rule.convolutions_write_codes:
+        passes.append(ReluOnCodes())
+    if rule.codes_are_moved:
+        passes.append(MoveCodes())
     if half_remainder and rule.half_remainder:
         passes.append(ComputeRemainderInHalf())
     ir.passes.Sequential(*passes)(model)
@@ -173,7 +179,7 @@ def _conv2d(
         dilations=list(dilation),
         group=groups,
     )
-    return product
+    return _of_layer(product, name)
 
 
 def _linear_matmul(
@@ -186,6 +192,7 @@ def _linear_matmul(
     """
     codes = op.Transpose(weight_codes, perm=[1, 0])
     product = op.MatMul(x, _named(op.DequantizeLinear(codes, weight_scale, axis=1), weight_tensor(name)))
+    product = _of_layer(product, name)
     return op.Sub(_named(product, product_tensor(name)), op.Neg(bias))
 
 
@@ -195,19 +202,23 @@ def _linear_gemm(
     """Gemm for [N, K]; for more dimensions a MatMul and an Add."""
     weight = _named(op.DequantizeLinear(weight_codes, weight_scale, axis=0), weight_tensor(name))
     if len(x.shape) == 2:
-        return op.Gemm(x, weight, bias, transB=1)
+        return _of_layer(op.Gemm(x, weight, bias, transB=1), name)
     product = _named(op.MatMul(x, op.Transpose(weight, perm=[1, 0])), product_tensor(name))
     return op.Add(product, bias)
 
 
 def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
-    product = op.MatMul(a, b)
-    product.producer().metadata_props[NAME_PROPERTY] = name
-    return product
+    return _of_layer(op.MatMul(a, b), name)
 
 
 _QUANTIZE = {"uint8": _quantize_uint8, "int8": _quantize_int8}
 _LINEAR = {"MatMul": _linear_matmul, "Gemm": _linear_gemm}
+
+
+def _of_layer(value: Any, name: str) -> Any:
+    """Note whose result a tensor is: two layers may read one weight, so the weight's name does not tell."""
+    value.producer().metadata_props[NAME_PROPERTY] = name
+    return value
 
 
 def _named(value: Any, name: str) -> Any:

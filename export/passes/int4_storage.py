@@ -21,16 +21,19 @@ class StoreInInt4(ir.passes.InPlacePass):
         self._layers = tuple(layers)
 
     def requires(self, model: ir.Model) -> None:
-        """Every layer is in the file, and its codes fit."""
-        for layer, node in self._dequantizers(model).items():
-            codes = node.inputs[0].const_value if node is not None and node.inputs[0] is not None else None
+        """Codes of the layers are in the file, and they fit."""
+        found = self._dequantizers(model)
+        if self._layers and not found:
+            raise ir.passes.PreconditionError(f"{self._layers[0]} has no weight codes in the file")
+        for layer, node in found.items():
+            codes = node.inputs[0].const_value if node.inputs[0] is not None else None
             if codes is None or codes.numpy().min() < -8 or codes.numpy().max() > 7:
                 raise ir.passes.PreconditionError(f"{layer} has no weight codes in the file that fit in 4 bits")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Store the codes anew, with a Cast in front of their reader."""
         for layer, node in self._dequantizers(model).items():
-            assert node is not None and node.inputs[0] is not None
+            assert node.inputs[0] is not None
             codes = node.inputs[0]
             node.replace_input_with(0, _packed(model, node, codes, layer))
             if not codes.uses() and codes.name is not None:
@@ -40,13 +43,15 @@ class StoreInInt4(ir.passes.InPlacePass):
     def ensures(self, model: ir.Model) -> None:
         """What the quantizer reads is what was there before."""
         for layer, node in self._dequantizers(model).items():
-            cast = node.inputs[0].producer() if node is not None and node.inputs[0] is not None else None
+            cast = node.inputs[0].producer() if node.inputs[0] is not None else None
             if cast is None or cast.op_type != "Cast":
                 raise ir.passes.PostconditionError(f"{layer} is not stored in 4 bits")
 
-    def _dequantizers(self, model: ir.Model) -> dict[str, ir.Node | None]:
+    def _dequantizers(self, model: ir.Model) -> dict[str, ir.Node]:
+        """By layer; of layers with one weight (tied, or one called twice) the exporter leaves a single one."""
         nodes = {node.outputs[0].name: node for node in model.graph if node.op_type == "DequantizeLinear"}
-        return {layer: nodes.get(weight_tensor(layer)) for layer in self._layers}
+        named = {layer: nodes.get(weight_tensor(layer)) for layer in self._layers}
+        return {layer: node for layer, node in named.items() if node is not None}
 
 
 def _packed(model: ir.Model, reader: ir.Node, value: ir.Value, layer: str) -> ir.Value:

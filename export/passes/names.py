@@ -13,7 +13,7 @@ _LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 class NameAfterModules(ir.passes.InPlacePass):
-    """Layers after the module whose weight they read (`conv1`), quantizers after theirs (`act1/dequantized`).
+    """Layers after the module that they are (`conv1`), quantizers after theirs (`act1/dequantized`), each name once.
 
     Reads `NAME_PROPERTY`, so it comes before `StripMetadata`.
 
@@ -36,6 +36,7 @@ class NameAfterModules(ir.passes.InPlacePass):
                 quantizer = quantizer_of(str(node.inputs[0].name)) if node.inputs[0] is not None else None
                 if quantizer is not None:
                     node.outputs[0].name = node.name = dequantized_tensor(quantizer)
+        _number_repeated(model.graph)
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -59,6 +60,20 @@ class StripMetadata(ir.passes.InPlacePass):
         told += _values(model.graph)
         if any(part.metadata_props or part.doc_string for part in told):
             raise ir.passes.PostconditionError("metadata is left in the file")
+
+
+def _number_repeated(graph: ir.Graph) -> None:
+    """The runtime refuses a file in which two nodes have one name; whoever comes later gets a number behind it."""
+    taken = {node.name for node in graph}
+    seen: set[str] = set()
+    for node in graph:
+        name, number = node.name, 2
+        if name and name in seen:
+            while f"{node.name}_{number}" in taken:
+                number += 1
+            node.name = f"{node.name}_{number}"
+            taken.add(node.name)
+        seen.add(node.name or "")
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -21,6 +21,7 @@ class TargetRule(Frozen):
     bias_on_grid: the runtime adds the bias of a convolution as int32 on the accumulator grid s_x * s_w, so the
     reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
+    codes_are_moved: what moves numbers towards a layer works on codes, so that the layer reads a DequantizeLinear.
     int4_storage: weights of 4 bits or fewer may be stored in 4 bits.
     half_remainder: what stays float may compute in FP16 (ONNX Runtime's CPU kernels would only convert it back).
     """
@@ -34,5 +35,6 @@ class TargetRule(Frozen):
     convolutions_write_codes: bool
     int4_storage: bool
     half_remainder: bool
+    codes_are_moved: bool = False
     opset: int
     ir_version: int

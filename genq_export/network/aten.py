@@ -62,9 +62,24 @@ LAYERS = ("conv2d", "linear")
 DATA_MOVEMENT_OPS = (
     "max_pool2d", "flatten", "reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "pad", "roll",
 )  # fmt: skip
+_PADS_BY_MOVING = ("reflect", "replicate", "circular")
 AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
 NON_NEGATIVE_OPS = ("relu", "relu6", "softmax", "sigmoid", "hardsigmoid")
 SHORT_NEGATIVE_TAIL_OPS = ("gelu", "silu", "hardswish")
+
+
+def moves_numbers(node: fx.Node) -> bool:
+    """Are the codes of what the node gives codes of its input, and zero where it pads?
+
+    Padding with another number is not on the grid. A constant that is repeated for every image is where its numbers
+    begin: in front of that it would be no activation.
+    """
+    name = op_name(node)
+    if name == "pad":
+        mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode")
+        value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
+        return mode in _PADS_BY_MOVING or not value
+    return name in DATA_MOVEMENT_OPS and not (name == "expand" and is_constant(node.args[0]))
 
 
 def root_of(node: fx.Node) -> fx.Node:
@@ -73,7 +88,7 @@ def root_of(node: fx.Node) -> fx.Node:
     What flattens a pooled mean counts as part of the pooling: a quantizer behind it leaves nothing between the
     quantizer and the classifier.
     """
-    while op_name(node) in DATA_MOVEMENT_OPS:
+    while moves_numbers(node):
         source = node.args[0]
         assert isinstance(source, fx.Node)
         if op_name(source) in AVERAGE_POOLS:
@@ -85,7 +100,7 @@ def root_of(node: fx.Node) -> fx.Node:
 def readers_of(node: fx.Node) -> Iterator[fx.Node]:
     """Who computes with the numbers that `node` holds, behind operators that only move them (padding adds numbers)."""
     for reader in node.users:
-        if op_name(reader) in DATA_MOVEMENT_OPS and op_name(reader) != "pad":
+        if moves_numbers(reader) and op_name(reader) != "pad":
             yield from readers_of(reader)
         elif op_name(reader) != "sym_size":
             yield reader

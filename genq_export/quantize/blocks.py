@@ -68,9 +68,16 @@ def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
         if node.op != "placeholder":
             pieces[-1].append(node)
         alive = {value for value in alive | {node} if last_use[value] > number}
-        if alive == {node} and not _is_quantizer(node) and not _goes_on(node) and pieces[-1]:
+        if alive == {node} and _ends_a_piece(node) and pieces[-1]:
             pieces.append([])
     return [piece for piece in pieces if piece]
+
+
+def _ends_a_piece(node: fx.Node) -> bool:
+    """Behind what nothing belongs to any more: behind a concatenation's quantizer, and in front of any other."""
+    if _is_quantizer(node):
+        return any(op_name(source) == "cat" for source in node.all_input_nodes)
+    return not _goes_on(node)
 
 
 def _is_quantizer(node: fx.Node) -> bool:

@@ -50,11 +50,14 @@ def _check_finite(module: nn.Module) -> None:
 def _attention_in_parts(module: nn.Module) -> Iterator[None]:
     """Let the network compute attention in two products, which the fused operator hides; then as it did before."""
     switched = [(part, getattr(part, _FUSED)) for part in module.modules() if hasattr(part, _FUSED)]
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         for part, _ in switched:
             setattr(part, _FUSED, False)
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for part, fused in switched:
             setattr(part, _FUSED, fused)
 

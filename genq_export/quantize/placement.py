@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from genq_export.config.target import TargetRule
-from genq_export.network.aten import AVERAGE_POOLS, DATA_MOVEMENT_OPS, NON_NEGATIVE_OPS, is_constant, op_name, root_of
+from genq_export.network.aten import AVERAGE_POOLS, NON_NEGATIVE_OPS, is_constant, moves_numbers, op_name, root_of
 from genq_export.quantize.bit_allocation import LayerBits
 from genq_export.quantize.float_operators import float_operators, float_row
 from genq_export.quantize.layers import has_constant, layers_of, products_of
@@ -105,18 +105,16 @@ def _ask_for_results(placement: Placement) -> None:
 
 
 def _share_scales(placement: Placement, graph: fx.Graph) -> None:
-    """Give what a quantized concatenation joins the concatenation's grid; chains of them become one set."""
+    """Give what a quantized concatenation joins the concatenation's grid; those with a tensor in common are one set."""
     for node in reversed(graph.nodes):
         if op_name(node) != "cat" or node not in placement.bits_of:
             continue
         joined = [root_of(source) for source in node.args[0] if not is_constant(source)]
         for root in joined:
             _ask(placement, root, placement.bits_of[node])
-        known = next((nodes for nodes in placement.shared if node in nodes), None)
-        if known is None:
-            placement.shared.append([node, *joined])
-        else:
-            known += joined
+        met = [nodes for nodes in placement.shared if not {node, *joined}.isdisjoint(nodes)]
+        together = dict.fromkeys([part for nodes in met for part in nodes] + [node, *joined])
+        placement.shared = [nodes for nodes in placement.shared if nodes not in met] + [list(together)]
     for nodes in placement.shared:
         bits = min(placement.bits_of[node] for node in nodes)
         placement.bits_of |= dict.fromkeys(nodes, bits)
@@ -140,7 +138,7 @@ def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple
     for reader in node.users:
         if _read_by(reader, asking):
             here.append(reader)
-        elif op_name(reader) in DATA_MOVEMENT_OPS:
+        elif moves_numbers(reader):
             yield from narrow_readers(reader, asking)
     if here:
         yield node, here
@@ -148,7 +146,7 @@ def narrow_readers(node: fx.Node, asking: Collection[fx.Node]) -> Iterator[tuple
 
 def _read_by(reader: fx.Node, asking: Collection[fx.Node]) -> bool:
     """Is this one of `asking`, or does it move numbers to them alone?"""
-    if op_name(reader) in DATA_MOVEMENT_OPS:
+    if moves_numbers(reader):
         return bool(reader.users) and all(_read_by(user, asking) for user in reader.users)
     return reader in asking
 
@@ -178,9 +176,12 @@ def _feeds_integers(node: fx.Node, placement: Placement) -> bool:
     """Does the value, perhaps after an activation function, reach a tensor that is quantized anyway or a pooling?"""
     if node in placement.bits_of:
         return True
-    passes = (*DATA_MOVEMENT_OPS, *NON_NEGATIVE_OPS, "hardtanh", "clamp")
+    passes = (*NON_NEGATIVE_OPS, "hardtanh", "clamp")
     return any(
         op_name(user) in AVERAGE_POOLS
-        or (op_name(user) in passes and (user in placement.bits_of or _feeds_integers(user, placement)))
+        or (
+            (moves_numbers(user) or op_name(user) in passes)
+            and (user in placement.bits_of or _feeds_integers(user, placement))
+        )
         for user in node.users
     )

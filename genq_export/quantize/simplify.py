@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from genq_export.core.errors import UserError
 from genq_export.network.arguments import INTEGER_OPERATORS
-from genq_export.network.aten import attribute, module_path, new_constant, op_name
+from genq_export.network.aten import LAYERS, attribute, module_path, new_constant, op_name
+from genq_export.quantize.assignments import write_out_assignments
+from genq_export.quantize.decompose import decompose
 
 _NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
 _CASTS = ("to", "_to_copy")
-_SCATTERS = {"slice": torch.ops.aten.slice_scatter.default, "select": torch.ops.aten.select_scatter.default}
+_LAYERS_CROSSED = 8  # by the number of images before it is asked for anew
 _FILLED_WITH = {"zeros": 0, "ones": 1}
 
 
@@ -22,11 +25,14 @@ def simplify(gm: fx.GraphModule) -> None:
     """Rewrite the graph of a network in eval mode in place."""
     _inline_regions(gm)
     _write_out_fills(gm)
+    decompose(gm)
     _compute_constants(gm)
-    _write_out_assignments(gm)
-    _make_functional(gm)
+    write_out_assignments(gm)
+    _compute_constants(gm)
+    _reshapes_by_one_name(gm)
     _remove_what_eval_skips(gm)
     _free_batch_in_shapes(gm)
+    _take_batch_from_neighbours(gm)
     _write_out_padding(gm)
     fold_batch_norm(gm)
     gm.graph.eliminate_dead_code()
@@ -35,7 +41,7 @@ def simplify(gm: fx.GraphModule) -> None:
 
 
 def fold_batch_norm(gm: fx.GraphModule) -> None:
-    """Fold every BatchNorm into the convolution before it.
+    """Fold every BatchNorm into the convolution or linear layer before it.
 
     w' = w * g / sqrt(v + e), b' = (b - m) * g / sqrt(v + e) + o, with gain g and offset o (1 and 0 where it has none).
     One that follows anything else becomes a multiplication and an addition per channel, still float.
@@ -44,30 +50,64 @@ def fold_batch_norm(gm: fx.GraphModule) -> None:
         if op_name(node) != "batch_norm":
             continue
         source, *parameters = node.args[:5]
+        if parameters[2] is None or parameters[3] is None:
+            raise UserError(
+                f"BatchNorm '{module_path(node) or node.name}' keeps no statistics (track_running_stats=False): what it"
+                " gives for an image depends on the others of its batch, so the network cannot be quantized; use"
+                " GroupNorm or InstanceNorm, or let it track statistics"
+            )
         mean, variance = (attribute(gm, part.target) for part in parameters[2:])
         gain = torch.ones_like(mean) if parameters[0] is None else attribute(gm, parameters[0].target)
         offset = torch.zeros_like(mean) if parameters[1] is None else attribute(gm, parameters[1].target)
         factor = gain / torch.sqrt(variance + node.args[7])
         shift = offset - mean * factor
-        if op_name(source) == "conv2d" and len(source.users) == 1:
-            _scale_convolution(gm, source, factor, shift)
+        layer = _layer_in_front(node)
+        if layer is not None:
+            _scale_layer(gm, layer, factor, shift)
             node.replace_all_uses_with(source)
         else:
             _replace_by_affine(gm, node, factor, shift)
         gm.graph.erase_node(node)
 
 
-def _scale_convolution(gm: fx.GraphModule, conv: fx.Node, factor: Tensor, shift: Tensor) -> None:
-    weight_node = conv.args[1]
-    bias_node = conv.args[2] if len(conv.args) > 2 else None
+def _layer_in_front(norm: fx.Node) -> fx.Node | None:
+    """The layer whose output channels a BatchNorm normalises, perhaps behind a reshape that leaves them apart."""
+    source = norm.args[0]
+    while isinstance(source, fx.Node) and len(source.users) == 1:
+        if op_name(source) == "conv2d":
+            weight = source.args[1]
+            return source if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
+        if op_name(source) == "linear":
+            weight = source.args[1]
+            last = norm.meta["val"].dim() == 2
+            return source if last and isinstance(weight, fx.Node) and weight.op == "get_attr" else None
+        if not _keeps_channels(source, norm):
+            return None
+        source = source.args[0]
+    return None
+
+
+def _keeps_channels(node: fx.Node, norm: fx.Node) -> bool:
+    """An image of height 1 squeezed, or rows of a table joined: the channels are those of what is reshaped."""
+    source: Any = node.args[0]
+    if op_name(node) == "squeeze":
+        return bool(node.args[1:] == (2,)) and op_name(source) == "conv2d"
+    if op_name(node) not in ("reshape", "flatten", "view") or norm.meta["val"].dim() != 2:
+        return False
+    return bool(source.meta["val"].shape[-1] == node.meta["val"].shape[-1])
+
+
+def _scale_layer(gm: fx.GraphModule, layer: fx.Node, factor: Tensor, shift: Tensor) -> None:
+    weight_node = layer.args[1]
+    bias_node = layer.args[2] if len(layer.args) > 2 else None
     weight = attribute(gm, weight_node.target)  # type: ignore[union-attr, arg-type]
     bias = attribute(gm, bias_node.target) if isinstance(bias_node, fx.Node) else torch.zeros_like(shift)  # type: ignore[arg-type]
-    path = module_path(conv).replace(".", "_")
-    arguments = list(conv.args) + [None] * (3 - len(conv.args))
-    with gm.graph.inserting_before(conv):
-        arguments[1] = new_constant(gm, f"{path}_folded_weight", weight * factor.view(-1, 1, 1, 1))
+    path = module_path(layer).replace(".", "_")
+    arguments = list(layer.args) + [None] * (3 - len(layer.args))
+    with gm.graph.inserting_before(layer):
+        arguments[1] = new_constant(gm, f"{path}_folded_weight", weight * factor.view(-1, *[1] * (weight.dim() - 1)))
         arguments[2] = new_constant(gm, f"{path}_folded_bias", bias * factor + shift)
-    conv.args = tuple(arguments)
+    layer.args = tuple(arguments)
 
 
 def _replace_by_affine(gm: fx.GraphModule, node: fx.Node, factor: Tensor, shift: Tensor) -> None:
@@ -110,40 +150,10 @@ def _replace_tuple(node: fx.Node, results: Any) -> None:
     node.graph.erase_node(node)
 
 
-def _write_out_assignments(gm: fx.GraphModule) -> None:
-    """`x[:, 1:] = y` writes into a view of x; written out, whoever reads x behind it reads a new tensor."""
-    for node in list(gm.graph.nodes):
-        if op_name(node) != "copy_" or not _alike(*node.args[:2]):
-            continue
-        view, value = node.args[:2]
-        node.replace_all_uses_with(value)
-        with gm.graph.inserting_before(node):
-            while op_name(view) in _SCATTERS:
-                arguments = (view.args[0], value, *view.args[1:])
-                value = gm.graph.call_function(_SCATTERS[op_name(view)], arguments)
-                view = view.args[0]
-                value.meta = {**node.meta, "val": view.meta["val"]}
-        for reader in list(view.users):
-            if node < reader:
-                reader.replace_input_with(view, value)
-        gm.graph.erase_node(node)
-
-
-def _alike(a: fx.Node, b: fx.Node) -> bool:
-    """Have two nodes one shape and one type?"""
-    first, second = a.meta["val"], b.meta["val"]
-    return bool(first.shape == second.shape) and first.dtype == second.dtype
-
-
-def _make_functional(gm: fx.GraphModule) -> None:
-    """Operators that write into their input become those that give a new tensor."""
+def _reshapes_by_one_name(gm: fx.GraphModule) -> None:
     for node in gm.graph.nodes:
-        name = op_name(node)
-        if name in ("view", "_unsafe_view"):
+        if op_name(node) in ("view", "_unsafe_view"):
             node.target = torch.ops.aten.reshape.default
-        elif name.endswith("_") and name != "copy_" and not name.startswith("_"):
-            packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
-            node.target = getattr(packet, node.target._overloadname, node.target)
 
 
 def _remove_what_eval_skips(gm: fx.GraphModule) -> None:
@@ -172,6 +182,28 @@ def _free_batch_in_shapes(gm: fx.GraphModule) -> None:
         shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
         if shape.count(-1) <= 1:
             node.args = (node.args[0], shape)
+
+
+def _take_batch_from_neighbours(gm: fx.GraphModule) -> None:
+    """Ask the tensor computed last for the number of images, where that of the input would cross many layers.
+
+    A class token joined late, or a learned query, is repeated for every image. A number that is alive from the input on
+    would make one block of all that lies between.
+    """
+    (images,) = gm.graph.find_nodes(op="placeholder")
+    asked = [node for node in images.users if op_name(node) == "sym_size" and node.args[1] == 0]
+    layers, last = 0, images
+    for node in list(gm.graph.nodes):
+        for size in [part for part in asked if part in node.all_input_nodes]:
+            if layers >= _LAYERS_CROSSED and isinstance(node.meta.get("val"), Tensor):
+                with gm.graph.inserting_before(node):
+                    nearer = gm.graph.call_function(torch.ops.aten.sym_size.int, (last, 0))
+                nearer.meta = dict(size.meta)
+                node.replace_input_with(size, nearer)
+        layers += op_name(node) in LAYERS
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.dim() and str(value.shape[0]) == str(images.meta["val"].shape[0]):
+            last = node
 
 
 def _compute_constants(gm: fx.GraphModule) -> None:

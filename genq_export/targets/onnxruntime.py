@@ -26,6 +26,7 @@ class OnnxRuntimeTarget(Target):
         linear_operator="MatMul",
         bias_on_grid=True,
         convolutions_write_codes=True,
+        codes_are_moved=True,
         int4_storage=True,
         half_remainder=False,
         opset=21,

@@ -60,7 +60,9 @@ class CodeComparison:
         for place, name in enumerate(self._in_order(expected_codes)):
             if name in found_codes:
                 before = self._own(name)
-                differs[name] = self._compare(name, expected_codes[name], found_codes[name], differs)
+                differs[name] = self._compare(
+                    name, expected_codes[name], found_codes[name], differs, len(expected_logits)
+                )
                 if first is None and self._own(name) > before:
                     first = place
         return first
@@ -73,24 +75,29 @@ class CodeComparison:
         yield from (name for name in codes if name not in self._nodes)
 
     def _compare(
-        self, name: str, expected: NDArray[Any], found: NDArray[Any], earlier: dict[str, NDArray[np.bool_]]
+        self,
+        name: str,
+        expected: NDArray[Any],
+        found: NDArray[Any],
+        earlier: dict[str, NDArray[np.bool_]],
+        images: int,
     ) -> NDArray[np.bool_]:
         """Tally one quantizer; which images differ, bool [B]."""
         if expected.shape != found.shape:
             raise BackendError(f"{self._backend}: codes of '{name}' are {found.shape}, expected {expected.shape}")
-        expected, found = expected.astype(np.int32), found.astype(np.int32)
+        expected, found = (np.atleast_1d(codes.astype(np.int32)) for codes in (expected, found))
         tally = self._tallies.setdefault(name, _Tally())
         if tally.shift is None:
             tally.shift = container_shift(expected, found)
         gap = np.abs(found - tally.shift - expected)
-        by_image: NDArray[np.bool_] = gap.reshape(len(gap), -1).max(axis=1) > 0
-        clean = ~self._tainted(name, earlier, len(gap))
+        by_image = images_that_differ(gap, images)
+        clean = ~self._tainted(name, earlier, images)
         tally.codes += gap.size
         tally.differing += int((gap > 0).sum())
         tally.largest = max(tally.largest, int(gap.max(initial=0)))
         tally.clean_images += int(clean.sum())
         tally.images_differing += int(by_image.sum())
-        own = gap[clean] > 0
+        own = _of_images(gap, clean) > 0
         tally.own += int(own.sum())
         if own.any():
             self._count_channels(tally, own)
@@ -143,6 +150,32 @@ class CodeComparison:
             images_differing=tally.images_differing,
             channels=tuple(sorted(tally.own_by_channel)),
         )
+
+
+def images_that_differ(gap: NDArray[np.int32], images: int) -> NDArray[np.bool_]:
+    """bool [B] from the gaps of a code tensor: all of them where its first axis does not tell them apart.
+
+    Windows and heads multiply the first axis and leave an image's together; a layout with the sequence first, or a
+    tensor that is the same for every image, says of no code which image it belongs to.
+    """
+    if not _image_first(gap.shape, images):
+        return np.full(images, bool(gap.any()))
+    by_image: NDArray[np.bool_] = gap.reshape(images, -1).max(axis=1, initial=0) > 0
+    return by_image
+
+
+def _image_first(shape: tuple[int, ...], images: int) -> bool:
+    """Is the first axis the image, or windows of it? Where the second may be as well, nothing is said."""
+    if not shape or shape[0] % images:
+        return False
+    return shape[0] == images or len(shape) < 2 or shape[1] != images
+
+
+def _of_images(gap: NDArray[np.int32], chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The gaps of some images; of a tensor that does not tell images apart all of them, or none."""
+    if not _image_first(gap.shape, len(chosen)):
+        return gap if chosen.all() else gap[:0]
+    return gap[np.repeat(chosen, gap.shape[0] // len(chosen))]
 
 
 def container_shift(expected: NDArray[np.int32], found: NDArray[np.int32]) -> int:

@@ -1,0 +1,33 @@
+"""Families that come through to integers, by the command of docs/families.md."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+THROUGH = (
+    "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "ecaresnet26t", "efficientvit_b0", "efficientvim_m1",
+    "xcit_nano_12_p16_224", "vit_base_patch16_siglip_224", "eva02_tiny_patch14_224", "test_maxvit", "convit_tiny",
+    "coat_lite_tiny", "resnetv2_50x1_bit", "test_nfnet", "convnext_zepto_rms", "botnet26t_256", "mixnet_s",
+    "skresnet18", "resnest14d", "ghostnet_050", "test_vit",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", THROUGH)
+def test_a_family_comes_through_in_integers(name: str, tmp_path: Path) -> None:
+    results = tmp_path / "families.jsonl"
+    command = [sys.executable, ROOT / "benchmarks" / "families.py", "-o", results, "--only", name]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    row = json.loads(results.read_text())
+    assert row["reached"] == "codes", row["reason"]
+    assert row["integer"] == row["layers"] > 0
+
+
+def test_the_list_names_each_network_once() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "families.py", "--list"]
+    names = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
+    assert len(names) == len(set(names)) > 100 and set(THROUGH) <= set(names)
