@@ -1,0 +1,126 @@
+"""Which kind of source a path is. What could be two kinds is refused, and both are named."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from genq_export.core.errors import UserError
+from genq_export.data import hf_dataset, webdataset
+from genq_export.data.account import listed, shown
+from genq_export.data.classifier import Classes
+from genq_export.data.decode import is_image_name
+from genq_export.data.folder import read_folder
+from genq_export.data.labels import fold
+from genq_export.data.raw import Raw, Reading
+from genq_export.data.splits import SPLITS, chosen_split, split_of_file
+
+
+def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
+    """Read a source as what it is.
+
+    Raises:
+        UserError: where it is nothing that is read here, or could be two things.
+    """
+    if not source.exists():
+        raise UserError(f"image folder {source} does not exist")
+    if not source.is_dir():
+        if webdataset.is_shard_name(source.name):
+            return webdataset.read_shards(source, [source], reading)
+        raise UserError(f"{source} is a file: give a folder of images, a Hugging Face data set or .tar shards")
+    if hf_dataset.is_saved(source):
+        return hf_dataset.read_dataset(source, reading)
+    shards, folders, image = _contents(source)
+    if shards:
+        _check_alone(source, shards, folders, image)
+        return webdataset.read_shards(source, shards, reading)
+    parquet = next(iter(_parquet_files(source)), None)
+    if parquet is not None:
+        if parquet.name != hf_dataset.METADATA and (image or folders):
+            raise UserError(_two_layouts(source, parquet, _first(folders, image)))
+        return hf_dataset.read_dataset(source, reading)
+    split = _split_folder(source, [folder.name for folder in folders], image, network, reading)
+    if split is not None:
+        raw = find(source / split, network, reading)
+        return replace(raw, layout=f"{raw.layout}, its split '{split}'")
+    return read_folder(source, reading)
+
+
+def _contents(source: Path) -> tuple[list[Path], list[Path], Path | None]:
+    """Archives, folders with an image in them, and the first image, at the top of a folder."""
+    entries = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+    shards = [path for path in entries if path.is_file() and webdataset.is_shard_name(path.name)]
+    folders = [path for path in entries if path.is_dir() and path.name != "__MACOSX" and _holds_images(path)]
+    image = next((path for path in entries if path.is_file() and is_image_name(path.name)), None)
+    return shards, folders, image
+
+
+def _holds_images(folder: Path) -> bool:
+    """Is there an image, or an archive of some, in a folder or below?"""
+    from genq_export.data.walk import regular_files
+
+    return any(is_image_name(path.name) or webdataset.is_shard_name(path.name) for path in regular_files(folder))
+
+
+def _parquet_files(source: Path) -> list[Path]:
+    return sorted(path for path in source.rglob("*.parquet") if path.is_file())
+
+
+def _check_alone(source: Path, shards: Sequence[Path], folders: Sequence[Path], image: Path | None) -> None:
+    """Shards of one split, with no image beside them."""
+    if folders or image:
+        raise UserError(_two_layouts(source, shards[0], _first(folders, image)))
+    splits: dict[str, Path] = {}
+    for shard in shards:
+        split = split_of_file(shard.name)
+        if split is not None:
+            splits.setdefault(split, shard)
+    if len(splits) > 1:
+        raise UserError(
+            f"{source} has shards of the splits {' and '.join(splits)} ({listed(path.name for path in splits.values())}):"
+            " give those of one split in a folder of their own"
+        )
+
+
+def _first(folders: Sequence[Path], image: Path | None) -> Path:
+    return folders[0] if folders else image or Path()
+
+
+def _two_layouts(source: Path, archive: Path, beside: Path) -> str:
+    kind = "folder" if beside.is_dir() else "image"
+    return (
+        f"{source} has '{shown(archive.relative_to(source))}' beside the {kind} '{shown(beside.name)}': they are two"
+        " sets of images, move one to a folder of its own"
+    )
+
+
+def _split_folder(
+    source: Path, folders: Sequence[str], image: Path | None, network: Classes | None, reading: Reading
+) -> str | None:
+    """The folder of the split that suits the use; None where folders are classes, or there are none.
+
+    A folder called `test` is a split where it stands alone or beside others called so; beside other folders it is a
+    class, if the network has such a class.
+    """
+    splits = [name for name in folders if name.lower() in SPLITS]
+    others = [name for name in folders if name not in splits]
+    if not splits:
+        return None
+    classes = {fold(name) for name in (network.class_names or ())} if network is not None else set()
+    as_classes = [name for name in splits if fold(name) in classes and not _has_folders(source / name)]
+    if len(as_classes) == len(splits) and (others or len(splits) > 1 or image is None):
+        return None
+    if others:
+        if network is None:
+            return None
+        raise UserError(
+            f"{source} has the folder '{splits[0]}', which reads as a split, beside the folder '{shown(others[0])}',"
+            f" which does not, and '{splits[0]}' is no class of {network.name}: give {source / splits[0]}, or move one"
+        )
+    chosen = chosen_split(splits, reading.use)
+    if chosen is None:
+        raise UserError(f"{source} has the splits {', '.join(splits)}: give the folder of the one to use")
+    return chosen
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(path.is_dir() for path in folder.iterdir())
