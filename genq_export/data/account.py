@@ -45,7 +45,9 @@ class Account:
     @property
     def sentence(self) -> str:
         """`1,200 images, 10 classes, labelled by folder (exact names); skipped 12 (.heic 9, not an image 3)`"""
-        labels = "without labels" if self.labels is None else f"{counted(self.classes, 'class')}, labelled {self.labels}"
+        labels = (
+            "without labels" if self.labels is None else f"{counted(self.classes, 'class')}, labelled {self.labels}"
+        )
         said = f"{counted(self.images, 'image')}, {labels}"
         if not self.skipped:
             return said

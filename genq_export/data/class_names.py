@@ -1,7 +1,7 @@
 """Class names out of a file, in the forms in which people have them; what form was found is said.
 
 * text, one name a line, or an index or a synset in front of each name;
-* JSON or YAML: a list, `{"0": name}`, `{name: 0}`, `{"0": [synset, name]}`, or one of these under `id2label` or `names`;
+* JSON or YAML: a list, `{"0": name}`, `{name: 0}`, `{"0": [synset, name]}`, or one of these under `id2label`, …;
 * a Python dictionary or list, whole or line by line;
 * CSV or TSV with a column of names, and one of indices or synsets.
 
@@ -209,7 +209,9 @@ def _table(text: str, path: Path) -> ClassNames | None:
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     widths = {len(row) for row in rows}
     if len(widths) != 1:
-        raise UserError(f"{path} has rows of {min(widths)} and of {max(widths)} columns: quote names with '{delimiter}'")
+        raise UserError(
+            f"{path} has rows of {min(widths)} and of {max(widths)} columns: quote names with '{delimiter}'"
+        )
     head, rows = _head(rows)
     return _from_columns(head, rows, "TSV" if delimiter == "\t" else "CSV", path)
 

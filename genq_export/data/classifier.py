@@ -6,7 +6,6 @@ if TYPE_CHECKING:
     import torch
 
 
-
 class Classes(Protocol):
     """The classes that labels are read as."""
 

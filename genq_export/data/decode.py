@@ -21,6 +21,8 @@ from genq_export.data.account import shown
 _PLAIN = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
 _HEIC = (".heic", ".heif")
 BACKGROUND = (255, 255, 255)  # of transparent images
+_SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif"}
+_ORIENTATION = 274  # the EXIF tag
 _BITS_PER_SAMPLE = 258  # the TIFF tag
 _UNREADABLE = (
     UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -30,7 +32,7 @@ _UNREADABLE = (
 
 @cache
 def image_suffixes() -> tuple[str, ...]:
-    """Suffixes of files that are read here, lower case; HEIC where `pillow-heif` is installed, AVIF where Pillow can."""
+    """Suffixes of files that are read here, lower case; HEIC where `pillow-heif` is there, AVIF where Pillow can."""
     from PIL import features
 
     avif = (".avif",) if features.check("avif") else ()
@@ -86,14 +88,22 @@ def check_header(path: Path) -> None:
         raise UserError(f"cannot read image {shown(path)}: {reason_of(error)}") from None
 
 
-def is_turned(content: bytes) -> bool:
-    """Does a file note that it has to be turned to stand upright?"""
+def stands_as_it_is(content: bytes) -> str | None:
+    """The suffix of an image file whose pixels are upright and which Pillow reads without help; None for any other."""
     image_suffixes()
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return image.getexif().get(274, 1) not in (0, 1)
+            upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
+            return _SUFFIX_OF.get(image.format or "") if upright else None
     except _UNREADABLE:
-        return False
+        return None
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An RGB image as a lossless file."""
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(out, format="png")
+    return out.getvalue()
 
 
 def _register_heif() -> bool:

@@ -58,13 +58,13 @@ def source_digest(source: Path | None, store: Path | None = None) -> str | None:
     Raises:
         UserError: where one cannot be read.
     """
-    from genq_export.data.walk import regular_files
+    from genq_export.data.walk import visible_files
 
     if source is None or not source.exists():
         return None
     if source.is_file():
         return file_digest(source, store)
-    return files_digest(source, regular_files(source), store)
+    return files_digest(source, visible_files(source), store)
 
 
 def _state(status: os.stat_result) -> str:

@@ -111,9 +111,7 @@ def _by_whole_set(names: Sequence[str], network: Classes, origin: str, source: o
     low, high = min(numbers), max(numbers)
     said = f"the numbers {low} to {high}" if len(set(numbers)) == high - low + 1 else f"numbers from {low} to {high}"
     options = [
-        f"--labels {option}"
-        for option, first in FIRST_INDEX.items()
-        if low >= first and high < network.classes + first
+        f"--labels {option}" for option, first in FIRST_INDEX.items() if low >= first and high < network.classes + first
     ]
     if not options:
         raise UserError(
@@ -227,7 +225,9 @@ def _ambiguous(name: str, hits: Sequence[int], network: Classes, source: object)
             " numbers in its place, or give each class a name of its own with --classes"
         )
     synsets = " or ".join(known.synsets[number] for number in hits)
-    return f"'{shown(name)}' in {source} is the name of {counted(len(hits), 'class')} of {network.name}: call it {synsets}"
+    return (
+        f"'{shown(name)}' in {source} is the name of {counted(len(hits), 'class')} of {network.name}: call it {synsets}"
+    )
 
 
 def _unknown(

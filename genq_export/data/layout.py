@@ -13,6 +13,9 @@ from genq_export.data.folder import read_folder
 from genq_export.data.labels import fold
 from genq_export.data.raw import Raw, Reading
 from genq_export.data.splits import SPLITS, chosen_split, split_of_file
+from genq_export.data.walk import visible_files
+
+_METADATA = ("metadata.csv", "metadata.jsonl")  # tables that list the images of all folders below
 
 
 def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
@@ -38,11 +41,28 @@ def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
         if parquet.name != hf_dataset.METADATA and (image or folders):
             raise UserError(_two_layouts(source, parquet, _first(folders, image)))
         return hf_dataset.read_dataset(source, reading)
-    split = _split_folder(source, [folder.name for folder in folders], image, network, reading)
+    split = _split_folder(source, [folder.name for folder in folders], network, reading)
     if split is not None:
         raw = find(source / split, network, reading)
         return replace(raw, layout=f"{raw.layout}, its split '{split}'")
     return read_folder(source, reading)
+
+
+def used_part(source: Path, reading: Reading) -> Path:
+    """The folder of the split that is read, where a source has nothing but splits; else all of the source.
+
+    What decides the images lies in it: other splits may change, and need not be looked at.
+    """
+    if not source.is_dir() or hf_dataset.is_saved(source):
+        return source
+    shards, folders, _ = _contents(source)
+    if shards or not folders or not all(_has_folders(folder) for folder in folders):
+        return source
+    try:
+        split = _split_folder(source, [folder.name for folder in folders], None, reading)
+    except UserError:
+        return source
+    return source if split is None else source / split
 
 
 def _contents(source: Path) -> tuple[list[Path], list[Path], Path | None]:
@@ -56,9 +76,7 @@ def _contents(source: Path) -> tuple[list[Path], list[Path], Path | None]:
 
 def _holds_images(folder: Path) -> bool:
     """Is there an image, or an archive of some, in a folder or below?"""
-    from genq_export.data.walk import regular_files
-
-    return any(is_image_name(path.name) or webdataset.is_shard_name(path.name) for path in regular_files(folder))
+    return any(is_image_name(path.name) or webdataset.is_shard_name(path.name) for path in visible_files(folder))
 
 
 def _parquet_files(source: Path) -> list[Path]:
@@ -75,9 +93,10 @@ def _check_alone(source: Path, shards: Sequence[Path], folders: Sequence[Path], 
         if split is not None:
             splits.setdefault(split, shard)
     if len(splits) > 1:
+        examples = listed(path.name for path in splits.values())
         raise UserError(
-            f"{source} has shards of the splits {' and '.join(splits)} ({listed(path.name for path in splits.values())}):"
-            " give those of one split in a folder of their own"
+            f"{source} has shards of the splits {' and '.join(splits)} ({examples}): move those of one split"
+            " to a folder of their own and give that"
         )
 
 
@@ -93,9 +112,7 @@ def _two_layouts(source: Path, archive: Path, beside: Path) -> str:
     )
 
 
-def _split_folder(
-    source: Path, folders: Sequence[str], image: Path | None, network: Classes | None, reading: Reading
-) -> str | None:
+def _split_folder(source: Path, folders: Sequence[str], network: Classes | None, reading: Reading) -> str | None:
     """The folder of the split that suits the use; None where folders are classes, or there are none.
 
     A folder called `test` is a split where it stands alone or beside others called so; beside other folders it is a
@@ -107,7 +124,7 @@ def _split_folder(
         return None
     classes = {fold(name) for name in (network.class_names or ())} if network is not None else set()
     as_classes = [name for name in splits if fold(name) in classes and not _has_folders(source / name)]
-    if len(as_classes) == len(splits) and (others or len(splits) > 1 or image is None):
+    if len(as_classes) == len(splits) or any((source / name).is_file() for name in _METADATA):
         return None
     if others:
         if network is None:
@@ -116,7 +133,7 @@ def _split_folder(
             f"{source} has the folder '{splits[0]}', which reads as a split, beside the folder '{shown(others[0])}',"
             f" which does not, and '{splits[0]}' is no class of {network.name}: give {source / splits[0]}, or move one"
         )
-    chosen = chosen_split(splits, reading.use)
+    chosen = splits[0] if len(splits) == 1 else chosen_split(splits, reading.use)
     if chosen is None:
         raise UserError(f"{source} has the splits {', '.join(splits)}: give the folder of the one to use")
     return chosen

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 from PIL import Image
 
-from genq_export.data.decode import decode_bytes
+from genq_export.core.errors import UserError
+from genq_export.data.decode import decode_bytes, read_image
 
 
 class Pictures(Sequence[Image.Image], ABC):
@@ -47,12 +49,30 @@ class Files(Pictures):
 
     def content(self, index: int) -> bytes:
         """What it holds."""
-        from genq_export.core.errors import UserError
-
         try:
             return self._paths[index].read_bytes()
         except OSError as error:
             raise UserError(f"cannot read image {self._paths[index]}: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """One of them."""
+
+    pictures: Pictures
+    index: int
+
+    @property
+    def name(self) -> str:
+        """What an error calls it."""
+        return self.pictures.name(self.index)
+
+
+def upright_image(image: Path | StoredPicture) -> Image.Image:
+    """RGB, turned as the camera notes. Raises UserError where it cannot be decoded."""
+    if isinstance(image, Path):
+        return read_image(image, upright=True)
+    return decode_bytes(image.pictures.content(image.index), image.name, upright=True)
 
 
 def as_pictures(images: Sequence[Path] | Pictures) -> Pictures:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from genq_export.config.verify import VerifyConfig
 from genq_export.data.account import Skipped
 from genq_export.data.labels import LabelColumn
 from genq_export.data.pictures import Pictures
@@ -30,6 +31,11 @@ class Reading:
     labels: Literal["index0", "index1"] | None = None
     label_column: str | None = None
     image_column: str | None = None
+
+    @classmethod
+    def of(cls, settings: VerifyConfig, use: Use) -> Self:
+        """What a config says."""
+        return cls(use, settings.labels, settings.label_column, settings.image_column)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _labels(raw: Raw, network: Classes, reading: Reading) -> tuple[np.ndarray | 
             read.append(_read(column, raw, network, reading))
         except UserError as error:
             if column.doubtful and (len(columns) > 1 or not _fits_in_part(column, raw, network, reading)):
-                captions.append(f"what stands {column.origin.removeprefix('by ')} names no class and is no label")
+                captions.append(f"what {column.origin.removeprefix('by ')} says is no class and counts for nothing")
             else:
                 errors.append(error)
     if not read:

@@ -12,7 +12,7 @@ _IN_A_NAME = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLITS, key=len, reverse=
 
 
 def chosen_split(names: Sequence[str], use: Use) -> str | None:
-    """To judge by: test, else validation. To calibrate on or to learn from: train, else these; None for none of them."""
+    """Choose to judge by test, else validation; to calibrate on train, else one of these; None where none is there."""
     order = _JUDGE if use == "eval" else SPLITS
     by_name = {name.lower(): name for name in reversed(names)}
     return next((by_name[word] for word in order if word in by_name), None)

@@ -24,7 +24,10 @@ NOT_AN_IMAGE = "not an image"
 
 @dataclass(frozen=True)
 class Walk:
-    """What lies in a folder. images: sorted. folders: every folder below, relative. others: files that say something."""
+    """What lies in a folder.
+
+    images: sorted. folders: every folder below, relative. others: files that may say something of the images.
+    """
 
     root: Path
     images: tuple[Path, ...]
@@ -60,9 +63,9 @@ def walk(root: Path) -> Walk:
     return Walk(root, tuple(sorted(images)), tuple(sorted(folders)), tuple(skipped), tuple(sorted(others)))
 
 
-def regular_files(root: Path) -> list[Path]:
-    """Every visible file of a folder and below, sorted; links to folders are followed once."""
-    return sorted(place for place, entry in _entries(root) if entry is False)
+def visible_files(root: Path) -> Iterator[Path]:
+    """Every file of a folder and below but hidden ones; links to folders are followed once."""
+    return (place for place, entry in _entries(root) if entry is False)
 
 
 def _entries(root: Path) -> Iterator[tuple[Path, bool | str]]:

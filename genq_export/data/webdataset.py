@@ -29,10 +29,10 @@ from genq_export.data.walk import NOT_AN_IMAGE
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LONGEST_LABEL = 1 << 16  # bytes; a label is a number or a small JSON object
 _BLOCK = 512
-_COMPRESSED: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
-    (b"\x1f\x8b", lambda path: gzip.open(path)),
-    (b"BZh", lambda path: bz2.open(path)),
-    (b"\xfd7zXZ\0", lambda path: lzma.open(path)),
+_COMPRESSED: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
+    (b"\x1f\x8b", gzip.GzipFile),
+    (b"BZh", bz2.BZ2File),
+    (b"\xfd7zXZ\0", lzma.LZMAFile),
 )
 _LABELS = (".cls", ".json", ".txt", ".label")
 
@@ -100,7 +100,7 @@ class _Archive:
             return file.read(size)
 
 
-def _unpacked(path: Path, reader: Callable[[Path], IO[bytes]]) -> IO[bytes]:
+def _unpacked(path: Path, reader: Callable[[Path], Any]) -> IO[bytes]:
     out = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its pictures
     try:
         with reader(path) as content:

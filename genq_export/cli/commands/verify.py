@@ -11,5 +11,6 @@ def verify(folder: Folder, given: Given, quiet: Quiet = False, verbose: Verbose 
 
     progress = Progress(quiet, verbose)
     backends = tuple(given.get("backends", ()))
-    result = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"))
+    reading = {name: given[name] for name in ("labels", "label_column", "image_column") if name in given}
+    result = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"), reading)
     progress.say(f"verify: measured on {result.summary['machine']}; `genq-export report {folder}` shows it")
