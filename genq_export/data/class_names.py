@@ -236,6 +236,9 @@ def _from_columns(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str,
     columns = list(zip(*rows, strict=True))
     places = list(range(len(columns)))
     index = next((p for p in places if _is_range(columns[p]) and head[p] in (*_INDEX_HEADS, "?")), None)
+    if index is None:
+        stated = (p for p in places if head[p] in _INDEX_HEADS[:-1] and all(cell.isdecimal() for cell in columns[p]))
+        index = next(stated, None)
     if index is None and len(columns) > 1:
         index = next((p for p in places if _is_range(columns[p])), None)
     if index is not None and len(columns) == 1:

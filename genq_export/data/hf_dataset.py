@@ -103,7 +103,7 @@ def _picture_column(table: Any, source: Path, reading: Reading) -> str:
     usual = [name for name in found if name.lower() in ("image", "img")]
     if len(found) > 1 and len(usual) != 1:
         raise UserError(f"{source} has several columns of images ({', '.join(found)}): give one with --image-column")
-    return (usual or found)[0]
+    return str((usual or found)[0])
 
 
 def _holds_pictures(kind: Any) -> bool:

@@ -235,12 +235,14 @@ def _unknown(
 ) -> str:
     first = strange[0]
     called = listing.get(first, first)
-    many = f"{len(strange)} of {total} labels of {source} {origin} fit no class of {network.name}, the first is "
-    one = f"a label of {source} {origin} fits no class of {network.name}: "
+    place = origin.removeprefix("by ")
+    label = "folder" if place == "folder" else f"label of {place}:"
+    many = f"{len(strange)} of {total} labels in {source} fit no class of {network.name}, the first is {label}"
+    one = f"{source} has a label that fits no class of {network.name}: {label}"
     near = _nearest(called, network)
     hint = f"the nearest class is '{near}'" if near else f"its classes are {listed(network.class_names or ())}"
     via = f" (number {first} in classes.txt)" if called != first else ""
-    return f"{one if len(strange) == 1 else many}'{shown(called)}'{via}; {hint}: rename it"
+    return f"{one if len(strange) == 1 else many} '{shown(called)}'{via}; {hint}: rename it"
 
 
 def _nearest(name: str, network: Classes) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from genq_export.core.errors import UserError
-from genq_export.data.account import Account
+from genq_export.data.account import Account, shown
 from genq_export.data.classifier import Classes
 from genq_export.data.decode import check_header, read_image
 from genq_export.data.labels import FIRST_INDEX, LabelColumn, Matching, by_index, match
@@ -111,6 +111,12 @@ def _read(column: LabelColumn, raw: Raw, network: Classes, reading: Reading) -> 
     if reading.labels is not None and column.numbers is not None:
         values = [None if number is None else str(number) for number in column.numbers]
         column = LabelColumn.of(column.origin, values)
+    missing = [place for place, value in enumerate(column.values) if value is None]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(column.values)} images in {raw.source} have no label {column.origin}, the first is"
+            f" {_name(raw, missing[0])}: label all of them, or none"
+        )
     try:
         if reading.labels is not None:
             matching = by_index(column, network, FIRST_INDEX[reading.labels], raw.source)
@@ -119,12 +125,6 @@ def _read(column: LabelColumn, raw: Raw, network: Classes, reading: Reading) -> 
     except UserError as error:
         inner = raw.inside if column.origin == "by folder" else None
         raise UserError(f"{error}, or give {inner}" if inner is not None else str(error)) from None
-    missing = [place for place, value in enumerate(column.values) if value is None]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(column.values)} images in {raw.source} have no label {column.origin}, the first is"
-            f" {_name(raw, missing[0])}: label all of them, or none"
-        )
     labels = np.array([matching.index[value] for value in column.values if value is not None], dtype=np.int64)
     return _Read(column, labels, matching)
 
@@ -152,8 +152,6 @@ def _disagreement(first: _Read, other: _Read, raw: Raw) -> str:
 
 
 def _name(raw: Raw, place: int) -> str:
-    from genq_export.data.account import shown
-
     if isinstance(raw.images, Pictures):
         return shown(raw.images.name(place))
     return shown(raw.images[place])

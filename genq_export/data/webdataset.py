@@ -239,6 +239,10 @@ def _columns(members: Sequence[_Member], reading: Reading, source: Path) -> Iter
         places = [place for place in places if wanted in (place, place.removeprefix(".json ").strip("'"))]
         if not places:
             raise UserError(f"no label in {source} is called '{wanted}': give --label-column another name")
+    whole = [place for place in places if all(place in member.labels for member in members)]
+    if not whole and len(places) > 1 and all(len(set(member.labels.values())) == 1 for member in members):
+        yield LabelColumn.of(f"by {' or '.join(places)}", (next(iter(member.labels.values())) for member in members))
+        return
     for place in places:
         values = (member.labels.get(place) for member in members)
         yield LabelColumn.of(f"by {place}", values, doubtful=place == ".txt")
