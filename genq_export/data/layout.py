@@ -56,7 +56,7 @@ def used_part(source: Path, reading: Reading) -> Path:
     if not source.is_dir() or hf_dataset.is_saved(source):
         return source
     shards, folders, _ = _contents(source)
-    if shards or not folders or not all(_has_folders(folder) for folder in folders):
+    if shards or not folders or any(_may_be_class(folder) for folder in folders):
         return source
     try:
         split = _split_folder(source, [folder.name for folder in folders], None, reading)
@@ -123,7 +123,7 @@ def _split_folder(source: Path, folders: Sequence[str], network: Classes | None,
     if not splits:
         return None
     classes = {fold(name) for name in (network.class_names or ())} if network is not None else set()
-    as_classes = [name for name in splits if fold(name) in classes and not _has_folders(source / name)]
+    as_classes = [name for name in splits if fold(name) in classes and _may_be_class(source / name)]
     if len(as_classes) == len(splits) or any((source / name).is_file() for name in _METADATA):
         return None
     if others:
@@ -139,5 +139,6 @@ def _split_folder(source: Path, folders: Sequence[str], network: Classes | None,
     return chosen
 
 
-def _has_folders(folder: Path) -> bool:
-    return any(path.is_dir() for path in folder.iterdir())
+def _may_be_class(folder: Path) -> bool:
+    """Does a folder hold files alone, and no archive of images?"""
+    return not any(path.is_dir() or webdataset.is_shard_name(path.name) for path in folder.iterdir())

@@ -48,7 +48,10 @@ def test_every_file_is_accounted_for(tmp_path: Path) -> None:
 
 
 def test_the_sentence_for_large_and_for_unlabelled_sets() -> None:
-    assert Account("x", 1200, "by folder (synsets)", 10).sentence == "1,200 images, 10 classes, labelled by folder (synsets)"
+    assert (
+        Account("x", 1200, "by folder (synsets)", 10).sentence
+        == "1,200 images, 10 classes, labelled by folder (synsets)"
+    )
     assert Account("x", 1).sentence == "1 image, without labels"
 
 
@@ -125,8 +128,8 @@ LAYOUTS: dict[str, tuple[Make, str, str]] = {
     "a table without labels": (
         lambda root: [
             class_folders(root, NAMES),
-            write(root / "metadata.csv", b"file_name,caption\ndress/3-0.png,a\n" if False else "".join(
-                ["file_name,caption\n", *(f"{NAMES[n]}/{n}-{k}.png,a\n" for n in range(10) for k in range(12))]).encode()),
+            write(root / "metadata.csv", b"file_name,caption\n" + "".join(
+                f"{NAMES[n]}/{n}-{k}.png,a\n" for n in range(10) for k in range(12)).encode()),
         ],
         "one subfolder a class",
         "",
