@@ -1,11 +1,14 @@
 """What the calibrate stage will need and what it will read, asked of its source before anything slow starts."""
 
+from dataclasses import asdict
 from pathlib import Path
 
-from calibrate.generators import folder_identity
 from calibrate.sources.source import source_for, source_path
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import fingerprint
+from genq_export.data.digests import source_digest
+from genq_export.data.layout import used_part
+from genq_export.data.raw import Reading
 
 
 def identity(config: BuildConfig) -> str:
@@ -14,8 +17,10 @@ def identity(config: BuildConfig) -> str:
     Raises:
         UserError: where one of them cannot be read.
     """
-    real = config.calibrate.real
-    references = folder_identity(real) if real is not None and real.is_dir() else None
+    references = None
+    if config.calibrate.real is not None:
+        reading = Reading.of(config.verify, "real")
+        references = [source_digest(used_part(config.calibrate.real, reading)), asdict(reading)]
     return fingerprint(source_path(config), source_for(config).identity(config), references)
 
 

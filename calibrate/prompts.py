@@ -6,11 +6,12 @@ hamster"); which adjectives it used is not published, the list here is ours.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genq_export.core.errors import UserError
+from genq_export.data.wordnet import short_names
 
 PLAIN_TEMPLATE = "a photo of a {}"
 TEMPLATES = (
@@ -30,6 +31,7 @@ TEMPLATES = (
 STYLE_TOKEN = "<genq-style>"  # the learned one
 STYLE_SUFFIX = f" in the style of {STYLE_TOKEN}"
 UNLABELLED = ("unlabelled",)  # the class names of images that show no class
+_DESCRIBED = PLAIN_TEMPLATE
 _GLOSS_WORDS = 12  # a gloss beyond this drowns the name, and CLIP reads 77 tokens at most
 _DANGLING = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "that", "the", "to", "with"}
 
@@ -48,7 +50,8 @@ class PromptBook:
     """Class names and templates from which the prompt of every image follows.
 
     names: what a prompt calls each class. templates: each with one `{}`. mixup: two classes a prompt. suffix: put
-    behind every prompt (a learned style token).
+    behind every prompt (a learned style token). fits: is a text within what the generator reads? A longer prompt is
+    shortened from its template's end, then by the glosses, then to the bare names. short: the names without gloss.
     """
 
     names: tuple[str, ...]
@@ -56,16 +59,50 @@ class PromptBook:
     seed: int
     mixup: bool = False
     suffix: str = ""
+    fits: Callable[[str], bool] = field(default=lambda text: True, compare=False)
+    short: tuple[str, ...] | None = None
 
     def prompt(self, number: int, label: int) -> Prompt:
         """The prompt of image `number`, which shows class `label`."""
         template = self.templates[stable_integer(self.seed, number, "template") % len(self.templates)]
         if not self.mixup or len(self.names) < 2:
-            return Prompt(_fill(template, self.names[label]) + self.suffix, label)
+            return Prompt(self._text(template, (label,), self.suffix), label)
         step = 1 + stable_integer(self.seed, number, "second class") % (len(self.names) - 1)
         second = (label + step) % len(self.names)
-        text = f"{_fill(template, self.names[label])} and {_article(self.names[second])} {self.names[second]}"
-        return Prompt(text + self.suffix, label, second)
+        return Prompt(self._text(template, (label, second), self.suffix), label, second)
+
+    def described(self, label: int, suffix: str) -> str:
+        """A photo of a class, as a reference image is called."""
+        return self._text(_DESCRIBED, (label,), suffix)
+
+    def shortened(self) -> list[str]:
+        """Every prompt of one class that is longer than the generator reads, as it is shortened; of two, the longest.
+
+        Raises:
+            UserError: where a class does not fit with its name alone.
+        """
+        longest = max(range(len(self.names)), key=lambda label: len(self.names[label]))
+        found = []
+        for label in range(len(self.names)):
+            labels = (label, longest) if self.mixup and label != longest else (label,)
+            for template in self.templates:
+                text = self._text(template, labels, self.suffix)
+                if text != _joined(template, [self.names[one] for one in labels]) + self.suffix:
+                    found.append(text)
+        return found
+
+    def _text(self, template: str, labels: tuple[int, ...], suffix: str) -> str:
+        names = [self.names[label] for label in labels]
+        short = [(self.short or self.names)[label] for label in labels]
+        found = next(
+            (text + suffix for text in _ever_shorter(template, names, short) if self.fits(text + suffix)), None
+        )
+        if found is None:
+            raise UserError(
+                f"the generator does not read a prompt as long as '{' and '.join(short)}{suffix}': give shorter class"
+                " names with --classes FILE, or a generator that reads more with --generator"
+            )
+        return found
 
 
 def stable_integer(*parts: object) -> int:
@@ -99,10 +136,13 @@ def known_templates(templates: Sequence[str], known: Callable[[str], bool]) -> t
 
 
 def prompt_names(class_names: Sequence[str], glosses: Sequence[str | None] | None = None) -> tuple[str, ...]:
-    """What a prompt calls each class: the first lemma of a list of synonyms, with a gloss where one is given."""
-    lemmas = [name.split(",")[0].strip() for name in class_names]
+    """What a prompt calls each class: of ImageNet's lists of lemmas the first, with a gloss where one is given.
+
+    Any other name stays as it is, commas and all.
+    """
+    lemmas = short_names(class_names)
     if glosses is None:
-        return tuple(lemmas)
+        return lemmas
     return tuple(f"{lemma}, {gloss}" if gloss else lemma for lemma, gloss in zip(lemmas, glosses, strict=True))
 
 
@@ -121,6 +161,34 @@ def wordnet_glosses(descriptions: Sequence[str]) -> tuple[str | None, ...]:
         single = " " not in lemmas.split(",")[0].strip()
         glosses.append(" ".join(words) if single and words else None)
     return tuple(glosses)
+
+
+def _ever_shorter(template: str, names: Sequence[str], short: Sequence[str]) -> Iterator[str]:
+    """A prompt whole, then without word after word behind the name, then of the glosses, then of nothing but names."""
+    yield _joined(template, names)
+    head, _, tail = template.partition("{}")
+    words = tail.split()
+    for count in reversed(range(len(words))):
+        yield _joined(f"{head}{{}} {' '.join(words[:count])}".rstrip(), names)
+    bare = f"{head}{{}}"
+    glosses = [name[len(lemma) :].lstrip(", ").split() for name, lemma in zip(names, short, strict=True)]
+    for count in reversed(range(1, max(map(len, glosses)))):
+        yield _joined(bare, [_glossed(*pair) for pair in zip(short, (words[:count] for words in glosses), strict=True)])
+    yield _joined(bare, short)
+    yield " and ".join(short)
+
+
+def _glossed(lemma: str, gloss: Sequence[str]) -> str:
+    """A name with the words of its gloss, up to the last that can end a phrase."""
+    words = list(gloss)
+    while words and words[-1] in _DANGLING:
+        words.pop()
+    return f"{lemma}, {' '.join(words)}" if words else lemma
+
+
+def _joined(template: str, names: Sequence[str]) -> str:
+    """A template with the first name in it, and the others behind."""
+    return " and ".join([_fill(template, names[0]), *(f"{_article(name)} {name}" for name in names[1:])])
 
 
 def _fill(template: str, name: str) -> str:

@@ -7,44 +7,45 @@ from pathlib import Path
 import numpy as np
 
 from calibrate.image_file import write_image
-from calibrate.prompts import STYLE_SUFFIX
+from calibrate.prompts import STYLE_SUFFIX, PromptBook
 from calibrate.scoring import Scores
 from calibrate.selection import quotas
+from genq_export.data.account import shown
 from genq_export.data.calibration_set import KEPT, Row
-from genq_export.data.decode import read_image
-from genq_export.data.evaluation import read_evaluation_set
+from genq_export.data.pictures import Pictures, StoredPicture, upright_image
+from genq_export.data.raw import Reading
+from genq_export.data.reader import read_images
 from genq_export.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
 class ReferenceImages:
-    """Files and their class index, None for all where the folder says nothing of classes."""
+    """Images and their class index, None for all where the source says nothing of classes. account: in words."""
 
-    paths: tuple[Path, ...]
+    images: tuple[Path | StoredPicture, ...]
     labels: tuple[int | None, ...]
+    account: str = ""
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
 
-def read_reference_images(model: LoadedModel, folder: Path) -> ReferenceImages:
-    """The images of a folder, one subfolder a class, or without classes.
+def read_reference_images(model: LoadedModel, source: Path, reading: Reading) -> ReferenceImages:
+    """The images of a source, with or without classes.
 
-    Raises UserError for a folder without images, with unreadable ones, or with classes the network does not have.
+    Raises UserError for a source without images, with unreadable ones, or with classes the network does not have.
     """
-    found = read_evaluation_set(folder, model)
-    paths = tuple(Path(str(path)) for path in found.images)
-    if found.labels is None:
-        for path in paths:
-            read_image(path)
-        return ReferenceImages(paths, (None,) * len(paths))
-    return ReferenceImages(paths, tuple(int(label) for label in found.labels))
+    found = read_images(source, model, reading)
+    images = found.images
+    stored = (StoredPicture(images, place) for place in range(len(images))) if isinstance(images, Pictures) else images
+    labels = (None,) * len(images) if found.labels is None else tuple(int(label) for label in found.labels)
+    return ReferenceImages(tuple(stored), labels, str(found.account))
 
 
-def prompts_for(references: ReferenceImages, names: Sequence[str]) -> list[str]:
+def prompts_for(references: ReferenceImages, book: PromptBook) -> list[str]:
     """What each reference image is called while the token is learned: "a photo of a {C} in the style of {S}"."""
     return [
-        f"a photo{STYLE_SUFFIX}" if label is None else f"a photo of a {names[label]}{STYLE_SUFFIX}"
+        f"a photo{STYLE_SUFFIX}" if label is None else book.described(label, STYLE_SUFFIX)
         for label in references.labels
     ]
 
@@ -56,7 +57,7 @@ def merge(references: ReferenceImages, images: int, classes: int) -> tuple[Refer
     """
     quota = quotas(images, classes)
     if None in references.labels or classes == 1:
-        chosen = ReferenceImages(references.paths[:images], references.labels[:images])
+        chosen = ReferenceImages(references.images[:images], references.labels[:images])
         return chosen, quotas(images - len(chosen), classes)
     places: list[int] = []
     for place, label in enumerate(references.labels):
@@ -65,15 +66,15 @@ def merge(references: ReferenceImages, images: int, classes: int) -> tuple[Refer
             quota[label] -= 1
             places.append(place)
     return ReferenceImages(
-        tuple(references.paths[p] for p in places), tuple(references.labels[p] for p in places)
+        tuple(references.images[p] for p in places), tuple(references.labels[p] for p in places)
     ), quota
 
 
 def write_reference_images(references: ReferenceImages, folder: Path) -> list[Path]:
     """Store them beside the drawn images, lossless, as `real_000000.png` and so on. Returns the files."""
     files = [folder / f"real_{place:06d}.png" for place in range(len(references))]
-    for source, target in zip(references.paths, files, strict=True):
-        write_image(target, np.asarray(read_image(source)), {"real": source.name})
+    for source, target in zip(references.images, files, strict=True):
+        write_image(target, np.asarray(upright_image(source)), {"real": shown(source.name)})
     return files
 
 

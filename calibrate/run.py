@@ -28,6 +28,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, write_atomic
 from genq_export.data.calibration_set import METADATA, Row, write_rows
+from genq_export.data.raw import Reading
 from genq_export.models.loaded import LoadedModel
 
 __all__ = ["identity", "problems", "run"]
@@ -51,11 +52,14 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     own = OwnFiles.of(workspace)
     source = source_for(config)
     if not source.draws:
-        return source.take_over(workspace, config, progress) if ranks.is_main else StageResult([], {})
+        return source.take_over(workspace, config, model, progress) if ranks.is_main else StageResult([], {})
+    settings = config.calibrate
+    references = None
+    if settings.real is not None:
+        references = read_reference_images(model, settings.real, Reading.of(config.verify, "real"))
+        progress.say(f"calibrate: {settings.real}: {references.account}")
     folder = workspace.path(FOLDER)
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    settings = config.calibrate
-    references = read_reference_images(model, settings.real) if settings.real else None
     opened = _opened(source, Opening(config, model, folder, references, ranks, progress))
     pool = Pool(folder / IMAGES, opened.images, config.seed, ranks)
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from calibrate.prompts import stable_integer
 from calibrate.style import add_token, base_identity
 from genq_export.core.workspace import fingerprint, write_atomic
-from genq_export.data.decode import read_image
+from genq_export.data.pictures import StoredPicture, upright_image
 
 CHECKPOINT_EVERY = 100
 # Textual inversion steps 5e-4 on CLIP's embeddings, whose entries are 0.0146 on average: the same step relative to the
@@ -54,7 +54,7 @@ def default_batch(size: int) -> int:
 
 def learn_style(
     pipeline: Any,
-    paths: Sequence[Path],
+    paths: Sequence[Path | StoredPicture],
     prompts: Sequence[str],
     settings: Inversion,
     state: Path,
@@ -102,11 +102,11 @@ def learn_style(
 
 
 @torch.inference_mode()
-def encode(pipeline: Any, paths: Sequence[Path], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(pipeline: Any, paths: Sequence[Path | StoredPicture], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Means and deviations of the images' latents, float32 [n, C, h, w] each, scaled as the UNet takes them."""
     means, deviations = [], []
     for path in paths:
-        image = ImageOps.fit(read_image(path), (size, size), Image.Resampling.BICUBIC)
+        image = ImageOps.fit(upright_image(path), (size, size), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.asarray(image).astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
         posterior = pipeline.vae.encode(pixels.to(pipeline.vae.device)).latent_dist
         means.append(posterior.mean.cpu())

@@ -117,11 +117,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").symlink_to(ROOT / "recipes")
     pixels, labels = zoo.few_shot_set()
     for number in range(0, len(pixels), 8):
-        for place in ("judge", "a-few-photographs"):
-            path = folder / place / zoo.CLASS_NAMES[labels[number]] / f"{number}.png"
+        for place in (f"judge/{zoo.CLASS_NAMES[labels[number]]}", "a-few-photographs"):
+            path = folder / place / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[number]).save(path)
-    for label in ("1", "2"):
+    for label in ("n01440764", "n01443537"):
         (folder / "my-labelled-images" / label).mkdir(parents=True)
         Image.fromarray(pixels[0]).save(folder / "my-labelled-images" / label / "a.png")
     (folder / "imagenet" / "val").mkdir(parents=True)

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from calibrate.sources.source import Source
+from calibrate.sources.source import Source, set_folder
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.paths import inside, reading
 from genq_export.core.progress import Progress
-from genq_export.core.workspace import StageResult, Workspace, sha256
-from genq_export.data.calibration_set import METADATA, kept_rows
+from genq_export.core.workspace import StageResult, Workspace
+from genq_export.data.calibration_set import METADATA, kept_images, kept_rows
+from genq_export.data.digests import files_digest
+from genq_export.models.loaded import LoadedModel
 
 _FOLDER = "calibration"
 
@@ -20,8 +22,9 @@ class ExistingSetSource(Source):
     draws = False
 
     def identity(self, config: BuildConfig) -> object:
-        """Of the metadata, which lists the images."""
-        return sha256(_set_folder(config) / METADATA)
+        """Of the metadata and of the images that it keeps, whole."""
+        folder = _set_folder(config)
+        return files_digest(folder, [folder / METADATA, *kept_images(folder)])
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """Is there a set, and is it whole?"""
@@ -31,7 +34,9 @@ class ExistingSetSource(Source):
             return [str(error)]
         return []
 
-    def take_over(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+    def take_over(
+        self, workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress
+    ) -> StageResult:
         """Copy it.
 
         Raises:
@@ -56,11 +61,12 @@ def _set_folder(config: BuildConfig) -> Path:
     """The set in the build folder that the config names, or the folder itself."""
     source = config.calibrate.calibration_set
     assert source is not None
-    with reading(source):
-        for folder in (source / _FOLDER, source):
-            if (folder / METADATA).is_file():
-                if folder != source:
-                    inside(source, f"{_FOLDER}/{METADATA}")
-                inside(folder, METADATA)
-                return folder
-    raise UserError(f"no calibration set in {source} (--calibration takes a build folder, or its {_FOLDER}/)")
+    folder = set_folder(source)
+    if folder is None or not (folder / METADATA).is_file():
+        raise UserError(
+            f"no calibration set in {source} (--calibration takes a build folder, its {_FOLDER}/, or images)"
+        )
+    if folder != source:
+        inside(source, f"{_FOLDER}/{METADATA}")
+    inside(folder, METADATA)
+    return folder

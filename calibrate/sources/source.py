@@ -20,6 +20,8 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.registry import resolve
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.data.calibration_set import is_calibration_set
+from genq_export.data.raw import Reading
 from genq_export.models import source as models
 from genq_export.models.loaded import LoadedModel
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _PIPELINE = "calibrate.sources.text_to_image:TEXT_TO_IMAGE"
 _EXISTING_SET = "calibrate.sources.existing_set:EXISTING_SET"
+_OWN_IMAGES = "calibrate.sources.own_images:OWN_IMAGES"
 
 
 class ImageSource(Protocol):
@@ -121,7 +124,9 @@ class Source:
         """
         raise NotImplementedError
 
-    def take_over(self, workspace: Workspace, config: BuildConfig, progress: Progress) -> StageResult:
+    def take_over(
+        self, workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress
+    ) -> StageResult:
         """Write a set that is finished already into the build.
 
         Raises:
@@ -132,9 +137,21 @@ class Source:
 
 def source_path(config: BuildConfig) -> str:
     """Return the import path of the source that a build draws from: whose code decides the images."""
-    if config.calibrate.calibration_set is not None:
-        return _EXISTING_SET
+    given = config.calibrate.calibration_set
+    if given is not None:
+        return _EXISTING_SET if set_folder(given) is not None else _OWN_IMAGES
     return SOURCES.get(config.calibrate.generator or "", _PIPELINE)
+
+
+def set_folder(given: Path) -> Path | None:
+    """The set in a build folder, or the folder itself where it is one; None where it holds images of another kind.
+
+    A build folder without a set is none of the user's images: it counts as a set, which then is missing.
+    """
+    inner = given / "calibration"
+    if is_calibration_set(given):
+        return given
+    return inner if is_calibration_set(inner) or (given / "manifest.json").is_file() else None
 
 
 def source_for(config: BuildConfig) -> Source:
@@ -152,13 +169,12 @@ def reference_problems(config: BuildConfig) -> list[str]:
     """Say what is wrong with the folder of reference images, if one is given."""
     if config.calibrate.real is None:
         return []
-    from genq_export.data.decode import list_images, read_image
+    from genq_export.data.reader import read_images
 
     try:
-        for path in list_images(config.calibrate.real):
-            read_image(path)
+        read_images(config.calibrate.real, models.known_classes(config.model), Reading.of(config.verify, "real"))
     except UserError as error:
-        return [f"{error} (--real takes a folder of a few real images, one subfolder a class)"]
+        return [f"{error} (--real takes a few real images, in a folder with one subfolder a class)"]
     return []
 
 

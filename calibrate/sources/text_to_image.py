@@ -20,6 +20,7 @@ from calibrate.prompts import (
     wordnet_glosses,
 )
 from calibrate.sources.source import Opening, OpenSource, Source, reference_problems
+from calibrate.token_limit import fits
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
@@ -65,12 +66,15 @@ class TextToImageSource(Source):
         opening.progress.say(f"calibrate: loading {generator.name}")
         images = load_diffusers_images(generator, config.calibrate, config.device)
         book = prompt_book(config, opening.model, images)
-        embedding = _style(opening, images, book.names)
+        embedding = _style(opening, images, book)
         if embedding is None:
+            _say_shortened(opening, book)
             return OpenSource(images, book)
         images.use_style(embedding)
+        book = replace(book, suffix=STYLE_SUFFIX)
+        _say_shortened(opening, book)
         learned = config.calibrate.style is None
-        return OpenSource(images, replace(book, suffix=STYLE_SUFFIX), (STYLE,) if learned else ())
+        return OpenSource(images, book, (STYLE,) if learned else ())
 
 
 TEXT_TO_IMAGE = TextToImageSource()
@@ -94,7 +98,18 @@ def prompt_book(config: BuildConfig, model: LoadedModel, images: "DiffusersImage
         )
     templates = read_templates(settings.templates) if settings.templates else TEMPLATES
     known = known_templates(templates, lambda text: images.letters_per_token(text) >= _KNOWN_WELL)
-    return PromptBook(names, known, config.seed, mixup=settings.prompts == "mixup")
+    mixup = settings.prompts == "mixup"
+    return PromptBook(names, known, config.seed, mixup, "", fits(images.pipeline), prompt_names(model.class_names))
+
+
+def _say_shortened(opening: Opening, book: PromptBook) -> None:
+    """Say which prompts are longer than the pipeline reads; raises UserError where a class does not fit at all."""
+    shortened = book.shortened()
+    if shortened:
+        opening.progress.say(
+            f"calibrate: {len(shortened)} of {len(book.names) * len(book.templates)} prompts are longer than the"
+            f" generator reads and are shortened, such as '{shortened[0]}'"
+        )
 
 
 def _glosses(model: LoadedModel) -> tuple[str | None, ...] | None:
@@ -107,7 +122,7 @@ def _glosses(model: LoadedModel) -> tuple[str | None, ...] | None:
     return wordnet_glosses(tuple(info.label_descriptions(detailed=True)))
 
 
-def _style(opening: Opening, images: "DiffusersImages", names: tuple[str, ...]) -> "torch.Tensor | None":
+def _style(opening: Opening, images: "DiffusersImages", book: PromptBook) -> "torch.Tensor | None":
     """The style token's embedding: given, or learned by the main process; None where there is to be none."""
     from calibrate.style import check_pipeline, load_style
 
@@ -119,10 +134,10 @@ def _style(opening: Opening, images: "DiffusersImages", names: tuple[str, ...]) 
         return load_style(settings.style, images.pipeline)
     if not opening.ranks.is_main:
         return load_style(opening.folder / STYLE, images.pipeline)
-    return _learned_style(opening, images, names)
+    return _learned_style(opening, images, book)
 
 
-def _learned_style(opening: Opening, images: "DiffusersImages", names: tuple[str, ...]) -> "torch.Tensor":
+def _learned_style(opening: Opening, images: "DiffusersImages", book: PromptBook) -> "torch.Tensor":
     from calibrate.reference_images import prompts_for
     from calibrate.style import save_style
     from calibrate.textual_inversion import Inversion, default_batch, default_steps, learn_style
@@ -133,8 +148,8 @@ def _learned_style(opening: Opening, images: "DiffusersImages", names: tuple[str
     steps = settings.inversion_steps or default_steps(size)
     embedding = learn_style(
         images.pipeline,
-        references.paths,
-        prompts_for(references, names),
+        references.images,
+        prompts_for(references, book),
         Inversion(steps, default_batch(size), size, opening.config.seed),
         opening.folder / STYLE_STATE,
         lambda steps, total: opening.progress.track(steps, total, "learning the style token"),

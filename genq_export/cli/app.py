@@ -14,6 +14,7 @@ from genq_export.cli.commands.build import build
 from genq_export.cli.commands.calibrate import calibrate
 from genq_export.cli.commands.doctor import doctor
 from genq_export.cli.commands.export import export
+from genq_export.cli.commands.inspect import inspect
 from genq_export.cli.commands.models import models
 from genq_export.cli.commands.quantize import quantize
 from genq_export.cli.commands.report import report
@@ -41,7 +42,7 @@ def start(
     check_packages()  # before a command imports any of them
 
 
-for command in (build, calibrate, quantize, export, verify, report, audit, models, doctor):
+for command in (build, calibrate, quantize, export, verify, report, audit, inspect, models, doctor):
     app.command()(command)
 
 

@@ -18,7 +18,7 @@ class CalibrateConfig(Frozen):
 
     calibration_set: Annotated[
         Path | None, Option(("build", "quantize"), flags=("--calibration",)), Formerly("calibrate.made_before")
-    ] = Field(None, description="build folder (or its calibration/) whose set is used as it is")
+    ] = Field(None, description="build folder (or its calibration/) whose set is used as it is, or images of your own")
     generator: Annotated[
         str | None, OneOf("generator", lambda: SOURCES, others=True), Option(("build", "calibrate"))
     ] = Field(None, description="text-to-image pipeline (hub name or folder of diffusers), `distill`, or `leaves`")
@@ -55,7 +55,7 @@ class CalibrateConfig(Frozen):
         None, description="text file with one prompt template a line, `{}` for the class name"
     )
     real: Annotated[Path | None, Option(("build", "calibrate"))] = Field(
-        None, description="folder of a few real images to learn one style token from (data-scarce)"
+        None, description="a few real images (as --eval takes them) to learn one style token from (data-scarce)"
     )
     style: Path | None = Field(None, description="style token learned before, or by textual inversion elsewhere")
     join_real: bool = Field(True, description="the real images are part of the calibration set")

@@ -1,7 +1,7 @@
 """What the deployed file is held against, and what it must reach."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,8 +38,19 @@ class VerifyConfig(Frozen):
 
     evaluation: Annotated[Path | None, Option(("build", "verify"), flags=("--eval",))] = Field(
         None,
-        description="images to judge by: labelled folder, .tar shards, Hugging Face data set; without: the zoo's test"
-        " set, if it is the model's",
+        description="images to judge by: labelled folder, .tar shards, Hugging Face data set (docs/your-data.md);"
+        " without: the zoo's test set, if it is the model's",
+    )
+    labels: Annotated[Literal["index0", "index1"] | None, Option(("build", "calibrate", "verify", "inspect"))] = Field(
+        None,
+        description="numbers that label images count from 0 or from 1; without: labels are names, and numbers count"
+        " only where exactly 0 to N-1 are there",
+    )
+    label_column: Annotated[str | None, Option(("build", "calibrate", "verify", "inspect"))] = Field(
+        None, description="column or field of the labels of images, where there are several"
+    )
+    image_column: Annotated[str | None, Option(("build", "calibrate", "verify", "inspect"))] = Field(
+        None, description="column of the images of a data set or table, where there are several"
     )
     latency_runs: int = Field(
         200, ge=10, le=1_000_000, description="timed calls of each of float and deployed, alternating"

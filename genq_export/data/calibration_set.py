@@ -76,6 +76,15 @@ def read_rows(folder: Path) -> list[Row]:
     return rows
 
 
+def is_calibration_set(folder: Path) -> bool:
+    """Is the folder a set as `write_rows` leaves it? Other tables of images have this name, too."""
+    try:
+        with open(folder / METADATA, encoding="utf-8") as lines:
+            return set(_COLUMNS) <= set(json.loads(lines.readline()))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _columns(row: Row) -> dict[str, Any]:
     """A row as the file holds it: one column for every filter there is, in the place of the scores."""
     columns: dict[str, Any] = {}

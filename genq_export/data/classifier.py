@@ -1,8 +1,9 @@
 """What reading images needs to know of a network; `genq_export.models.loaded.LoadedModel` is one."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Classes(Protocol):
@@ -27,5 +28,5 @@ class Classifier(Classes, Protocol):
     def transform(self) -> Any:
         """Return what turns a PIL image into float32 [C, H, W]."""
 
-    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 [B, H, W, C] already at the input size -> float32 [B, C, H, W]."""

@@ -1,4 +1,4 @@
-"""Images in: folders, shards and data sets become batches in the network's own preprocessing."""
+"""Images become batches in the network's own preprocessing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,25 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genq_export.data.account import Account
 from genq_export.data.classifier import Classes, Classifier
 from genq_export.data.decode import read_image
-from genq_export.data.folder import labelled_folder
+from genq_export.data.raw import Reading
+from genq_export.data.reader import read_images
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
     """Images to judge by. `images` are files, pictures, or uint8 pixels [N, H, W, C] already at the network's size.
 
-    labels: int64 [N], or None where the images have none.
+    labels: int64 [N], or None where the images have none. account: what the reader made of their source; None where
+    they come with the network.
     """
 
     name: str
     images: Sequence[Path] | Sequence[Image.Image] | np.ndarray
     labels: np.ndarray | None
+    account: Account | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,25 +41,22 @@ class EvaluationSet:
                 yield load_images(chosen, network)
 
 
-def read_evaluation_set(source: Path, network: Classes) -> EvaluationSet:
+def read_evaluation_set(source: Path, network: Classes, reading: Reading | None = None) -> EvaluationSet:
     """Read images, and labels where there are any.
 
+    Images are as the network's own preprocessing reads them (timm's): the orientation that a camera notes is not
+    applied.
+
     Args:
-        source: a labelled folder (a subfolder a class), a flat folder (no labels), WebDataset shards (a .tar file or a
-            folder of them), or a Hugging Face data set (saved to disk, Parquet, or an image folder with splits or
-            metadata).
+        source: as `genq_export.data.reader.read_images` takes it.
         network: its classes are what the labels mean.
+        reading: what the user says of it.
 
     Raises:
         UserError: where it cannot be read or its labels are not classes of the network.
     """
-    from genq_export.data import hf_dataset, webdataset
-
-    if webdataset.is_sharded(source):
-        return EvaluationSet(str(source), *webdataset.read_shards(source, network))
-    if hf_dataset.is_dataset(source):
-        return EvaluationSet(str(source), *hf_dataset.read_dataset(source, network))
-    return EvaluationSet(str(source), *labelled_folder(source, network))
+    found = read_images(source, network, reading or Reading())
+    return EvaluationSet(str(source), found.images, found.labels, found.account)
 
 
 def load_images(images: Sequence[Path] | Sequence[Image.Image], network: Classifier) -> torch.Tensor:

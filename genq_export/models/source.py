@@ -14,6 +14,7 @@ from genq_export.config.model import ModelConfig
 from genq_export.config.registry import DOORS
 from genq_export.core.errors import UserError
 from genq_export.core.registry import resolve
+from genq_export.data.class_names import read_class_names
 from genq_export.models.checkpoint import file_identity, load_weights
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from genq_export.data.evaluation import EvaluationSet
+    from genq_export.data.raw import Reading
 
 
 def identity(config: ModelConfig) -> str:
@@ -44,6 +46,8 @@ def problems(config: ModelConfig) -> list[str]:
         found.append(f"weights file {config.weights} does not exist (--weights takes a .safetensors or .pth file)")
     if config.classes is not None and not config.classes.is_file():
         found.append(f"class-name file {config.classes} does not exist (--classes takes a text file, one name a line)")
+    elif config.classes is not None:
+        found += _class_file_problems(config.classes)
     if config.weights is None:
         found += door_for(config).problems(config)
     return found
@@ -85,17 +89,28 @@ def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
     return _with_class_names(config, replace(door_for(config).load(config, pretrained=False), module=module))
 
 
+def known_classes(config: ModelConfig) -> LoadedModel | None:
+    """The network's classes and preprocessing without its weights; None where they are not known before these."""
+    from torch import nn
+
+    try:
+        return with_module(config, nn.Identity())
+    except UserError:
+        return None
+
+
 def has_class_names(config: ModelConfig) -> bool:
     """Will the network have class names? Nothing is loaded to find out."""
     return config.classes is not None or door_for(config).has_class_names(config)
 
 
-def evaluation_set(model: LoadedModel, source: Path | None) -> "EvaluationSet | None":
+def evaluation_set(model: LoadedModel, source: Path | None, reading: "Reading | None" = None) -> "EvaluationSet | None":
     """Read the images given, else those that the network's door has for it, else None.
 
     Args:
         model: its class names and preprocessing decide what labels mean and how images are read.
         source: as `genq_export.data.evaluation.read_evaluation_set` takes it.
+        reading: what the user says of it.
 
     Raises:
         UserError: where it cannot be read or its labels are not classes of the network.
@@ -103,7 +118,7 @@ def evaluation_set(model: LoadedModel, source: Path | None) -> "EvaluationSet | 
     if source is not None:
         from genq_export.data.evaluation import read_evaluation_set
 
-        return read_evaluation_set(source, model)
+        return read_evaluation_set(source, model, reading)
     door = _matching(ModelConfig(name=model.name))
     return None if door is None else door.evaluation_set(model.name)
 
@@ -147,11 +162,19 @@ def _unknown_model(name: str) -> str:
     return f"unknown model '{name}': {hint}"
 
 
+def _class_file_problems(path: Path) -> list[str]:
+    try:
+        read_class_names(path)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
 def _with_class_names(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     """Put the user's class names in place of the network's own."""
     if config.classes is None:
         return model
-    names = tuple(line.strip() for line in config.classes.read_text().splitlines() if line.strip())
+    names = read_class_names(config.classes).names
     if len(names) != model.classes:
         raise UserError(f"{config.classes} names {len(names)} classes, the network {config.name} has {model.classes}")
     return replace(model, class_names=names)

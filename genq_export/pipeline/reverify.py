@@ -4,6 +4,7 @@ What was measured before stays. Neither the config nor the stages of the build a
 and copied back is still up to date.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +29,21 @@ def reverify(
     evaluation: Path | None = None,
     backends: tuple[str, ...] = (),
     device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> StageResult:
     """Run `verify` on this machine and add its results to `verify.json`, beside those of other machines and images.
 
     evaluation, backends, device: as in the build's config where they are not given; a device that is not here gives way
-    to the CPU. Raises UserError where the folder holds no exported build or the evaluation images cannot be used.
+    to the CPU. settings: other fields of `verify`, such as how labels are read. Raises UserError where the folder holds
+    no exported build or the evaluation images cannot be used.
     """
     from runtime_tests.verify.stage import calibration_images, evaluation_problems, run_verify
 
     check_packages()
     workspace = Workspace.existing(folder)
     workspace.output_hashes("export")
-    config = _changed(read_config(folder), evaluation, backends, device)
-    problems = [*device_problems(config.device), *evaluation_problems(config.verify.evaluation)]
+    config = _changed(read_config(folder), evaluation, backends, device, settings or {})
+    problems = [*device_problems(config.device), *evaluation_problems(config)]
     if problems:
         raise UserError("\n".join(problems))
     with workspace.locked():
@@ -52,9 +55,14 @@ def reverify(
 
 
 def _changed(
-    config: BuildConfig, evaluation: Path | None, backends: tuple[str, ...], device: str | None
+    config: BuildConfig,
+    evaluation: Path | None,
+    backends: tuple[str, ...],
+    device: str | None,
+    settings: Mapping[str, Any],
 ) -> BuildConfig:
     values: dict[str, Any] = config.model_dump(mode="json")
+    values["verify"] |= settings
     if evaluation is not None:
         values["verify"]["evaluation"] = str(evaluation)
     if backends:

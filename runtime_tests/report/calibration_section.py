@@ -55,7 +55,7 @@ def calibration_view(summary: CalibrateSummary | None) -> CalibrationView | None
 def _message(summary: CalibrateSummary) -> str:
     source = f" that {summary.generator} drew"
     if summary.drawn is None:
-        return f"{summary.kept:,} images{source} were used."
+        return f"{summary.kept:,} images of {summary.generator} were used."
     fallen = [
         f"{count:,} ({_FILTERS.get(name, name.replace('_', ' '))})"
         for name, count in summary.reasons.items()

@@ -11,6 +11,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.data.evaluation import EvaluationSet
+from genq_export.data.raw import Reading
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set
 from genq_export.runtimes.base import Batch
@@ -71,8 +72,8 @@ def verify(
         UserError: The evaluation images cannot be used.
     """
     settings = config.verify
-    images = evaluation_set(model, settings.evaluation)
-    notes = _few(len(images)) if images is not None else _without_evaluation(calibration)
+    images = evaluation_set(model, settings.evaluation, Reading.of(settings, "eval"))
+    notes = _without_evaluation(calibration) if images is None else [*_read(images, progress), *_few(len(images))]
     with open_runtimes(workspace, config, model, open_runtime) as pool:
         for lost in pool.lost.values():
             if lost.status == "failed":
@@ -145,6 +146,14 @@ def _few(images: int) -> list[str]:
         return []
     counted = f"{images} image{'s' * (images != 1)}"
     return [f"accuracy and agreement rest on {counted}: one more or less is {100 / images:.1f} points"]
+
+
+def _read(images: EvaluationSet, progress: Progress) -> list[str]:
+    """What the reader made of the user's images; nothing where they come with the network."""
+    if images.account is None:
+        return []
+    progress.say(f"verify: {images.name}: {images.account}")
+    return [f"evaluation images: {images.account}"]
 
 
 def _without_evaluation(calibration: Sequence[Path]) -> list[str]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import RUNTIMES, TARGETS
 from genq_export.core.errors import UserError
-from genq_export.core.folders import folder_identity
 from genq_export.core.progress import Progress
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images
+from genq_export.data.digests import source_digest
+from genq_export.data.layout import used_part
+from genq_export.data.raw import Reading
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 from runtime_tests.verify.verify_file import VERIFY_FILE, keep_run
@@ -34,7 +36,9 @@ class VerifyStage:
 
     def inputs(self, config: BuildConfig) -> object:
         """The float network, and the evaluation images."""
-        return (models.identity(config.model), folder_identity(config.verify.evaluation))
+        given = config.verify.evaluation
+        images = None if given is None else source_digest(used_part(given, Reading.of(config.verify, "eval")))
+        return (models.identity(config.model), images)
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:
         """This stage, the target and every runtime."""
@@ -42,7 +46,7 @@ class VerifyStage:
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """What is wrong with the evaluation images."""
-        return evaluation_problems(config.verify.evaluation)
+        return evaluation_problems(config)
 
     def notes(self, config: BuildConfig) -> list[str]:
         """Nothing to say."""
@@ -73,13 +77,20 @@ def calibration_images(workspace: Workspace) -> list[Path]:
         return []
 
 
-def evaluation_problems(source: Path | None) -> list[str]:
-    """Why the path of evaluation images is none; empty where it may be."""
-    if source is None or source.is_dir() or (source.suffix == ".tar" and source.is_file()):
+def evaluation_problems(config: BuildConfig) -> list[str]:
+    """Why the evaluation images cannot be used; empty where they can, as far as the beginnings of the files tell."""
+    source = config.verify.evaluation
+    if source is None:
         return []
-    if source.is_file():
-        return [f"--eval {source} is a file: give a folder of images, a Hugging Face data set or .tar shards"]
-    return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
+    if not source.exists():
+        return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
+    from genq_export.data.reader import read_images
+
+    try:
+        read_images(source, models.known_classes(config.model), Reading.of(config.verify, "eval"), decode=False)
+    except UserError as error:
+        return [f"--eval: {error}"]
+    return []
 
 
 def run_verify(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,58 @@ def test_glosses_tell_words_with_several_senses_apart() -> None:
     assert glossed[517] == "crane, lifts and moves heavy objects"
     assert glossed[2] == "great white shark"
     assert prompt_names(names)[21] == "kite"
+
+
+def words_within(limit: int) -> Callable[[str], bool]:
+    """A generator that reads so many words."""
+    return lambda text: len(text.split()) <= limit
+
+
+SUFFIX = " in the style of X"
+
+
+@pytest.mark.parametrize(
+    ("template", "limit", "text"),
+    [
+        ("a photo of a {} on a red table", 14, "a photo of an ankle boot, a sturdy shoe on a red table"),
+        ("a photo of a {} on a red table", 12, "a photo of an ankle boot, a sturdy shoe on a"),
+        ("a photo of a {} on a red table", 9, "a photo of an ankle boot, a sturdy shoe"),
+        ("a photo of a {} on a red table", 8, "a photo of an ankle boot, a sturdy"),
+        ("a photo of a {} on a red table", 7, "a photo of an ankle boot"),
+        ("a photo of a {}", 6, "a photo of an ankle boot"),
+        ("a photo of a {}", 5, "ankle boot"),
+    ],
+)
+def test_a_long_prompt_loses_its_end_but_neither_class_nor_style(template: str, limit: int, text: str) -> None:
+    names, short = ("ankle boot, a sturdy shoe",), ("ankle boot",)
+    book = PromptBook(names, (template,), 0, suffix=SUFFIX, fits=words_within(limit + 5), short=short)
+    assert book.prompt(0, 0).text == text + SUFFIX
+    whole = "a photo of an ankle boot, a sturdy shoe" + template.partition("{}")[2]
+    assert book.shortened() == ([] if text == whole else [text + SUFFIX])
+
+
+def test_two_classes_stay_two() -> None:
+    book = PromptBook(
+        ("crane, a wading bird", "kite, a hawk"), ("a photo of a {} at night",), 0, mixup=True, fits=words_within(8),
+        short=("crane", "kite"),
+    )  # fmt: skip
+    assert book.prompt(0, 0).text == "a photo of a crane and a kite"
+
+
+def test_a_class_that_does_not_fit_is_refused() -> None:
+    book = PromptBook(("one two three",), TEMPLATES, 0, suffix=SUFFIX, fits=words_within(7))
+    for ask in (book.shortened, lambda: book.prompt(0, 0), lambda: book.described(0, SUFFIX)):
+        with pytest.raises(UserError, match=r"'one two three in the style of X': give shorter class names"):
+            ask()
+
+
+@given(st.integers(2, 20), st.integers(0, 99), st.booleans())
+def test_every_prompt_fits_and_names_its_class(limit: int, number: int, mixup: bool) -> None:
+    names = ("kite, any of several small graceful hawks", "crane, lifts and moves heavy objects")
+    book = PromptBook(names, TEMPLATES, 0, mixup, fits=words_within(limit + 1), short=("kite", "crane"))
+    text = book.prompt(number, 0).text
+    assert len(text.split()) <= limit + 1 and "kite" in text and (not mixup or "crane" in text)
+
+
+def test_commas_of_other_names_stay() -> None:
+    assert prompt_names(["dress, long", "bag"]) == ("dress, long", "bag")

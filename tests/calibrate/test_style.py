@@ -215,5 +215,5 @@ def test_real_images_take_places_of_their_class() -> None:
     real = ReferenceImages(tuple(Path(str(n)) for n in range(4)), (0, 0, 0, 1))
     chosen, quota = merge(real, images=6, classes=3)
     assert chosen.labels == (0, 0, 1) and quota == [0, 1, 2]
-    unlabelled = ReferenceImages(real.paths, (None,) * 4)
-    assert merge(unlabelled, 3, 3) == (ReferenceImages(real.paths[:3], (None,) * 3), [0, 0, 0])
+    unlabelled = ReferenceImages(real.images, (None,) * 4)
+    assert merge(unlabelled, 3, 3) == (ReferenceImages(real.images[:3], (None,) * 3), [0, 0, 0])

@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from genq_export import zoo
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
 from genq_export.data.evaluation import EvaluationSet, load_images
+from genq_export.data.raw import Reading
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 
@@ -23,8 +25,8 @@ def model() -> LoadedModel:
     return load_model(ModelConfig(name="fashion_resnet"))
 
 
-def read(model: LoadedModel, source: Path) -> EvaluationSet:
-    found = evaluation_set(model, source)
+def read(model: LoadedModel, source: Path, labels: Literal["index0"] | None = None) -> EvaluationSet:
+    found = evaluation_set(model, source, Reading(labels=labels))
     assert found is not None
     return found
 
@@ -48,7 +50,7 @@ def shard(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
 def test_shards_give_pictures_and_numbers_in_order(tmp_path: Path, model: LoadedModel) -> None:
     shard(tmp_path / "b.tar", [("x/3.jpg", png(30)), ("x/3.cls", b"9\n")])
     shard(tmp_path / "a.tar", [("1.cls", b"4"), ("1.png", png(10)), ("2.png", png(20)), ("2.json", b'{"label": 5}')])
-    found = read(model, tmp_path)
+    found = read(model, tmp_path, "index0")
     assert found.labels is not None and found.labels.tolist() == [4, 5, 9]
     (batch,) = found.batches(model, 5)
     expected = load_images([Image.new("RGB", (32, 32), (shade,) * 3) for shade in (10, 20, 30)], model)
@@ -69,10 +71,10 @@ def test_a_shard_may_name_its_classes_or_have_none(tmp_path: Path, model: Loaded
     ("members", "words"),
     [
         ([("1.png", png(1)), ("1.cls", b"3"), ("2.png", png(2))], "1 of 2 images .* have no label"),
-        ([("1.png", png(1)), ("1.cls", b"10")], "go from 10 to 10.*10 classes"),
-        ([("1.png", png(1)), ("1.cls", b"-1")], "go from -1 to -1"),
-        ([("1.png", png(1)), ("1.cls", b"zebra")], "1 class folders or class names.*10 classes"),
-        ([("1.png", png(1)), ("1.cls", b"\xff\xfe")], r"label 1\.cls .* cannot be read"),
+        ([("1.png", png(1)), ("1.cls", b"11")], "the numbers 11 to 11 as labels .*10 classes"),
+        ([("1.png", png(1)), ("1.cls", b"-1")], "the numbers -1 to -1"),
+        ([("1.png", png(1)), ("1.cls", b"zebra")], "fits no class of fashion_resnet: label of .cls: 'zebra'"),
+        ([("1.png", png(1)), ("1.cls", b"\x00\x01\x02")], r"label 1\.cls .* cannot be read"),
         ([("1.png", png(1)), ("1.json", b"{")], r"label 1\.json .* cannot be read"),
         ([("1.png", png(1)), ("1.jpg", png(1))], "two images of the name 1"),
         ([("1.cls", b"3")], "no images"),
@@ -139,7 +141,7 @@ def test_a_data_set_saved_to_disk(tmp_path: Path, model: LoadedModel) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [([3, 12, 1], "go from 1 to 12"), ([3, None, 1], "1 of 3 images .* have no label"), ([None] * 3, None)],
+    [([3, 12, 1], "numbers from 1 to 12"), ([8, None, 3], "1 of 3 images .* have no label"), ([None] * 3, None)],
 )
 def test_labels_of_a_data_set_are_checked(
     tmp_path: Path, model: LoadedModel, labels: list[int | None], words: str | None
@@ -151,7 +153,7 @@ def test_labels_of_a_data_set_are_checked(
         assert read(model, tmp_path / "x").labels is None
         return
     with pytest.raises(UserError, match=words):
-        read(model, tmp_path / "x")
+        read(model, tmp_path / "x", "index0" if None in labels else None)
 
 
 def test_image_folders_with_metadata_or_splits_and_parquet(
@@ -175,7 +177,7 @@ def test_image_folders_with_metadata_or_splits_and_parquet(
         "image", datasets.Image()
     )
     table.to_parquet(tmp_path / "stored" / "test-00000-of-00001.parquet")
-    assert read(model, tmp_path / "stored").labels.tolist() == [3, 8]
+    assert read(model, tmp_path / "stored", "index0").labels.tolist() == [3, 8]
 
 
 def test_a_data_set_without_pictures_or_damaged_is_refused(tmp_path: Path, model: LoadedModel) -> None:

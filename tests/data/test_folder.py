@@ -9,8 +9,10 @@ from PIL import Image
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
-from genq_export.data.decode import list_images, read_image
+from genq_export.data.decode import read_image
 from genq_export.data.evaluation import load_images
+from genq_export.data.raw import Reading
+from genq_export.data.reader import read_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 
@@ -54,7 +56,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images"):
-        list_images(tmp_path)
+        read_images(tmp_path, None, Reading())
 
 
 def test_a_partly_corrupt_folder_is_counted(tmp_path: Path, model: LoadedModel) -> None:
@@ -64,20 +66,22 @@ def test_a_partly_corrupt_folder_is_counted(tmp_path: Path, model: LoadedModel) 
         evaluation_set(model, tmp_path)
 
 
-@pytest.mark.parametrize(("names", "labels"), [(("dress", "bag"), [8, 3]), (("3", "8"), [3, 8])])
+@pytest.mark.parametrize(
+    ("names", "reading", "labels"), [(("dress", "bag"), None, [8, 3]), (("3", "8"), Reading(labels="index0"), [3, 8])]
+)
 def test_labels_come_from_class_names_or_numbers(
-    tmp_path: Path, model: LoadedModel, names: tuple[str, ...], labels: list[int]
+    tmp_path: Path, model: LoadedModel, names: tuple[str, ...], reading: Reading | None, labels: list[int]
 ) -> None:
     for name in names:
         picture(tmp_path / name / "a.png")
-    found = evaluation_set(model, tmp_path)
+    found = evaluation_set(model, tmp_path, reading)
     assert found is not None and found.labels is not None
     assert found.labels.tolist() == labels
 
 
 def test_folders_that_are_no_classes_are_refused(tmp_path: Path, model: LoadedModel) -> None:
     picture(tmp_path / "zebra" / "a.png")
-    with pytest.raises(UserError, match=r"1 class folders.*10 classes"):
+    with pytest.raises(UserError, match=r"fits no class of fashion_resnet: folder 'zebra'"):
         evaluation_set(model, tmp_path)
 
 

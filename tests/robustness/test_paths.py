@@ -18,11 +18,11 @@ from calibrate.own_files import OwnFiles, refuse_foreign_images
 from calibrate.sources.existing_set import EXISTING_SET
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import BusyError, UserError
-from genq_export.core.folders import folder_identity
 from genq_export.core.paths import LONGEST_NAME, files_below, inside, refuse_links, refuse_links_out, relative_name
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace, sha256, write_atomic
 from genq_export.data.calibration_set import kept_images, read_rows
+from genq_export.data.digests import source_digest
 from genq_export.pipeline.build import run_stages
 from genq_export.pipeline.plan import plan
 
@@ -280,9 +280,9 @@ def test_links_in_folders_of_images_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "set" / "nowhere").symlink_to(tmp_path / "not there")
     names = [str(path.relative_to(tmp_path / "set")) for path in files_below(tmp_path / "set")]
     assert names == ["again/2.png", "shoe/1.png"]
-    before = folder_identity(tmp_path / "set")
+    before = source_digest(tmp_path / "set")
     (far / "2.png").write_bytes(b"changed")
-    assert folder_identity(tmp_path / "set") != before
+    assert source_digest(tmp_path / "set") != before
 
 
 # Pipelines: the index names folders beside it.

@@ -1,5 +1,7 @@
 """`genq-export verify`"""
 
+from typing import Any
+
 from genq_export.cli.options import Folder, Given, Quiet, Verbose, with_options
 from genq_export.core.progress import Progress
 
@@ -11,5 +13,7 @@ def verify(folder: Folder, given: Given, quiet: Quiet = False, verbose: Verbose 
 
     progress = Progress(quiet, verbose)
     backends = tuple(given.get("backends", ()))
-    result = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"))
+    ours = ("evaluation", "backends", "device")
+    reading: dict[str, Any] = {name: value for name, value in given.items() if name not in ours}
+    result = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"), reading)
     progress.say(f"verify: measured on {result.summary['machine']}; `genq-export report {folder}` shows it")

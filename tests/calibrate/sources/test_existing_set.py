@@ -1,5 +1,6 @@
 """A set of another build, taken as it is."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,16 +38,32 @@ def test_its_kept_images_are_copied(
     assert sorted(result.outputs)[-1] == "calibration/metadata.jsonl" and len(result.outputs) == 5
 
 
-def test_its_identity_is_that_of_its_list(make_config: Make, made: Path) -> None:
+@pytest.mark.parametrize("changed", ["metadata.jsonl", "an image"])
+def test_its_identity_is_that_of_its_list_and_images(make_config: Make, made: Path, changed: str) -> None:
+    """An image of the same size and time is another one, too."""
     before = identity(make_config(calibration_set=made))
-    list_of_images = made / "calibration" / "metadata.jsonl"
-    list_of_images.write_text(list_of_images.read_text() + "\n")
+    assert identity(make_config(calibration_set=made)) == before
+    folder = made / "calibration"
+    path = kept_images(folder)[-1] if changed == "an image" else folder / changed
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-20 if changed == "an image" else content.index(b'"seed": ') + 8] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     assert identity(make_config(calibration_set=made)) != before
 
 
-def test_a_folder_without_a_set_is_said_before_anything_starts(tmp_path: Path, make_config: Make) -> None:
+def test_a_build_without_a_set_is_said_before_anything_starts(tmp_path: Path, make_config: Make) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
     config = make_config(calibration_set=tmp_path)
     (problem,) = problems(config)
     assert "no calibration set in" in problem and "--calibration takes a build folder" in problem
     with pytest.raises(UserError, match="no calibration set"):
         identity(config)
+
+
+def test_a_set_that_lost_an_image_is_said_before_anything_starts(make_config: Make, made: Path) -> None:
+    kept_images(made / "calibration")[0].unlink()
+    (problem,) = problems(make_config(calibration_set=made))
+    assert "lacks 1 of its images" in problem

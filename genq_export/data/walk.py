@@ -1,0 +1,133 @@
+"""The files of a folder, every one accounted for: images that are read here, and all others with the reason."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from genq_export.core.errors import UserError
+from genq_export.data.account import Skipped, shown
+from genq_export.data.decode import image_suffixes, is_image_name
+
+# Pictures of a kind that is not read here: named by their suffix, since somebody may miss them.
+_PICTURES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".eps", ".pdf", ".tga", ".exr", ".hdr", ".dcm",
+    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".npy", ".mp4", ".mov", ".ico", ".pfm",
+)  # fmt: skip
+# Files that say something of the images, and are read or meant for people.
+ACCOMPANYING = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".parquet", ".tar", ".xml")
+NOT_AN_IMAGE = "not an image"
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What lies in a folder.
+
+    images: sorted. folders: every folder below, relative. others: files that may say something of the images.
+    """
+
+    root: Path
+    images: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+    others: tuple[Path, ...]
+
+    def top_folders(self) -> list[str]:
+        """Names of the folders right below the root."""
+        return sorted({folder.parts[0] for folder in self.folders})
+
+
+def walk(root: Path) -> Walk:
+    """List a folder and all below. Links to folders are followed, each folder once.
+
+    Raises:
+        UserError: where there is no such folder or one in it cannot be read.
+    """
+    if not root.is_dir():
+        raise UserError(f"image folder {root} does not exist")
+    images, folders, skipped, others = [], [], [], []
+    for place, entry in _entries(root):
+        if isinstance(entry, str):
+            skipped.append(Skipped(shown(place.relative_to(root)), entry))
+        elif entry:
+            folders.append(place.relative_to(root))
+        elif place.suffix.lower() in ACCOMPANYING:
+            others.append(place)
+        elif is_image_name(place.name) or (not place.suffix and _opens(place)):
+            images.append(place)
+        else:
+            skipped.append(Skipped(shown(place.relative_to(root)), _reason(place)))
+    return Walk(root, tuple(sorted(images)), tuple(sorted(folders)), tuple(skipped), tuple(sorted(others)))
+
+
+def visible_files(root: Path) -> Iterator[Path]:
+    """Every file of a folder and below but hidden ones; links to folders are followed once."""
+    return (place for place, entry in _entries(root) if entry is False)
+
+
+def _entries(root: Path) -> Iterator[tuple[Path, bool | str]]:
+    """Everything below: True for a folder, False for a file, or why it is not looked at.
+
+    Folders that are none by a link come first, so that a folder is found where it lies and not where a link leads.
+    """
+    above = {_identity(folder) for folder in root.resolve().parents}
+    seen = {_identity(root)}
+    waiting, links = deque([root]), deque[Path]()
+    while waiting or links:
+        if waiting:
+            folder = waiting.popleft()
+        else:
+            folder = links.popleft()
+            identity = _identity(folder)
+            if identity in seen or identity in above:
+                yield folder, "link to a folder above" if identity in above else "link to a folder read already"
+                continue
+            seen.add(identity)
+            yield folder, True
+        for entry in _listed(folder):
+            place = folder / entry.name
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                yield place, "hidden"
+            elif not entry.is_dir():
+                yield place, False if place.is_file() else _no_file(place)
+            elif entry.is_symlink():
+                links.append(place)
+            else:
+                seen.add(_identity(place))
+                waiting.append(place)
+                yield place, True
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read folder {shown(folder)}: {error.strerror}") from None
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _no_file(place: Path) -> str:
+    return "broken link" if place.is_symlink() else "not a file"
+
+
+def _reason(place: Path) -> str:
+    suffix = place.suffix.lower()
+    return suffix if suffix in _PICTURES else NOT_AN_IMAGE
+
+
+def _opens(place: Path) -> bool:
+    """Is a file without suffix an image? By its first bytes."""
+    image_suffixes()
+    try:
+        with Image.open(place):
+            return True
+    except Exception:  # whatever the readers of Pillow raise at bytes that are none of theirs
+        return False
