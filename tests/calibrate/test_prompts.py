@@ -103,7 +103,7 @@ SUFFIX = " in the style of X"
     ("template", "limit", "text"),
     [
         ("a photo of a {} on a red table", 14, "a photo of an ankle boot, a sturdy shoe on a red table"),
-        ("a photo of a {} on a red table", 12, "a photo of an ankle boot, a sturdy shoe on a"),
+        ("a photo of a {} on a red table", 11, "a photo of an ankle boot, a sturdy shoe on a"),
         ("a photo of a {} on a red table", 9, "a photo of an ankle boot, a sturdy shoe"),
         ("a photo of a {} on a red table", 8, "a photo of an ankle boot, a sturdy"),
         ("a photo of a {} on a red table", 7, "a photo of an ankle boot"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from genq_export.config.build import BuildConfig
@@ -35,7 +36,8 @@ def test_every_network_of_the_paper_has_its_recipes() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_lacks_nothing_but_hub_and_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "imagenet" / "val").mkdir(parents=True)
+    (tmp_path / "imagenet" / "val" / "n01440764").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "imagenet" / "val" / "n01440764" / "a.png")
     monkeypatch.chdir(tmp_path)
     config = BuildConfig.read(FOLDER / f"{name}.yaml")
     assert [row["fresh"] for row in plan(config, tmp_path / "build")["stages"]] == [False] * 5

@@ -41,15 +41,16 @@ def inspect(
 
     network = None if model is None and classes is None else _network(model, classes)
     found = read_images(source, network, Reading(use, **given))
-    show(account_table(source, found, network, use))
+    print(f"{source}: {found.account.sentence}")
+    show(account_table(found, network, use))
     if as_json:
         print(json.dumps({**asdict(found.account), "sentence": found.account.sentence}))
 
 
-def account_table(source: Path, found: "ImageSet", network: "LoadedModel | None", use: str) -> Table:
+def account_table(found: "ImageSet", network: "LoadedModel | None", use: str) -> Table:
     """What was taken, as what, and what was not."""
     account = found.account
-    table = Table(title=escape(f"{source}: {account.sentence}"), title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column("")
     table.add_column("")
     table.add_row("read as", escape(account.layout))

@@ -99,4 +99,4 @@ def test_what_needs_a_pipeline_is_said_before_anything_starts(
     (problem,) = run.problems(make_config(generator=generator, style=tmp_path / "s.safetensors"))
     assert problem.startswith(f"generator {generator} has no use for a style token")
     (problem,) = run.problems(make_config(generator=generator, real=tmp_path / "none"))
-    assert "--real takes a folder" in problem
+    assert "--real takes a few real images, in a folder" in problem
