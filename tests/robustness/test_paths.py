@@ -637,6 +637,8 @@ def writers(source: str) -> set[str]:
             case ast.Attribute(attr="open", value=value) if opens:
                 found.add(f"{ast.unparse(value)}.open")
             case ast.Attribute(attr=name, value=ast.Name(id=owner)) if name in _WRITES:
+                if name == "replace" and len(node.args) > 1 and owner != "os":  # of text
+                    continue
                 if owner in _OWNERS or name.startswith("write_") or owner.isupper():
                     found.add(f"{owner}.{name}")
             case ast.Attribute(attr=name) if name in {"write_text", "write_bytes", "save", "save_pretrained"}:
