@@ -124,7 +124,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in ("n01440764", "n01443537"):
         (folder / "my-labelled-images" / label).mkdir(parents=True)
         Image.fromarray(pixels[0]).save(folder / "my-labelled-images" / label / "a.png")
-    (folder / "imagenet" / "val").mkdir(parents=True)
+    (folder / "imagenet" / "val" / "n01440764").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "imagenet" / "val" / "n01440764" / "a.png")
     return folder
 
 
