@@ -18,7 +18,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.settings import parameters
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
-COMMANDS = ("build", "calibrate", "quantize", "verify", "audit")
+COMMANDS = ("build", "calibrate", "quantize", "verify", "audit", "inspect")
 
 
 class Inner(Frozen):
