@@ -1,6 +1,5 @@
 """Weights from files, read without executing anything in them."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,6 @@ from genq_export.core.errors import UserError, reason_of
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
-def file_identity(path: Path) -> str:
-    """Return the sha256 of a file; raises UserError where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def load_weights(module: "nn.Module", path: Path) -> None:

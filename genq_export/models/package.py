@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
-from genq_export.models.checkpoint import file_identity
+from genq_export.data.digests import file_digest
 from genq_export.models.door import Door, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.timm_hub import described
@@ -39,9 +39,7 @@ class PackageDoor(Door):
     def identity(self, config: ModelConfig) -> str:
         """Of the package's weights; timm's name where the package is missing."""
         path = weights_file()
-        return (
-            f"timm {version('timm')} {config.name}" if path is None else f"{config.name} weights {file_identity(path)}"
-        )
+        return f"timm {version('timm')} {config.name}" if path is None else f"{config.name} weights {file_digest(path)}"
 
     def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
         """timm's architecture with the package's weights."""

@@ -15,7 +15,8 @@ from genq_export.config.registry import DOORS
 from genq_export.core.errors import UserError
 from genq_export.core.registry import resolve
 from genq_export.data.class_names import read_class_names
-from genq_export.models.checkpoint import file_identity, load_weights
+from genq_export.data.digests import file_digest
+from genq_export.models.checkpoint import load_weights
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
 
@@ -33,10 +34,10 @@ def identity(config: ModelConfig) -> str:
         UserError: where a file of the user's cannot be read, or no door takes the name.
     """
     if config.weights is not None:
-        classes = "default" if config.classes is None else file_identity(config.classes)
-        return f"{config.name} weights {file_identity(config.weights)} classes {classes}"
+        classes = "default" if config.classes is None else file_digest(config.classes)
+        return f"{config.name} weights {file_digest(config.weights)} classes {classes}"
     own = door_for(config).identity(config)
-    return own if config.classes is None else f"{own} classes {file_identity(config.classes)}"
+    return own if config.classes is None else f"{own} classes {file_digest(config.classes)}"
 
 
 def problems(config: ModelConfig) -> list[str]:

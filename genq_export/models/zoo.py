@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from genq_export import zoo
 from genq_export.config.model import ModelConfig
-from genq_export.models.checkpoint import file_identity
+from genq_export.data.digests import file_digest
 from genq_export.models.door import Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.timm_hub import described
@@ -23,7 +23,7 @@ class ZooDoor(Door):
 
     def identity(self, config: ModelConfig) -> str:
         """Of the embedded weights."""
-        return f"zoo {config.name} {file_identity(zoo.weights_file(config.name))}"
+        return f"zoo {config.name} {file_digest(zoo.weights_file(config.name))}"
 
     def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
         """Always with the embedded weights, which take no time to load."""
