@@ -1,7 +1,7 @@
 """Where a text-to-image pipeline comes from: a folder, the hub's cache, or the hub. Free of torch."""
 
-import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import SOURCES
 from genq_export.core.errors import UserError
-from genq_export.core.paths import files_below, refuse_links_out, relative_name
+from genq_export.core.paths import refuse_links_out, relative_name
+from genq_export.data.digests import files_digest
+from genq_export.data.walk import visible_files
 from genq_export.models import source as models
 
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 _INDEX = "model_index.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")
-# A larger file is known by its size and both ends: a fingerprint must not read gigabytes.
-_HASHED_WHOLE = 64 << 20
-_END = 1 << 20
+_BESIDE = ("README.md",)  # states the licence
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # Licences of pipelines whose cached files do not always carry the model card.
 _KNOWN_LICENSES = {
@@ -34,19 +34,21 @@ _KNOWN_LICENSES = {
 
 @dataclass(frozen=True)
 class Generator:
-    """A pipeline's name as given and the folder that holds it, None while it is only on the hub."""
+    """A pipeline and the folder that holds it, None while it is only on the hub.
+
+    name: of the hub, or of the folder. cached: the folder is a snapshot in the hub's cache, which is links to blobs.
+    """
 
     name: str
     folder: Path | None
+    cached: bool = False
 
     @property
     def identity(self) -> str:
-        """Changes when the pipeline's files do; for a hub name the cached revision stands for its files."""
+        """Changes when the pipeline's files do. Raises UserError where they cannot be read."""
         if self.folder is None:
             return f"hub {self.name}"
-        if self.folder.parent.name == "snapshots":
-            return f"hub {self.name} revision {self.folder.name}"
-        return f"folder {folder_identity(self.folder)}"
+        return f"pipeline {pipeline_digest(self.folder)}"
 
     @property
     def index(self) -> dict[str, Any]:
@@ -75,14 +77,14 @@ def find_generator(config: BuildConfig) -> Generator:
     if name == zoo.ZOO_PIPELINE:
         return Generator(name, zoo.pipeline_folder())
     if Path(name).is_dir():
-        return Generator(Path(name).name, Path(name))
+        return Generator(os.path.basename(os.path.abspath(name)) or name, Path(name))
     if Path(name).exists():
         raise UserError(f"generator {name} is a file; --generator takes a diffusers pipeline folder or a hub name")
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
         raise UserError(
             f"generator {name} is neither an existing folder nor a hub name (owner/name), nor {' or '.join(SOURCES)}"
         )
-    return Generator(name, cached_folder(name))
+    return Generator(name, cached_folder(name), cached=True)
 
 
 def cached_folder(name: str) -> Path | None:
@@ -107,14 +109,18 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def folder_problem(folder: Path) -> str | None:
+def folder_problem(folder: Path, cached: bool = False) -> str | None:
     """Say what keeps a folder from being a whole text-to-image pipeline, None if nothing does.
 
     An interrupted download leaves an index whose components are missing or without weights.
+
+    Args:
+        folder: of the pipeline.
+        cached: it is a snapshot in the hub's cache, whose links may lead to blobs of the same repository alone.
     """
     try:
         index = read_index(folder)
-        if folder.parent.name == "snapshots":  # of the hub's cache, which is links to the blobs beside it
+        if cached:
             refuse_links_out(folder, folder.parent.parent)
         components = _components(folder, index)
         if not any(name.startswith("text_encoder") for name in components):
@@ -193,27 +199,19 @@ def image_size(config: BuildConfig, folder: Path | None) -> int:
         return 512
 
 
-def folder_identity(folder: Path, hashed_whole: int = _HASHED_WHOLE, end: int = _END) -> str:
-    """Return a hex digest over names, sizes and contents of a pipeline's files.
+def pipeline_digest(folder: Path) -> str:
+    """Return a hex digest of the names and whole contents of the files that a pipeline consists of.
 
-    Args:
-        folder: hidden files and folders in it count for nothing.
-        hashed_whole: bytes up to which a file is read from one end to the other.
-        end: bytes that are read at both ends of a larger one.
+    Checkpoints that lie beside the folders of its components are none of it, and neither are hidden files. Nothing but
+    the links in it tells a snapshot of the hub's cache from other folders, and a link counts as what it leads to.
+
+    Raises:
+        UserError: where it is no pipeline, or one of its files cannot be read.
     """
-    digest = hashlib.sha256()
-    for path in files_below(folder):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            size = path.stat().st_size
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-            with open(path, "rb") as handle:
-                if size <= hashed_whole:
-                    digest.update(handle.read())
-                else:
-                    digest.update(handle.read(end))
-                    handle.seek(-end, 2)
-                    digest.update(handle.read(end))
-    return digest.hexdigest()
+    files = [folder / _INDEX, *(folder / name for name in _BESIDE if (folder / name).is_file())]
+    for name in _components(folder, read_index(folder)):
+        files += visible_files(folder / name) if (folder / name).is_dir() else ()
+    return files_digest(folder, files)
 
 
 def _has_weights(name: str, kind: str | None) -> bool:

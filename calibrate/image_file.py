@@ -9,19 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from genq_export.core.errors import UserError
 from genq_export.core.workspace import write_atomic
+from genq_export.data.decode import opened_image
 
 _TEXT_KEY = "genq"
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    SyntaxError,
-    RecursionError,
-    Image.DecompressionBombError,
-)
 
 
 def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:
@@ -36,19 +28,19 @@ def write_image(path: Path, pixels: np.ndarray, facts: dict[str, Any]) -> None:
 def read_facts(path: Path) -> dict[str, Any] | None:
     """The facts `write_image` put into a file; None if it is missing, damaged or not ours."""
     try:
-        with Image.open(path) as image:
-            facts: dict[str, Any] = json.loads(image.text[_TEXT_KEY])  # type: ignore[attr-defined]
+        with opened_image(path, str(path)) as image:
+            facts: dict[str, Any] = json.loads(getattr(image, "text", {})[_TEXT_KEY])
             return facts if facts["pixels"] == _digest(np.asarray(image)) else None
-    except _UNREADABLE:
+    except (UserError, RecursionError):  # of JSON that is nested without end
         return None
 
 
 def is_written_here(path: Path) -> bool:
     """Did `write_image` write the file? Told by its text alone, whatever its pixels are now."""
     try:
-        with Image.open(path) as image:
+        with opened_image(path, str(path)) as image:
             return _TEXT_KEY in getattr(image, "text", {})
-    except _UNREADABLE:
+    except UserError:
         return False
 
 

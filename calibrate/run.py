@@ -19,7 +19,7 @@ from calibrate.reference_images import (
 )
 from calibrate.scoring import score
 from calibrate.selection import quotas, selection_rules
-from calibrate.sources.source import Opening, OpenSource, Source, network_classes, source_for
+from calibrate.sources.source import FinishedSet, Opening, OpenSource, Source, network_classes, source_for
 from calibrate.summarise import summarise
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
@@ -51,7 +51,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
         refuse_foreign_images(workspace)
     own = OwnFiles.of(workspace)
     source = source_for(config)
-    if not source.draws:
+    if isinstance(source, FinishedSet):
         return source.take_over(workspace, config, model, progress) if ranks.is_main else StageResult([], {})
     settings = config.calibrate
     references = None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from calibrate.preflight import identity, problems
-from calibrate.sources.source import source_for, source_path
+from calibrate.sources.source import Source, source_for, source_path
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import FILTERS
 from genq_export.core.registry import module_of
@@ -20,13 +20,13 @@ class CalibrateStage:
 
     def settings(self, config: BuildConfig) -> object:
         """What is drawn and what is kept; a set made before has decided that itself."""
-        if not source_for(config).draws:
+        if not isinstance(source_for(config), Source):
             return None
         return (config.calibrate.model_dump(mode="json"), config.seed, config.device)
 
     def inputs(self, config: BuildConfig) -> object:
         """The network, and the files that the source is made of."""
-        network = models.identity(config.model) if source_for(config).draws else None
+        network = models.identity(config.model) if isinstance(source_for(config), Source) else None
         return (network, identity(config))
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:
@@ -44,14 +44,14 @@ class CalibrateStage:
 
     def plan(self, config: BuildConfig) -> str:
         """How many images are drawn and kept."""
-        if not source_for(config).draws:
+        if not isinstance(source_for(config), Source):
             return f"take over the set of {config.calibrate.calibration_set}"
         drawn = round(config.calibrate.images * config.calibrate.pool_factor)
         return f"draw about {drawn} images, keep {config.calibrate.images}"
 
     def shares_work(self, config: BuildConfig) -> bool:
         """Every process draws its share."""
-        return source_for(config).draws
+        return isinstance(source_for(config), Source)
 
     def run(self, context: StageContext) -> StageResult:
         """Make the set together with the other processes."""

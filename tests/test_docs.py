@@ -91,7 +91,7 @@ def smaller(arguments: list[str], judge: Path) -> list[str]:
         return arguments
     text = " ".join(arguments)
     added = [] if "--images" in text else ["--images", "20"]
-    added += [] if "calibrate.steps" in text else ["--set", "calibrate.steps=2"]
+    added += [] if "calibrate.steps" in text or "--steps" in text else ["--steps", "2"]
     added += ["--set", "verify.latency_runs=10", "--set", "verify.latency_batches=[1]"]
     added += ["--set", "verify.fidelity_images=4"]
     if "fashion" in text:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from calibrate.sources.source import Source, set_folder
+from calibrate.sources.source import FinishedSet, set_folder
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
@@ -16,10 +16,8 @@ from genq_export.models.loaded import LoadedModel
 _FOLDER = "calibration"
 
 
-class ExistingSetSource(Source):
+class ExistingSet(FinishedSet):
     """The kept images of another build and its metadata, copied as they are."""
-
-    draws = False
 
     def identity(self, config: BuildConfig) -> object:
         """Of the metadata and of the images that it keeps, whole."""
@@ -54,7 +52,7 @@ class ExistingSetSource(Source):
         return StageResult([f"{_FOLDER}/{name}" for name in names], summary.model_dump(mode="json"))
 
 
-EXISTING_SET = ExistingSetSource()
+EXISTING_SET = ExistingSet()
 
 
 def _set_folder(config: BuildConfig) -> Path:

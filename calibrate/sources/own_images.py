@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibrate.sources.source import Source, network_classes
+from calibrate.sources.source import FinishedSet, network_classes
 from calibrate.summary import CalibrateSummary, ClassCount
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
@@ -25,10 +25,8 @@ from genq_export.models.loaded import LoadedModel
 _FOLDER, _IMAGES = "calibration", "images"
 
 
-class OwnImagesSource(Source):
+class OwnImages(FinishedSet):
     """At most `calibrate.images` of the images given, evenly spread over them, in their own files where these serve."""
-
-    draws = False
 
     def identity(self, config: BuildConfig) -> object:
         """Of the images, whole, and of what decides which of them count and as what."""
@@ -66,7 +64,7 @@ class OwnImagesSource(Source):
         return StageResult([f"{_FOLDER}/{name}" for name in (METADATA, *(row.file_name for row in rows))], summary)
 
 
-OWN_IMAGES = OwnImagesSource()
+OWN_IMAGES = OwnImages()
 
 
 def evenly(images: int, most: int) -> list[int]:

@@ -5,6 +5,7 @@ is a diffusers pipeline, and `calibrate.calibration_set` names a set that exists
 needs, imports no torch: what draws images lives in a file of its own where it needs torch, and `open` imports that.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +89,13 @@ class OpenSource:
     files: tuple[str, ...] = ()
 
 
-class Source:
-    """One way to come by images. The defaults are those of a source that draws images of the network's classes from
+class Source(ABC):
+    """One way to draw images. The defaults are those of a source that draws images of the network's classes from
     nothing but the network: no prompt, no file, no style.
 
-    draws: images are drawn, with what `open` gives; else `take_over` writes a finished set. filtered: the filters drop
-    images of it; else they only score them.
+    filtered: the filters drop images of it; else they only score them.
     """
 
-    draws = True
     filtered = True
 
     def identity(self, config: BuildConfig) -> object:
@@ -116,23 +115,35 @@ class Source:
         """Name the classes of images that it draws."""
         return network_classes(model)
 
+    @abstractmethod
     def open(self, opening: Opening) -> OpenSource:
         """Load what draws the images.
 
         Raises:
             UserError: where it cannot be loaded or cannot serve this network.
         """
-        raise NotImplementedError
 
+
+class FinishedSet(ABC):
+    """Images that exist: nothing is drawn, nothing is filtered."""
+
+    @abstractmethod
+    def identity(self, config: BuildConfig) -> object:
+        """As `Source.identity`: of the images, and of what decides which of them count."""
+
+    @abstractmethod
+    def problems(self, config: BuildConfig, folder: Path) -> list[str]:
+        """As `Source.problems`."""
+
+    @abstractmethod
     def take_over(
         self, workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress
     ) -> StageResult:
-        """Write a set that is finished already into the build.
+        """Write it into the build.
 
         Raises:
             UserError: where it is not whole.
         """
-        raise NotImplementedError
 
 
 def source_path(config: BuildConfig) -> str:
@@ -154,9 +165,9 @@ def set_folder(given: Path) -> Path | None:
     return inner if is_calibration_set(inner) or (given / "manifest.json").is_file() else None
 
 
-def source_for(config: BuildConfig) -> Source:
-    """Return the source that a build draws from."""
-    source: Source = resolve(source_path(config))
+def source_for(config: BuildConfig) -> Source | FinishedSet:
+    """Return the source that a build draws from, or the set that it takes over."""
+    source: Source | FinishedSet = resolve(source_path(config))
     return source
 
 

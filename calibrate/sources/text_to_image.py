@@ -174,12 +174,12 @@ def _generator_problems(config: BuildConfig) -> list[str]:
 
 
 def _folder_problems(config: BuildConfig, generator: Generator, folder: Path) -> list[str]:
-    problem = folder_problem(folder)
+    problem = folder_problem(folder, generator.cached)
     if problem is None:
         return _style_problems(config, generator)
     if folder == zoo.pipeline_folder():
         return [f"{problem}; reinstall genq-export"]
-    if folder.parent.name != "snapshots" or not hub.hub_reachable():
+    if not generator.cached or not hub.hub_reachable():
         return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
     return []
 

@@ -33,17 +33,19 @@ class CalibrateConfig(Frozen):
         None, ge=-1e6, le=1e6, description="images of a higher energy are never kept and drawn anew"
     )
     pool_limit: float = Field(4.0, ge=1, le=64, description="images drawn at most for one kept, class by class")
-    guidance: float | None = Field(
+    guidance: Annotated[float | None, Option(("build", "calibrate"))] = Field(
         None,
         ge=0,
         le=100,
-        description="classifier-free guidance scale; None: 3.5 for Stable Diffusion 1 and 2 (GenQ), 0 for Turbo, else"
-        " the pipeline's own",
+        description="classifier-free guidance scale; without: 3.5 for Stable Diffusion 1 and 2 (GenQ), 0 for Turbo,"
+        " else the pipeline's own",
     )
-    steps: int | None = Field(
-        None, ge=1, le=100_000, description="sampler steps; None: what the pipeline's scheduler needs"
+    steps: Annotated[int | None, Option(("build", "calibrate"))] = Field(
+        None, ge=1, le=100_000, description="sampler steps; without: what the pipeline's scheduler needs"
     )
-    size: int | None = Field(None, ge=8, le=8192, description="generated pixels a side; None: the generator's own")
+    size: Annotated[int | None, Option(("build", "calibrate"), "draw_size")] = Field(
+        None, ge=8, le=8192, description="generated pixels a side; without: the generator's own"
+    )
     batch_size: int | None = Field(
         None, ge=1, le=4096, description="images drawn together, part of the seed contract; None: by image size"
     )

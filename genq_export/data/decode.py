@@ -8,6 +8,8 @@ camera notes (EXIF) is applied where `upright` asks for it.
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -59,16 +61,27 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
 
 def decode_image(source: Path | IO[bytes], name: str, upright: bool = False) -> Image.Image:
     """As `read_image`, from a file or from bytes; `name` is what an error calls it."""
+    with opened_image(source, name) as image:
+        deep = _is_deep_colour(image)
+        image.load()
+        turned = ImageOps.exif_transpose(image) if upright else image
+        pixels = _rgb(turned)
+        if deep and 0 < max(high for _, high in pixels.getextrema()) < 16:  # type: ignore[misc]
+            raise ValueError("16-bit colours that fill 12 bits at most, whose range the file does not say")
+        return pixels
+
+
+@contextmanager
+def opened_image(source: Path | IO[bytes], name: str) -> Iterator[Image.Image]:
+    """Open an image, of which nothing but the header is read yet.
+
+    Raises:
+        UserError: where Pillow cannot read it, here or in the block below; `name` is what the error calls it.
+    """
     image_suffixes()  # HEIC is known from here on
     try:
         with Image.open(source) as image:
-            deep = _is_deep_colour(image)
-            image.load()
-            turned = ImageOps.exif_transpose(image) if upright else image
-            pixels = _rgb(turned)
-            if deep and 0 < max(high for _, high in pixels.getextrema()) < 16:  # type: ignore[misc]
-                raise ValueError("16-bit colours that fill 12 bits at most, whose range the file does not say")
-            return pixels
+            yield image
     except _UNREADABLE as error:
         raise UserError(f"cannot read image {shown(name)}: {reason_of(error)}") from None
 
@@ -80,22 +93,17 @@ def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Imag
 
 def check_header(path: Path) -> None:
     """Raise UserError where a file does not begin as an image does; its pixels are not decoded."""
-    image_suffixes()
-    try:
-        with Image.open(path):
-            pass
-    except _UNREADABLE as error:
-        raise UserError(f"cannot read image {shown(path)}: {reason_of(error)}") from None
+    with opened_image(path, str(path)):
+        pass
 
 
 def stands_as_it_is(content: bytes) -> str | None:
     """The suffix of an image file whose pixels are upright and which Pillow reads without help; None for any other."""
-    image_suffixes()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened_image(io.BytesIO(content), "") as image:
             upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
             return _SUFFIX_OF.get(image.format or "") if upright else None
-    except _UNREADABLE:
+    except UserError:
         return None
 
 

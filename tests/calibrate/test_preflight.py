@@ -1,6 +1,7 @@
 """What is missing is found before anything slow starts, all of it, each with its remedy."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from calibrate import preflight
-from calibrate.generators import Generator, cached_folder, find_generator, folder_identity, folder_problem, image_size
+from calibrate.generators import Generator, cached_folder, find_generator, folder_problem, image_size, pipeline_digest
 from calibrate.sources.diffusers_images import load_diffusers_images
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
@@ -90,7 +91,7 @@ def test_an_interrupted_download_in_the_cache_is_found(
     monkeypatch.setattr("calibrate.generators.cached_folder", lambda name: snapshot)
     (problem,) = preflight.problems(for_model("resnet18", make_config(generator="owner/name")))
     assert "incomplete" in problem and "--generator DIR" in problem
-    assert find_generator(make_config(generator="owner/name")).identity == "hub owner/name revision 0123abc"
+    assert find_generator(make_config(generator="owner/name")).identity == f"pipeline {pipeline_digest(snapshot)}"
 
 
 def test_nothing_cached() -> None:
@@ -126,20 +127,53 @@ def test_embeddings_of_another_width_are_one_line(copied: Path, tmp_path: Path, 
 
 
 def test_identity_follows_the_files(copied: Path, pipeline_folder: Path, make_config: Make) -> None:
-    assert folder_identity(copied) == folder_identity(pipeline_folder)
+    assert pipeline_digest(copied) == pipeline_digest(pipeline_folder)
     before = preflight.identity(make_config(generator=str(copied)))
     (copied / "scheduler" / "scheduler_config.json").write_text("{}")
     assert preflight.identity(make_config(generator=str(copied))) != before
 
 
-def test_identity_of_large_files_reads_both_ends_only(tmp_path: Path) -> None:
-    def identity_of(content: bytes) -> str:
-        (tmp_path / "w.bin").write_bytes(content)
-        return folder_identity(tmp_path, hashed_whole=100, end=10)
+def test_a_large_file_is_told_by_all_of_it(copied: Path) -> None:
+    large = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    os.truncate(large, 200 << 20)  # sparse
+    before = pipeline_digest(copied)
+    with open(large, "r+b") as handle:
+        handle.seek(100 << 20)
+        handle.write(b"\1")
+    assert pipeline_digest(copied) != before
 
-    before = identity_of(b"a" * 200)
-    assert identity_of(b"a" * 199 + b"b") != before
-    assert identity_of(b"a" * 100 + b"b" + b"a" * 99) == before
+
+@pytest.mark.parametrize("place", ["snapshots/v1", "a b", "models--a--b/snapshots/0123"])
+def test_a_folder_is_told_by_its_files_wherever_it_lies(
+    place: str, copied: Path, tmp_path: Path, make_config: Make
+) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    copied.rename(tmp_path / place)
+    config = make_config(generator=str(tmp_path / place))
+    assert find_generator(config).identity == f"pipeline {pipeline_digest(tmp_path / place)}"
+    before = preflight.identity(config)
+    with open(tmp_path / place / "unet" / "diffusion_pytorch_model.safetensors", "r+b") as handle:
+        handle.seek(-1, 2)
+        handle.write(b"\1")
+    assert preflight.identity(config) != before
+    assert preflight.problems(for_model("resnet18", config), tmp_path) == []
+
+
+def test_what_is_no_part_of_a_pipeline_does_not_count(copied: Path) -> None:
+    before = pipeline_digest(copied)
+    (copied / "all-in-one.ckpt").write_bytes(b"1")
+    (copied / "unet" / ".cache").write_bytes(b"1")
+    assert pipeline_digest(copied) == before
+
+
+@pytest.mark.parametrize(("given", "name"), [(".", "tiny_sd"), ("..", "above"), ("../tiny_sd/", "tiny_sd")])
+def test_a_pipeline_in_the_current_folder_has_a_name(
+    given: str, name: str, copied: Path, tmp_path: Path, make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "above").mkdir()
+    copied.rename(tmp_path / "above" / "tiny_sd")
+    monkeypatch.chdir(tmp_path / "above" / "tiny_sd")
+    assert find_generator(make_config(generator=given)).name == name
 
 
 def test_size_is_known_without_loading(pipeline_folder: Path, make_config: Make) -> None:
