@@ -31,16 +31,20 @@ class StageRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All finished stages by name, in the order in which they ran."""
+    """All finished stages by name, in the order in which they ran.
+
+    config: sha256 of `config.yaml`; None in folders of earlier releases, which did not keep it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = MANIFEST_VERSION
+    config: str | None = None
     stages: dict[str, StageRecord] = {}
 
     def with_stage(self, name: str, record: StageRecord) -> "Manifest":
         """A manifest in which the stage is recorded so; the others stay as they are."""
-        return Manifest(stages={**self.stages, name: record})
+        return self.model_copy(update={"stages": {**self.stages, name: record}})
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -23,6 +23,7 @@ from genq_export.core.errors import BusyError, UserError
 from genq_export.core.manifest import Manifest, StageRecord, read_manifest
 from genq_export.core.paths import LONGEST_NAME, check_place, inside, reading, refuse_links
 
+CONFIG_FILE = "config.yaml"
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _AT_THE_START = {_LOCK, f".{_MANIFEST}.part"}  # what a build that is just starting has in its folder
@@ -124,9 +125,10 @@ class Workspace:
         record = self.read_manifest().stages.get(stage)
         if record is None or record.fingerprint != fingerprint:
             return False
-        return all(self._is_unharmed(name, digest) for name, digest in record.outputs.items())
+        return all(self.is_unharmed(name, digest) for name, digest in record.outputs.items())
 
-    def _is_unharmed(self, name: str, digest: str) -> bool:
+    def is_unharmed(self, name: str, digest: str) -> bool:
+        """Is there a file of this name, and has it this sha256?"""
         path = self.path(name)
         with reading(path):
             return path.is_file() and sha256(path) == digest
@@ -165,6 +167,18 @@ class Workspace:
         record = self.finished(stage)
         renewed = record.model_copy(update={"outputs": self._hashes(list(record.outputs))})
         self._write_manifest(self.read_manifest().with_stage(stage, renewed))
+
+    def write_config(self, content: bytes) -> None:
+        """Write `config.yaml` and note its hash."""
+        self.write_bytes(CONFIG_FILE, content)
+        manifest, digest = self.read_manifest(), hashlib.sha256(content).hexdigest()
+        if manifest.config != digest:
+            self._write_manifest(manifest.model_copy(update={"config": digest}))
+
+    def holds_its_config(self) -> bool:
+        """Is `config.yaml` the one that the last command worked with? True where earlier releases kept no hash."""
+        noted = self.read_manifest().config
+        return noted is None or self.is_unharmed(CONFIG_FILE, noted)
 
     def _hashes(self, names: list[str]) -> dict[str, str]:
         return {name: sha256(self.path(name)) for name in sorted(names)}

@@ -24,7 +24,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.paths import check_place, reading
 from genq_export.core.progress import Progress
-from genq_export.core.workspace import StageResult, Workspace, package_versions
+from genq_export.core.workspace import CONFIG_FILE, StageResult, Workspace, package_versions
 from genq_export.pipeline.fingerprint import stage_fingerprint
 from genq_export.pipeline.preflight import notes, preflight
 from genq_export.pipeline.stages import STAGES, find_stage
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
     from runtime_tests.report.model import Report
 
-_CONFIG_FILE = "config.yaml"
 _PARTIAL = "partial"
 _PARTIAL_NAME = re.compile(r"[0-9a-f]{16}")  # of what a stage left unfinished, made from its fingerprint
 
@@ -65,7 +64,7 @@ def default_folder(config: BuildConfig) -> Path:
 
 def read_config(folder: Path) -> BuildConfig:
     """The resolved config of a build folder; raises UserError where it is not one."""
-    return BuildConfig.read(Workspace.existing(folder).path(_CONFIG_FILE))
+    return BuildConfig.read(Workspace.existing(folder).path(CONFIG_FILE))
 
 
 def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progress: Progress) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
         raise SystemExit(0)
     with ranks.helped() as helpers:
         context = replace(context, helpers=helpers)
-        if folder.is_dir() and are_fresh(context.workspace, config, stages):
+        if folder.is_dir() and _nothing_to_do(context.workspace, config, stages):
             _say_versions(context, stages)
             return ()
         preflight(config, folder, stages)
@@ -100,8 +99,13 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
         workspace = Workspace.open(folder)
         with workspace.locked():
             _spare_what_is_not_ours(workspace, config, stages)
-            workspace.write_bytes(_CONFIG_FILE, config.to_yaml().encode())
+            workspace.write_config(config.to_yaml().encode())
             return tuple(stage for stage in stages if _bring_up_to_date(find_stage(stage), context))
+
+
+def _nothing_to_do(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> bool:
+    """Are the stages fresh, and is the config that the folder holds the one that the manifest knows?"""
+    return are_fresh(workspace, config, stages) and workspace.holds_its_config()
 
 
 def are_fresh(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> bool:

@@ -28,7 +28,10 @@ from runtime_tests.verify.sample import quality_sample, sample_images
 from runtime_tests.verify.speed import MeasureSpeed
 from runtime_tests.verify.speed import measure_speed as measure_speed_here
 
-ARTEFACTS = ("model.onnx", "model.safetensors", "reference.safetensors", "model.engine")
+ARTEFACTS = (
+    "model.onnx", "model.safetensors", "model.json", "reference.safetensors", "reference.json", "model.engine",
+    "engine.json",
+)  # fmt: skip
 # Below this number one image weighs a point or more.
 _MANY = 100
 # Reference and oracle: the two that compute codes in torch.

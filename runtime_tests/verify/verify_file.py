@@ -35,7 +35,7 @@ def keep_run(workspace: Workspace, run: Verification) -> bool:
         Whether the run stands beside all that were there.
     """
     earlier = _earlier(workspace)
-    kept = tuple(item for item in earlier if item.artefacts == run.artefacts and not _same_place(item, run))
+    kept = tuple(item for item in earlier if _same_files(item, run) and not _same_place(item, run))
     workspace.write_json(VERIFY_FILE, VerifyFile(runs=(*kept, run)).model_dump(mode="json"))
     return bool(earlier) and kept == earlier
 
@@ -48,6 +48,12 @@ def _earlier(workspace: Workspace) -> tuple[Verification, ...]:
         return read_verification(workspace).runs
     except UserError:
         return ()  # damaged or of another version: measured again now
+
+
+def _same_files(first: Verification, second: Verification) -> bool:
+    """Of the same files? Earlier releases listed fewer of them."""
+    common = first.artefacts.keys() & second.artefacts.keys()
+    return bool(common) and all(first.artefacts[name] == second.artefacts[name] for name in common)
 
 
 def _same_place(first: Verification, second: Verification) -> bool:

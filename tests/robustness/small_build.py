@@ -36,7 +36,7 @@ def export_small(home: Path) -> Path:
     config = BuildConfig.parse(values)
     model = load_model(config.model)
     workspace = Workspace.open(home / "build")
-    workspace.write_bytes("config.yaml", config.to_yaml().encode())
+    workspace.write_config(config.to_yaml().encode())
     images = sorted((home / "images").rglob("*.png"))
     quantized = run_quantize(workspace, config, model, images, home / "partial", _QUIET)
     workspace.record("quantize", "identity of quantize", quantized, 1.0)

@@ -25,6 +25,7 @@ from genq_export.core.workspace import StageResult, Workspace, sha256
 from genq_export.data.calibration_set import Row as SetRow
 from genq_export.data.calibration_set import read_rows, write_rows
 from genq_export.pipeline.build import read_config
+from genq_export.pipeline.integrity import changes
 from genq_export.pipeline.stages import STAGES, find_stage
 from genq_export.quantize.summary import QuantizeSummary
 from genq_export.runtimes.engine_file import read_engine_facts
@@ -54,12 +55,16 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Tampering:
-    """One change and what became of it. field: `runs.*.machine.name`, the numbers of lists left out."""
+    """One change and what became of it. field: `runs.*.machine.name`, the numbers of lists left out.
+
+    reported: does `report` take the folder for what it was?
+    """
 
     file: str
     field: str
     change: Change
     outcome: Outcome
+    reported: bool
 
 
 # By field of a stage's record in the manifest; one that is missing here fails the test, so that somebody says.
@@ -93,7 +98,7 @@ _CHANGED = {"tampered": {"with": [1]}}
 def make_folder(folder: Path) -> Workspace:
     """A build folder that holds one of everything, with a manifest that is right about it."""
     workspace = Workspace.open(folder)
-    workspace.write_bytes("config.yaml", BuildConfig.for_model("fashion_resnet", preset="quick").to_yaml().encode())
+    workspace.write_config(BuildConfig.for_model("fashion_resnet", preset="quick").to_yaml().encode())
     (folder / "calibration").mkdir()
     write_rows(folder / "calibration", [SetRow(**sample_fields(SetRow))])
     for name in ("model.onnx", "model.engine"):
@@ -101,7 +106,7 @@ def make_folder(folder: Path) -> Workspace:
     for name in ("reference.json", "model.json"):
         workspace.write_json(name, {})
     workspace.write_json("engine.json", engine_facts(folder))
-    workspace.write_json("verify.json", verified())
+    workspace.write_json("verify.json", verified(folder))
     workspace.write_json("report.json", sample(Report).model_dump(mode="json"))
     for stage, model in SUMMARIES.items():
         summary = {"passed": True} if model is None else sample(model).model_dump(mode="json")
@@ -109,11 +114,12 @@ def make_folder(folder: Path) -> Workspace:
     return workspace
 
 
-def verified() -> dict[str, Any]:
+def verified(folder: Path) -> dict[str, Any]:
     """A run of one runtime, `text`, whose agreement with float is known, as of every runtime that got through."""
     document: dict[str, Any] = sample(VerifyFile).model_dump(mode="json")
     for run in document["runs"]:
         run["agreement"] = {"text_vs_float": 0.5}
+        run["artefacts"] = {name: sha256(folder / name) for name in ("model.onnx", "reference.json")}
     return document
 
 
@@ -256,7 +262,8 @@ def _tamper(workspace: Workspace, file: File, stages: tuple[str, ...] = STAGES, 
             if after is None:
                 continue
             path.write_text(json.dumps(after) + "\n")
-            yield Tampering(file.name, named(place), change, _outcome(workspace, file, stages, read_by_the_next))
+            outcome = _outcome(workspace, file, stages, read_by_the_next)
+            yield Tampering(file.name, named(place), change, outcome, is_reported(workspace))
     path.write_bytes(before)
 
 
@@ -269,6 +276,14 @@ def _outcome(workspace: Workspace, file: File, stages: tuple[str, ...], read_by_
     except UserError:
         return Outcome.REFUSED
     return Outcome.SHOWN if same else Outcome.NOTICED
+
+
+def is_reported(workspace: Workspace) -> bool:
+    """Would `genq-export report` make a report of the folder?"""
+    try:
+        return not changes(Workspace.existing(workspace.folder))
+    except UserError:
+        return False
 
 
 def _read_by_the_next(workspace: Workspace, stages: tuple[str, ...]) -> list[dict[str, str]]:
@@ -288,7 +303,8 @@ def _tamper_config(workspace: Workspace) -> Iterator[Tampering]:
             after = changed(document, place, change)
             if after is not None:
                 path.write_text(json.dumps(after) + "\n...\n")  # YAML holds JSON
-                yield Tampering("config.yaml", named(place), change, _config_outcome(workspace, config))
+                outcome = _config_outcome(workspace, config)
+                yield Tampering("config.yaml", named(place), change, outcome, is_reported(workspace))
     path.write_bytes(before)
 
 
@@ -315,6 +331,8 @@ def expected(row: Tampering) -> set[Outcome]:
     otherwise, which SECURITY.md says.
     """
     parts = row.field.split(".")
+    if row.file == "manifest.json" and parts == ["config"]:
+        return set(Outcome)  # freshness goes by the settings; `report` goes by the hash, where there is one
     if row.file != "manifest.json" or parts == ["version"] or len(parts) < 3:
         return {Outcome.REFUSED, Outcome.NOTICED}
     outcome = RECORD_FIELDS[parts[2]]
@@ -327,19 +345,40 @@ def expected(row: Tampering) -> set[Outcome]:
     return {Outcome.REFUSED, *([outcome] if free else [])}
 
 
+def may_be_reported(row: Tampering) -> bool:
+    """Files that decide a verdict are those that were built, or nothing is reported.
+
+    The report's own files are made anew. The manifest is what all is held against: whoever rewrites it is believed in
+    what it tells, and a file that it no longer lists, or whose stage it no longer knows, is not looked for.
+    """
+    parts = row.field.split(".")
+    if row.file == "manifest.json" and row.change is Change.VALUE:
+        return parts != ["config"] and (len(parts) < 4 or parts[2] != "outputs" or parts[1] == "report")
+    return row.file in ("manifest.json", "report.json")
+
+
 def undescribed() -> set[str]:
     """Fields of a stage's record for which nobody has said what a change of them leads to, and those that are gone."""
     return set(StageRecord.model_fields) ^ RECORD_FIELDS.keys()
 
 
+def as_promised(row: Tampering) -> bool:
+    """Did the change lead to what it must lead to?"""
+    return row.outcome in expected(row) and (not row.reported or may_be_reported(row))
+
+
 def table(rows: list[Tampering]) -> str:
     """Counts by file."""
-    lines = ["| file | changes | refused | noticed | only shown | not as it must be |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| file | changes | refused | noticed | only shown | reported all the same | not as it must be |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for file in dict.fromkeys(row.file for row in rows):
         of_file = [row for row in rows if row.file == file]
         counts = Counter(row.outcome for row in of_file)
-        wrong = sum(row.outcome not in expected(row) for row in of_file)
-        figures = (len(of_file), *(counts[outcome] for outcome in Outcome), wrong)
+        reported = sum(row.reported for row in of_file)
+        wrong = sum(not as_promised(row) for row in of_file)
+        figures = (len(of_file), *(counts[outcome] for outcome in Outcome), reported, wrong)
         lines.append(f"| {file} | {' | '.join(map(str, figures))} |")
     return "\n".join(lines)
 

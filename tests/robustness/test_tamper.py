@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from genq_export.cli.app import app
 from genq_export.core.errors import UserError
-from genq_export.core.progress import Progress
-from genq_export.core.workspace import StageResult, Workspace
-from genq_export.pipeline.build import read_config, run_stages
-from genq_export.pipeline.fingerprint import stage_fingerprint
-from genq_export.pipeline.stages import STAGES, find_stage
+from genq_export.core.workspace import Workspace
+from genq_export.pipeline.integrity import changes
+from genq_export.pipeline.stages import STAGES
 from tests.robustness.small_build import export_small
 from tests.robustness.tamper_table import (
     OUTPUTS,
     Change,
     Outcome,
     Tampering,
+    as_promised,
     changed,
-    expected,
+    is_reported,
     make_folder,
     named,
     places,
@@ -29,8 +29,6 @@ from tests.robustness.tamper_table import (
     tamper_networks,
     undescribed,
 )
-
-UNSEEN = "unseen"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def test_every_field_of_a_record_has_an_expected_outcome() -> None:
 def test_every_change_of_a_field_has_the_outcome_that_is_promised(rows: list[Tampering], file: str) -> None:
     of_file = [row for row in rows if row.file == file]
     assert len(of_file) > 20
-    wrong = [row for row in of_file if row.outcome not in expected(row)]
+    wrong = [row for row in of_file if not as_promised(row)]
     assert not wrong, f"{wrong}\n{table(rows)}"
 
 
@@ -57,7 +55,7 @@ def test_every_change_of_a_field_has_the_outcome_that_is_promised(rows: list[Tam
 def test_every_field_of_a_networks_structure_is_refused_or_noticed(tmp_path: Path) -> None:
     rows = tamper_networks(Workspace(export_small(tmp_path)))
     assert {row.file for row in rows} == {"model.json", "reference.json"} and len(rows) > 200
-    assert not [row for row in rows if row.outcome not in expected(row)]
+    assert not [row for row in rows if not as_promised(row)]
     counts = Counter(row.outcome for row in rows)
     assert counts[Outcome.REFUSED] > counts[Outcome.NOTICED] > 0
 
@@ -82,48 +80,61 @@ def test_changes_reach_every_field() -> None:
     assert changed(document, ("c",), Change.VALUE) is None
 
 
-# One byte of each file, and what `report` says of it. Today it looks at its own files alone; `expected` is what is
-# meant, and a row whose `today` has become `expected` loses the exception.
-REPORT = [
-    ("report.json", Outcome.NOTICED, Outcome.NOTICED),
-    ("verify.json", UNSEEN, Outcome.NOTICED),
-    ("model.onnx", UNSEEN, Outcome.NOTICED),
-    ("model.engine", UNSEEN, Outcome.NOTICED),
-    ("engine.json", UNSEEN, Outcome.NOTICED),
-    ("model.json", UNSEEN, Outcome.NOTICED),
-    ("reference.json", UNSEEN, Outcome.NOTICED),
-    ("calibration/metadata.jsonl", UNSEEN, Outcome.NOTICED),
-]
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "build").folder
 
 
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose report is up to date."""
-    workspace = make_folder(tmp_path_factory.mktemp("reported") / "build")
-    identity = stage_fingerprint(find_stage("report"), workspace, read_config(workspace.folder))
-    workspace.record("report", identity, StageResult(OUTPUTS["report"], workspace.summary("report")), 1.0)
-    return workspace.folder
+FILES = [*sorted(name for stage, names in OUTPUTS.items() for name in names if stage != "report"), "config.yaml"]
 
 
-def test_every_file_that_a_stage_left_is_in_the_table_of_report() -> None:
-    assert sorted(file for file, *_ in REPORT) == sorted(name for names in OUTPUTS.values() for name in names)
-
-
-@pytest.mark.parametrize(("file", "today", "meant"), REPORT)
-def test_one_changed_byte_and_the_report(reported: Path, tmp_path: Path, file: str, today: str, meant: str) -> None:
-    folder = Path(shutil.copytree(reported, tmp_path / "build"))
-    assert run_stages(read_config(folder), folder, ("report",), Progress(quiet=True)) == ()
-    content = bytearray((folder / file).read_bytes())
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("harm", ["one byte", "emptied", "gone"])
+def test_of_a_changed_file_nothing_is_reported(
+    build: Path, capsys: pytest.CaptureFixture[str], file: str, harm: str
+) -> None:
+    assert is_reported(Workspace.existing(build))
+    content = bytearray((build / file).read_bytes())
     content[-1] ^= 1
-    (folder / file).write_bytes(content)
-    assert _seen_by_report(folder) in (today, meant)
+    if harm == "gone":
+        (build / file).unlink()
+    else:
+        (build / file).write_bytes(b"" if harm == "emptied" else content)
+    assert command("report", str(build)) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and f"{file} is not the " in said.err
+    assert "genq-export verify" in said.err if file == "verify.json" else "genq-export build --config" in said.err
+    assert not (build / "report.html").exists()
 
 
-def _seen_by_report(folder: Path) -> str:
-    try:
-        return Outcome.NOTICED if run_stages(read_config(folder), folder, ("report",), Progress(quiet=True)) else UNSEEN
-    except UserError:
-        return Outcome.NOTICED
+def test_a_folder_that_travels_without_its_calibration_set_is_reported(build: Path) -> None:
+    shutil.rmtree(build / "calibration")
+    assert changes(Workspace.existing(build)) == []
+
+
+def test_a_verification_of_other_files_is_none(build: Path) -> None:
+    """As after an export that was not verified: every file is as its stage left it."""
+    workspace = Workspace.existing(build)
+    workspace.write_bytes("model.onnx", b"another")
+    workspace.rehash("export")
+    (found,) = changes(workspace)
+    assert found.startswith("verify.json was measured of another model.onnx: run `genq-export verify")
+
+
+@pytest.mark.parametrize("place", ["report.json", "model.onnx"])
+def test_two_builds_are_compared_only_where_neither_has_changed(
+    build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    other = Path(shutil.copytree(build, tmp_path / "other"))
+    assert command("report", str(build), str(other)) == 0
+    (other / place).write_bytes((other / place).read_bytes() + b" ")
+    capsys.readouterr()
+    assert command("report", str(build), str(other)) == 1
+    assert f"{other} has changed" in capsys.readouterr().err
+
+
+def command(*arguments: str) -> int:
+    return int(app(list(arguments), standalone_mode=False) or 0)
 
 
 def test_a_manifest_without_a_file_that_is_needed_is_no_reason_to_trust_it(tmp_path: Path) -> None:

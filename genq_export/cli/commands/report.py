@@ -1,5 +1,6 @@
 """`genq-export report`"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from genq_export.cli.commands.stage import run_stage
 from genq_export.cli.console import show
 from genq_export.cli.options import Folder, Json, Quiet
 from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
 
 
 def report(
@@ -25,6 +27,7 @@ def report(
         return
     from genq_export.pipeline.build import read_config
 
+    _stop_where_changed(folder)
     ran = run_stage(("report",), read_config(folder), folder, Progress(quiet or as_markdown))
     if as_markdown:
         print((folder / "summary.md").read_text(), end="")
@@ -32,9 +35,22 @@ def report(
         print_result(folder, ran, as_json)
 
 
+def _stop_where_changed(folder: Path, with_report: bool = False) -> None:
+    """A report is of files that are as they were left, or there is none: exit code 1."""
+    from genq_export.pipeline.integrity import changes, one_line
+
+    workspace = Workspace.existing(folder)
+    found = changes(workspace, with_report)
+    if found:
+        print(f"error: {one_line(workspace, found)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 def _print_comparison(folder: Path, other: Path, as_markdown: bool, as_json: bool) -> None:
     from runtime_tests.report import compare
 
+    for place in (folder, other):
+        _stop_where_changed(place, with_report=True)
     compared = compare.compare_builds(folder, other)
     if as_markdown:
         print(compare.markdown(compared))
