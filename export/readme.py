@@ -10,6 +10,7 @@ from markupsafe import Markup
 from genq_export.config.build import BuildConfig
 from genq_export.core.markdown import markdown_text
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.preprocessing import in_words
 
 
 def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, Any], run_instructions: str) -> str:
@@ -26,6 +27,7 @@ def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, An
         .get_template("build_readme.md.j2")
         .render(
             model=model,
+            preprocessing=in_words(model),
             grid=config.quantize.grid_name,
             first_last_bits=config.quantize.first_last_bits,
             target=config.target,
@@ -37,16 +39,10 @@ def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, An
 
 def _environment() -> Environment:
     """Every text that is put in is escaped, unless it is marked as Markdown of ours."""
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         undefined=StrictUndefined,
         finalize=lambda value: (
             value if isinstance(value, Markup) or not isinstance(value, str) else markdown_text(value)
         ),
     )
-    environment.filters["numbers"] = _numbers
-    return environment
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"

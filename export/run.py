@@ -13,6 +13,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.preprocessing import in_words
 from genq_export.network.files import load_reference, save_integer_model
 from genq_export.targets import target
 from genq_export.targets.base import Compiled
@@ -45,7 +46,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
     workspace.write_bytes("README.md", build_readme(config, model, facts, how_to_run).encode())
     outputs += [*(compiled.files if compiled is not None else ()), "README.md"]
-    summary = _summary(config, facts, storage, audit, compiled)
+    summary = _summary(config, facts, storage, audit, compiled, in_words(model))
     return StageResult(outputs, summary.model_dump(mode="json"))
 
 
@@ -56,7 +57,12 @@ def _judged(layer: LayerAudit, keep_float: tuple[str, ...]) -> LayerAudit:
 
 
 def _summary(
-    config: BuildConfig, facts: dict[str, Any], storage: Widths, audit: list[LayerAudit], compiled: Compiled | None
+    config: BuildConfig,
+    facts: dict[str, Any],
+    storage: Widths,
+    audit: list[LayerAudit],
+    compiled: Compiled | None,
+    preprocessing: str,
 ) -> ExportSummary:
     files = {ONNX_FILE: facts["bytes"]}
     if compiled is not None:
@@ -70,4 +76,5 @@ def _summary(
         dequantize_linear=facts["dequantize_linear"],
         files=files,
         storage=storage,
+        preprocessing=preprocessing,
     )

@@ -45,6 +45,7 @@ class ExportSummary(Frozen):
         dequantize_linear: the same.
         files: bytes by name.
         storage: containers.
+        preprocessing: what happens to a picture before the network, in words; empty in earlier builds.
     """
 
     audit: tuple[LayerAudit, ...]
@@ -55,3 +56,4 @@ class ExportSummary(Frozen):
     dequantize_linear: int = 0
     files: dict[str, int] = Field({})
     storage: Widths
+    preprocessing: str = ""

@@ -105,12 +105,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import timm
     from PIL import Image
     from safetensors.torch import save_file
+    from torchvision.models import get_model
 
     from genq_export import zoo
 
     folder = tmp_path_factory.mktemp("docs")
     for name, network in (("mine", "mobilenetv2_100"), ("small", "test_resnet")):
         save_file(timm.create_model(network).state_dict(), folder / f"{name}.safetensors")
+    save_file(get_model("squeezenet1_1").state_dict(), folder / "squeezenet.safetensors")
     (folder / "style.safetensors").write_bytes(b"")
     (folder / "names.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     (folder / "my-pipeline").symlink_to(zoo.pipeline_folder())

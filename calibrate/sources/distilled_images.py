@@ -131,7 +131,7 @@ class DistilledImages:
     ) -> torch.Tensor:
         """How far a batch is from the statistics of the BN layers and from its classes."""
         with swinging(network), statistics_distance(network) as distances:
-            logits = network(self._normalise(images))
+            logits = network(self.model.normalize_colours(images))
         return torch.stack(distances).sum() + class_weight * F.cross_entropy(logits, labels)
 
     def _raise_entropy(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
@@ -140,7 +140,7 @@ class DistilledImages:
         def loss() -> torch.Tensor:
             images = values.sigmoid()
             with patch_entropy.recording(network, len(labels)) as entropies:
-                logits = network(self._normalise(images))
+                logits = network(self.model.normalize_colours(images))
             entropy = torch.stack(entropies).sum(0).mean().float()
             return F.cross_entropy(logits, labels) - entropy + VARIATION_WEIGHT * total_variation(images)
 
@@ -155,10 +155,6 @@ class DistilledImages:
             loss().backward()
             optimizer.step()
             schedule.step()
-
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        mean = torch.tensor(self.model.mean, device=images.device).view(1, -1, 1, 1)
-        return (images - mean) / torch.tensor(self.model.std, device=images.device).view(1, -1, 1, 1)
 
 
 class ImageGenerator(nn.Module):

@@ -71,8 +71,10 @@ def _declarations(parameter: Parameter) -> tuple[str, ...]:
 
 
 def _type(setting: Setting) -> type:
-    """What typer reads; text where the config model reads it itself (`20MB`)."""
+    """What typer reads; text where the config model reads it itself (`20MB`, `3,224,224`)."""
     types = types_in(setting.field.annotation)
+    if setting.separated:
+        return str
     if any(get_origin(part) is tuple for part in types):
         return list[str]
     return next((plain for plain in (bool, int, float, Path) if plain in types), str)

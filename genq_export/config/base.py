@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     GetCoreSchemaHandler,
@@ -81,6 +82,14 @@ class OneOf:
             return check_name(dict.fromkeys(self.names(), ""), value, self.kind)
         except UserError as error:
             raise PydanticCustomError("unknown_name", "{reason}", {"reason": str(error)}) from None
+
+
+def _parts(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+# Marks a tuple that text gives as `3,224,224`, in one option.
+SEPARATED = BeforeValidator(_parts)
 
 
 class Frozen(BaseModel):

@@ -31,6 +31,7 @@ RUNTIMES: dict[str, str] = {
 DOORS: dict[str, str] = {
     "zoo": "genq_export.models.zoo:ZOO",
     "package": "genq_export.models.package:PACKAGE",
+    "torchvision": "genq_export.models.torchvision_hub:TORCHVISION",
     "timm": "genq_export.models.timm_hub:TIMM",
 }
 

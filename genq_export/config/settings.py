@@ -11,7 +11,7 @@ import annotated_types
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from genq_export.config.base import Formerly, OneOf, Option, types_in
+from genq_export.config.base import SEPARATED, Formerly, OneOf, Option, types_in
 from genq_export.config.yaml_file import value_of
 from genq_export.core.errors import UserError
 
@@ -36,6 +36,11 @@ class Setting:
     def options(self) -> tuple[Option, ...]:
         """Its forms on the command line; none: `--set` alone gives it."""
         return tuple(part for part in self.field.metadata if isinstance(part, Option))
+
+    @property
+    def separated(self) -> bool:
+        """Is it a tuple that one option gives, with commas?"""
+        return SEPARATED in self.field.metadata
 
     @property
     def former_names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A float network and what belongs to it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +13,10 @@ class LoadedModel:
     """A float network and what belongs to it.
 
     module: float32, eval mode; takes [B, *input_size] and gives logits [B, classes].
-    input_size: (channels, height, width). mean, std: per channel, of pixels in [0, 1].
+    input_size: (channels, height, width). mean, std: per channel in the network's order, of pixels in [0, 1].
+    crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
+    resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
+    notes: what was done to the network on its way in, a sentence each.
     """
 
     name: str
@@ -25,24 +28,55 @@ class LoadedModel:
     interpolation: str
     class_names: tuple[str, ...] | None
     classes: int
+    layout: Literal["RGB", "BGR"] = "RGB"
+    resize: int | None = None
+    notes: tuple[str, ...] = ()
 
     def transform(self) -> Any:
-        """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing (timm)."""
-        from timm.data.transforms_factory import create_transform
+        """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing."""
+        from torchvision import transforms
 
-        return create_transform(
-            input_size=self.input_size,
-            mean=self.mean,
-            std=self.std,
-            crop_pct=self.crop_pct,
-            interpolation=self.interpolation,
-            is_training=False,
-        )
+        swap = [_swapped] if self.layout == "BGR" else []
+        grey = [transforms.Grayscale()] if self.input_size[0] == 1 else []
+        return transforms.Compose([*swap, *grey, *self._geometry()])
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 [B, H, W, C] already at the input size -> float32 [B, C, H, W]."""
+        """uint8 [B, H, W, C] already at the input size, RGB -> float32 [B, C, H, W]."""
+        return self.normalize_colours(pixels.permute(0, 3, 1, 2).float() / 255)
+
+    def normalize_colours(self, colours: "torch.Tensor") -> "torch.Tensor":
+        """float32 [B, C, H, W] in [0, 1], RGB -> what the network takes, on the same device; differentiable."""
         import torch
 
-        mean = torch.tensor(self.mean).view(1, -1, 1, 1)
-        std = torch.tensor(self.std).view(1, -1, 1, 1)
-        return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        mean = torch.tensor(self.mean, device=colours.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=colours.device).view(1, -1, 1, 1)
+        return ((colours.flip(1) if self.layout == "BGR" else colours) - mean) / std
+
+    def _geometry(self) -> list[Any]:
+        """Resize, centre crop, scale to [0, 1], normalise: timm's, or one whose resized side is known to the pixel."""
+        from timm.data.transforms_factory import create_transform
+        from torchvision import transforms
+
+        if self.resize is None:
+            whole = create_transform(
+                input_size=self.input_size,
+                mean=self.mean,
+                std=self.std,
+                crop_pct=self.crop_pct,
+                interpolation=self.interpolation,
+                is_training=False,
+            )
+            return [whole]
+        return [
+            transforms.Resize(self.resize, transforms.InterpolationMode(self.interpolation)),
+            transforms.CenterCrop(self.input_size[1:]),
+            transforms.ToTensor(),
+            transforms.Normalize(self.mean, self.std),
+        ]
+
+
+def _swapped(picture: Any) -> Any:
+    """An RGB picture with red and blue in each other's place: what follows then reads BGR."""
+    from PIL import Image
+
+    return Image.merge("RGB", picture.convert("RGB").split()[::-1])

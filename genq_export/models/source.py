@@ -19,6 +19,7 @@ from genq_export.data.digests import file_digest
 from genq_export.models.checkpoint import load_weights
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.preprocessing import given_identity, with_given
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,11 +34,12 @@ def identity(config: ModelConfig) -> str:
     Raises:
         UserError: where a file of the user's cannot be read, or no door takes the name.
     """
+    given = given_identity(config)
     if config.weights is not None:
         classes = "default" if config.classes is None else file_digest(config.classes)
-        return f"{config.name} weights {file_digest(config.weights)} classes {classes}"
+        return f"{config.name} weights {file_digest(config.weights)} classes {classes}{given}"
     own = door_for(config).identity(config)
-    return own if config.classes is None else f"{own} classes {file_digest(config.classes)}"
+    return f"{own}{given}" if config.classes is None else f"{own} classes {file_digest(config.classes)}{given}"
 
 
 def problems(config: ModelConfig) -> list[str]:
@@ -73,7 +75,7 @@ def load_model(config: ModelConfig) -> LoadedModel:
     if config.weights is not None:
         load_weights(model.module, config.weights)
     module = model.module.eval().requires_grad_(False).float()
-    return _with_class_names(config, replace(model, module=module))
+    return _with_what_is_given(config, replace(model, module=module))
 
 
 def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
@@ -87,7 +89,7 @@ def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
     check_name(config)
     if config.classes is not None and not config.classes.is_file():
         config = config.model_copy(update={"classes": None})
-    return _with_class_names(config, replace(door_for(config).load(config, pretrained=False), module=module))
+    return _with_what_is_given(config, replace(door_for(config).load(config, pretrained=False), module=module))
 
 
 def known_classes(config: ModelConfig) -> LoadedModel | None:
@@ -171,8 +173,9 @@ def _class_file_problems(path: Path) -> list[str]:
     return []
 
 
-def _with_class_names(config: ModelConfig, model: LoadedModel) -> LoadedModel:
-    """Put the user's class names in place of the network's own."""
+def _with_what_is_given(config: ModelConfig, model: LoadedModel) -> LoadedModel:
+    """Put the user's preprocessing and class names in place of the network's own."""
+    model = with_given(config, model)
     if config.classes is None:
         return model
     names = read_class_names(config.classes).names

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
+from genq_export.data.digests import file_digest
 from genq_export.models import hub
 from genq_export.models.door import Door, Offer
 from genq_export.models.loaded import LoadedModel
@@ -15,26 +17,30 @@ if TYPE_CHECKING:
     from torch import nn
 
 _NAME = re.compile(r"\w+(\.[\w.-]+)?")  # an architecture, and the tag of its weights
+_SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
+_CONFIG = "config.json"
 _IMAGENET_CLASSES = 1000
 
 
 class TimmDoor(Door):
-    """Networks by their timm name, `resnet50` or `resnet50.a1_in1k`; what a program registers with timm is one too."""
+    """Networks by their timm name, `resnet50` or `resnet50.a1_in1k`; what a program registers with timm is one too.
+
+    And timm's forms for what others have published: `hf-hub:OWNER/NAME`, and `local-dir:FOLDER` with a `config.json`.
+    """
 
     def matches(self, config: ModelConfig) -> bool:
         """Every plain name: the other doors that take such names are asked before."""
-        return _NAME.fullmatch(config.name) is not None
+        return _NAME.fullmatch(config.name) is not None or config.name.startswith(_SOURCES)
 
     def identity(self, config: ModelConfig) -> str:
-        """The version of timm, which decides architecture and weights of a name."""
-        return f"timm {version('timm')} {config.name}"
+        """The version of timm, which decides architecture and weights of a name; the files of a folder."""
+        files = [] if (folder := _folder(config)) is None else _network_files(folder)
+        return " ".join((f"timm {version('timm')} {config.name}", *map(file_digest, files)))
 
     def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
         """Create it; its weights are fetched where the hub's cache has none."""
-        import timm
-
         try:
-            module = timm.create_model(config.name, pretrained=pretrained)
+            module = _created(config, pretrained)
         except Exception as error:
             reason = reason_of(error)
             raise UserError(
@@ -46,6 +52,8 @@ class TimmDoor(Door):
         """Has timm an architecture of this name?"""
         import timm
 
+        if config.name.startswith(_SOURCES):
+            return True  # `problems` says what is missing
         return bool(timm.is_model(config.name.split(".")[0]))
 
     def names(self) -> Sequence[str]:
@@ -56,7 +64,9 @@ class TimmDoor(Door):
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Weights that do not exist, or are neither in the cache nor to be fetched."""
-        settings = _pretrained_cfg(config.name)
+        if (folder := _folder(config)) is not None:
+            return _folder_problems(folder)
+        settings = _published(config)
         if settings is None or not settings.has_weights:
             return [f"timm has no pretrained weights for {config.name}: give a checkpoint with --weights FILE"]
         if settings.hf_hub_id and not hub.in_hub_cache(settings.hf_hub_id) and not hub.hub_reachable():
@@ -69,7 +79,9 @@ class TimmDoor(Door):
 
     def has_class_names(self, config: ModelConfig) -> bool:
         """ImageNet's thousand names come with timm."""
-        settings = _pretrained_cfg(config.name) if self.knows(config) else None
+        if config.name.startswith(_SOURCES):
+            return False
+        settings = _published(config) if self.knows(config) else None
         # Unknown networks are reported by `check_name`.
         return settings is None or settings.num_classes == _IMAGENET_CLASSES or bool(settings.label_names)
 
@@ -115,7 +127,42 @@ def _class_names(module: "nn.Module", classes: int) -> tuple[str, ...] | None:
     return None
 
 
-def _pretrained_cfg(name: str) -> Any:
+def _created(config: ModelConfig, pretrained: bool) -> "nn.Module":
+    """The network; for the size and the channels that are given, if they are."""
     import timm
+    from timm.models import resolve_model_input_args
 
-    return timm.get_pretrained_cfg(name)
+    if config.input_size is None:
+        return timm.create_model(config.name, pretrained=pretrained)
+    settings = resolve_model_input_args(config.name, {"input_size": config.input_size})
+    return timm.create_model(pretrained=pretrained, **settings)
+
+
+def _published(config: ModelConfig) -> Any:
+    """What timm knows of the weights of a name; None where there are none."""
+    import timm
+    from timm.models import PretrainedCfg
+
+    if config.name.startswith(_SOURCES):
+        return PretrainedCfg(hf_hub_id=config.name.partition(":")[2].partition("@")[0])
+    return timm.get_pretrained_cfg(config.name)
+
+
+def _folder(config: ModelConfig) -> Path | None:
+    """The folder that `local-dir:` names."""
+    source, _, place = config.name.partition(":")
+    return Path(place) if source == "local-dir" else None
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    if not (folder / _CONFIG).is_file():
+        return [f"{folder} has no {_CONFIG}: local-dir: takes a folder as timm saves it (`timm.models.save_for_hf`)"]
+    if len(_network_files(folder)) < 2:
+        return [f"{folder} has no weights (.safetensors, .pth, .bin): give a checkpoint with --weights FILE"]
+    return []
+
+
+def _network_files(folder: Path) -> list[Path]:
+    """Those that decide what is loaded."""
+    weights = (path for suffix in ("safetensors", "pth", "bin") for path in folder.glob(f"*.{suffix}"))
+    return [path for path in (folder / _CONFIG, *sorted(weights)) if path.is_file()]

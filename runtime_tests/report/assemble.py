@@ -110,7 +110,13 @@ def _sensitivity(quantized: QuantizeSummary | None) -> tuple[LayerCost, ...]:
 def _storage(exported: ExportSummary | None) -> Storage:
     if exported is None:
         return Storage()
-    return Storage(storage=exported.storage, files=exported.files, opset=exported.opset, ir_version=exported.ir_version)
+    return Storage(
+        storage=exported.storage,
+        files=exported.files,
+        opset=exported.opset,
+        ir_version=exported.ir_version,
+        preprocessing=exported.preprocessing,
+    )
 
 
 def _stages(records: Mapping[str, StageRecord]) -> tuple[StageFacts, ...]:

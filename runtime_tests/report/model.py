@@ -81,6 +81,7 @@ class Storage(Frozen):
     files: dict[str, int] = Field(default_factory=dict)
     opset: int | None = None
     ir_version: int | None = None
+    preprocessing: str = Field("", description="what happens to a picture before the network; empty in earlier builds")
 
 
 class Report(Frozen):

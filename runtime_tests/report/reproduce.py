@@ -52,6 +52,8 @@ def _in_order(config: BuildConfig) -> list[Parameter]:
 def _option(option: Parameter, value: Any) -> str:
     if isinstance(value, bool):
         return option.flag if value else f"--no-{option.flag.removeprefix('--')}"
+    if option.settings[0].separated:
+        value = ",".join(map(_text, value))
     values = value if isinstance(value, tuple) else (value,)
     return " ".join(f"{option.flag} {shlex.quote(_text(one))}" for one in values)
 
