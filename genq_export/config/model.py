@@ -42,7 +42,7 @@ class ModelConfig(Frozen):
         description="timm name, torchvision:NAME, or a network of the embedded zoo (`genq-export models`)",
     )
     weights: Annotated[Path | None, _ALONE] = Field(
-        None, description="checkpoint (.safetensors, .pth) to load instead of the default weights"
+        None, description="checkpoint to load instead of the default weights: a file, its index of shards, or a folder"
     )
     classes: Annotated[Path | None, _ALONE] = Field(None, description="text file with one class name a line")
     input_size: Annotated[tuple[int, int, int] | None, SEPARATED, AfterValidator(_size), _ALONE] = Field(

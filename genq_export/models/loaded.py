@@ -16,7 +16,7 @@ class LoadedModel:
     input_size: (channels, height, width). mean, std: per channel in the network's order, of pixels in [0, 1].
     crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
     resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
-    notes: what was done to the network on its way in, a sentence each.
+    notes: what was decided or done on its way in, a sentence each.
     """
 
     name: str

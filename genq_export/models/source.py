@@ -16,7 +16,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.registry import resolve
 from genq_export.data.class_names import read_class_names
 from genq_export.data.digests import file_digest
-from genq_export.models.checkpoint import load_weights
+from genq_export.models.checkpoint import load_weights, weights_digest, weights_files
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import given_identity, with_given
@@ -37,7 +37,7 @@ def identity(config: ModelConfig) -> str:
     given = given_identity(config)
     if config.weights is not None:
         classes = "default" if config.classes is None else file_digest(config.classes)
-        return f"{config.name} weights {file_digest(config.weights)} classes {classes}{given}"
+        return f"{config.name} weights {weights_digest(config.weights)} classes {classes}{given}"
     own = door_for(config).identity(config)
     return f"{own}{given}" if config.classes is None else f"{own} classes {file_digest(config.classes)}{given}"
 
@@ -45,8 +45,8 @@ def identity(config: ModelConfig) -> str:
 def problems(config: ModelConfig) -> list[str]:
     """List everything that would keep `load_model` from working, a sentence each; nothing is downloaded to find out."""
     found = []
-    if config.weights is not None and not config.weights.is_file():
-        found.append(f"weights file {config.weights} does not exist (--weights takes a .safetensors or .pth file)")
+    if config.weights is not None:
+        found += _weights_problems(config.weights)
     if config.classes is not None and not config.classes.is_file():
         found.append(f"class-name file {config.classes} does not exist (--classes takes a text file, one name a line)")
     elif config.classes is not None:
@@ -73,7 +73,8 @@ def load_model(config: ModelConfig) -> LoadedModel:
     check_name(config)
     model = door_for(config).load(config, pretrained=config.weights is None)
     if config.weights is not None:
-        load_weights(model.module, config.weights)
+        notes = (f"{config.weights}: {note}" for note in load_weights(model.module, config.weights))
+        model = replace(model, notes=(*model.notes, *notes))
     module = model.module.eval().requires_grad_(False).float()
     return _with_what_is_given(config, replace(model, module=module))
 
@@ -163,6 +164,14 @@ def _unknown_model(name: str) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else "`genq-export models` lists what can be built"
     return f"unknown model '{name}': {hint}"
+
+
+def _weights_problems(path: Path) -> list[str]:
+    try:
+        weights_files(path)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _class_file_problems(path: Path) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
     from runtime_tests.report.model import Report
 
+_FROM_THE_NETWORK = ("calibrate", "quantize")
 _PARTIAL = "partial"
 _PARTIAL_NAME = re.compile(r"[0-9a-f]{16}")  # of what a stage left unfinished, made from its fingerprint
 
@@ -84,7 +85,8 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
     check_packages()
     check_place(folder)
     ranks = join_ranks(config.device)
-    context = StageContext(Workspace(folder), config, progress, _loader(config), ranks=ranks)
+    load = _loader(config, progress if ranks.is_main else Progress(quiet=True))
+    context = StageContext(Workspace(folder), config, progress, load, ranks=ranks)
     if not ranks.is_main:
         _help(replace(context, progress=Progress(quiet=True)))
         raise SystemExit(0)
@@ -93,7 +95,9 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
         if folder.is_dir() and _nothing_to_do(context.workspace, config, stages):
             _say_versions(context, stages)
             return ()
-        preflight(config, folder, stages)
+        learning = tuple(name for name in stages if name in _FROM_THE_NETWORK)
+        learned = not learning or (folder.is_dir() and are_fresh(context.workspace, config, learning))
+        preflight(config, folder, stages, None if learned else context.load_model)
         for note in notes(config, stages):
             progress.say(f"note: {note}")
         workspace = Workspace.open(folder)
@@ -203,14 +207,17 @@ def _help(context: StageContext) -> None:
         stage.assist(replace(context, identity=identity), task)
 
 
-def _loader(config: BuildConfig) -> "Callable[[], LoadedModel]":
-    """Loads the network at the first call and hands out the same one at every other."""
+def _loader(config: BuildConfig, progress: Progress) -> "Callable[[], LoadedModel]":
+    """Loads the network at the first call, saying what was decided, and hands out the same one at every other."""
 
     @cache
     def load() -> "LoadedModel":
         from genq_export.models.source import load_model
 
-        return load_model(config.model)
+        model = load_model(config.model)
+        for note in model.notes:
+            progress.say(f"note: {note}")
+        return model
 
     return load
 

@@ -1,7 +1,7 @@
 """Everything a plan needs, looked at before the first slow step: every missing thing in one list, nothing written."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from genq_export.config.build import BuildConfig
@@ -21,8 +21,17 @@ class MissingError(UserError):
         super().__init__("\n".join(problems))
 
 
-def preflight(config: BuildConfig, output: Path, stages: Sequence[str] = STAGES) -> None:
-    """Raise MissingError with every reason why these stages cannot work on this machine."""
+def preflight(
+    config: BuildConfig, output: Path, stages: Sequence[str] = STAGES, load: Callable[[], object] | None = None
+) -> None:
+    """Raise MissingError with every reason why these stages cannot work on this machine.
+
+    Args:
+        config: the build.
+        output: its folder.
+        stages: those that shall run.
+        load: loads the network, which is the last thing that may fail: with UserError; None: it is not tried.
+    """
     check_place(output)
     models.check_name(config.model)
     found = []
@@ -33,6 +42,8 @@ def preflight(config: BuildConfig, output: Path, stages: Sequence[str] = STAGES)
         found += find_stage(name).problems(config, output)
     if found:
         raise MissingError(list(dict.fromkeys(found)))
+    if load is not None:
+        load()
 
 
 def notes(config: BuildConfig, stages: Sequence[str]) -> list[str]:

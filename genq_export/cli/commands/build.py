@@ -73,12 +73,14 @@ def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
+    from genq_export.models.source import load_model
     from genq_export.pipeline.plan import plan
     from genq_export.pipeline.preflight import preflight
 
     planned = plan(config, folder)
     show(plan_table(planned))
-    preflight(config, folder)
+    # Weights of the user's are there already: whether they fit is seen without a download.
+    preflight(config, folder, load=None if config.model.weights is None else lambda: load_model(config.model))
     if as_json:
         print(json.dumps(planned))
 
