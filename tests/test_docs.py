@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.onnx_import.graphs import write_classifier
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md")),
@@ -113,6 +115,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, network in (("mine", "mobilenetv2_100"), ("small", "test_resnet")):
         save_file(timm.create_model(network).state_dict(), folder / f"{name}.safetensors")
     save_file(get_model("squeezenet1_1").state_dict(), folder / "squeezenet.safetensors")
+    write_classifier(folder / "net.onnx", ("n", 3, 32, 32))
     (folder / "style.safetensors").write_bytes(b"")
     (folder / "names.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     (folder / "my-pipeline").symlink_to(zoo.pipeline_folder())

@@ -64,8 +64,8 @@ class DistilledImages:
         self._network = identity
         if self.method == "PSAQ-ViT" and not patch_entropy.attention_layers(model.module):
             raise UserError(
-                f"{model.name} has neither BatchNorm statistics nor attention to distil images from:"
-                " give a text-to-image pipeline with --generator"
+                f"{model.name} has neither BatchNorm statistics nor attention to distil images from (ONNX files come"
+                " with BatchNorm folded): give --generator leaves, or a text-to-image pipeline"
             )
 
     @property

@@ -151,7 +151,8 @@ def source_path(config: BuildConfig) -> str:
     given = config.calibrate.calibration_set
     if given is not None:
         return _EXISTING_SET if set_folder(given) is not None else _OWN_IMAGES
-    return SOURCES.get(config.calibrate.generator or "", _PIPELINE)
+    chosen = config.calibrate.generator or models.door_for(config.model).default_generator(config.model)
+    return SOURCES.get(chosen or "", _PIPELINE)
 
 
 def set_folder(given: Path) -> Path | None:

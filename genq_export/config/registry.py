@@ -32,6 +32,7 @@ DOORS: dict[str, str] = {
     "zoo": "genq_export.models.zoo:ZOO",
     "package": "genq_export.models.package:PACKAGE",
     "torchvision": "genq_export.models.torchvision_hub:TORCHVISION",
+    "onnx_file": "genq_export.models.onnx_file:ONNX_FILE",
     "timm": "genq_export.models.timm_hub:TIMM",
 }
 

@@ -1,0 +1,56 @@
+"""Networks out of ONNX files: `net.onnx`.
+
+The file is read as data, made into a network of torch's layers (`onnx_import`), and held against ONNX Runtime before
+anything else is done with it. It says nothing of pixels: preprocessing that the user does not give is ImageNet's.
+"""
+
+from pathlib import Path
+
+from genq_export.config.model import ModelConfig
+from genq_export.core.errors import UserError
+from genq_export.data.digests import file_digest, files_digest
+from genq_export.models.door import Door
+from genq_export.models.loaded import LoadedModel
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+_COLOURS = (1, 3)
+
+
+class OnnxFileDoor(Door):
+    """A float network `[batch, channels, height, width]` -> logits `[batch, classes]`."""
+
+    def matches(self, config: ModelConfig) -> bool:
+        """By the end of its name."""
+        return config.name.lower().endswith(".onnx")
+
+    def identity(self, config: ModelConfig) -> str:
+        """Of the file, and of the files beside it that hold its tensors."""
+        from genq_export.models.onnx_import.container import external_files
+
+        path = Path(config.name)
+        others = files_digest(path.parent, external_files(path))
+        return f"onnx {file_digest(path)} {others}"
+
+    def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
+        """Read, translate and check it; without its weights only the input and the outputs are looked at."""
+        from genq_export.models.onnx_import.load import load_network
+
+        network, size, classes = load_network(Path(config.name), config.input_size)
+        channels = size[0]
+        if channels not in _COLOURS:
+            raise UserError(f"{config.name} takes images of {channels} channels; 1 or 3 are taken")
+        mean, std = (values[:channels] if channels == 3 else (0.5,) for values in (_MEAN, _STD))
+        return LoadedModel(config.name, network, size, mean, std, 1.0, "bilinear", None, classes)
+
+    def problems(self, config: ModelConfig) -> list[str]:
+        """A file that is not there, or cannot be read."""
+        if not Path(config.name).is_file():
+            return [f"network file {config.name} does not exist"]
+        return []
+
+    def default_generator(self, config: ModelConfig) -> str | None:
+        """Dead leaves: a file has no class names that a pipeline could draw."""
+        return None if config.classes is not None else "leaves"
+
+
+ONNX_FILE = OnnxFileDoor()

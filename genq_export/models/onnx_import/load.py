@@ -1,0 +1,90 @@
+"""One call from a file to a network that was checked."""
+
+from pathlib import Path
+
+from genq_export.core.errors import UserError
+from genq_export.models.onnx_import.assemble import Imported, assemble
+from genq_export.models.onnx_import.check import check
+from genq_export.models.onnx_import.network import OnnxNetwork
+from genq_export.models.onnx_import.reading import read_file
+
+Size = tuple[int, int, int]
+_COLOURS = (1, 3, 4)
+_MOST_PIXELS = 2**26
+_REMEDY = "give --input-size CHANNELS,HEIGHT,WIDTH"
+
+
+def load_network(path: Path, given: Size | None) -> tuple[OnnxNetwork, Size, int]:
+    """Read, translate and check a classifier.
+
+    Args:
+        path: of the file.
+        given: the input size by the user; None: the file says it.
+
+    Returns:
+        The network, its input size, and the number of classes.
+
+    Raises:
+        UserError: for what cannot be taken, with the node or the tensor and the remedy.
+    """
+    file = read_file(path)
+    size, channels_last = input_size(path, file.shape, given)
+    imported = assemble(file, size, channels_last)
+    classes = _classes(path, imported)
+    check(imported, size)
+    network = imported.network
+    del file, imported
+    _in_order(network)
+    return network, size, classes
+
+
+def _in_order(network: OnnxNetwork) -> None:
+    """Give turned weights memory of their own, one after the other."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
+
+
+def input_size(path: Path, shape: tuple[int | None, ...], given: Size | None) -> tuple[Size, bool]:
+    """The (channels, height, width) of a file's input, and whether the file has the channels last.
+
+    Args:
+        path: of the file, for messages.
+        shape: of its input, None where it is free.
+        given: by the user.
+
+    Raises:
+        UserError: where the two do not fit, or neither says it.
+    """
+    if len(shape) != 4:
+        raise UserError(f"{path} takes a tensor of {len(shape)} axes; images are [batch, channels, height, width]")
+    if shape[0] not in (None, 1):
+        raise UserError(
+            f"{path} is written for {shape[0]} images at once; export it with a free batch"
+            " (dynamic_axes={'input': {0: 'batch'}}) or for one image"
+        )
+    channels_last = shape[3] in _COLOURS and shape[1] not in _COLOURS
+    own = (shape[3], shape[1], shape[2]) if channels_last else shape[1:]
+    if given is None:
+        if None in own:
+            free = ",".join("?" if part is None else str(part) for part in own)
+            raise UserError(f"{path} takes images of any size ({free}): {_REMEDY}")
+        given = own  # type: ignore[assignment]
+    assert given is not None
+    if any(part is not None and part != wanted for part, wanted in zip(own, given, strict=True)):
+        fixed = ",".join("?" if part is None else str(part) for part in own)
+        raise UserError(f"{path} takes images of {fixed}, not of {','.join(map(str, given))}: leave --input-size out")
+    if given[0] * given[1] * given[2] > _MOST_PIXELS:
+        raise UserError(f"{path} takes images of {'x'.join(map(str, given))}, which are too large to be computed here")
+    return given, channels_last
+
+
+def _classes(path: Path, imported: Imported) -> int:
+    """The number of logits of the one output."""
+    if len(imported.shapes) != 1:
+        names = ", ".join(f"'{name}'" for name in imported.shapes)
+        raise UserError(f"{path} has {len(imported.shapes)} outputs ({names}); a classifier with one, logits, is taken")
+    ((name, sizes),) = imported.shapes.items()
+    if len(sizes.offset) != 2:
+        shape = ", ".join(("batch", *map(str, sizes.offset[1:])))
+        raise UserError(f"{path}: output '{name}' is [{shape}]; a classifier's logits [batch, classes] are taken")
+    return sizes.offset[1]
