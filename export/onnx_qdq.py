@@ -33,6 +33,7 @@ from export.passes.zero_point_shift import without_zero_points
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
+from genq_export.network.containers import container_shift
 from genq_export.network.float_weight import kept_layers
 from genq_export.network.integer import IntegerLayer
 from genq_export.network.interpreter import GraphNetwork
@@ -126,7 +127,7 @@ def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., An
 
 def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
     """Codes in uint8: signed grids travel shifted by 128. A narrow grid is clipped on codes, where it fuses."""
-    shift = 128 if lo < 0 else 0
+    shift = container_shift("uint8", lo, hi)
     zero = _constant(zero_point + shift, np.uint8)
     codes = op.QuantizeLinear(x, scale, zero)
     if (lo + shift, hi + shift) != (0, 255):

@@ -1,10 +1,13 @@
 """The work of the export stage: reference -> integer model -> ONNX in the form of the target, loaded and audited."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from export.audit.layer import LayerAudit
+from export.check.write import write_check
 from export.fold import fold
 from export.readme import build_readme
 from export.summary import ExportSummary, Widths
@@ -21,10 +24,20 @@ from genq_export.targets.base import Compiled
 ONNX_FILE = "model.onnx"
 
 
-def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress) -> StageResult:
+def run(
+    workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress, images: Sequence[Path] = ()
+) -> StageResult:
     """Fold the reference, write `model.safetensors`, `model.onnx`, an engine where one can be built, and the README.
 
-    Raises UserError where the target's runtime refuses the file.
+    Args:
+        workspace: of the build.
+        config: of the build.
+        model: names, classes and preprocessing.
+        progress: told what happens.
+        images: of the calibration set; the check that travels with the file takes a few. None of them: no check.
+
+    Raises:
+        UserError: where the target's runtime refuses the file.
     """
     progress.say(f"export: integer ONNX for {config.target}")
     made_for = target(config.target)
@@ -46,6 +59,8 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
     workspace.write_bytes("README.md", build_readme(config, model, facts, how_to_run).encode())
     outputs += [*(compiled.files if compiled is not None else ()), "README.md"]
+    if images:
+        outputs += write_check(workspace, config, model, integer_model, list(images))
     summary = _summary(config, facts, storage, audit, compiled, in_words(model))
     return StageResult(outputs, summary.model_dump(mode="json"))
 

@@ -18,6 +18,7 @@ from torch import fx
 
 from genq_export.core.errors import UserError
 from genq_export.network.aten import called_module, readers_of
+from genq_export.network.containers import container_shift
 from genq_export.network.integer import IntegerLayer, IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import tensor_name
@@ -42,15 +43,11 @@ def without_zero_points(integer_model: GraphNetwork) -> GraphNetwork:
 
 def shift_steps(zero_point: int, hi: int) -> int:
     """t, in steps of the grid: what the numbers of a tensor are shifted by."""
-    return zero_point - _container_shift(hi)
-
-
-def _container_shift(hi: int) -> int:
-    return 128 if hi not in _INT8 else 0
+    return zero_point + container_shift("int8", -1, hi)
 
 
 def _shift(network: GraphNetwork, node: fx.Node, part: IntegerQuantizer) -> None:
-    k, t = _container_shift(part.hi), shift_steps(part.zero_point, part.hi)
+    k, t = -container_shift("int8", part.lo, part.hi), shift_steps(part.zero_point, part.hi)
     shifted = IntegerQuantizer(part.name, part.bits, part.lo - k < 0, 0, part.lo - k, part.hi - k)
     shifted.scale.copy_(part.scale)
     shifted.register_buffer("shift", t * part.scale)

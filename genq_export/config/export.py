@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
-from genq_export.config.base import Frozen
+from genq_export.config.base import Bytes, Frozen
 
 Batch = Annotated[int, Field(ge=1, le=65536)]
 
@@ -24,6 +24,9 @@ class ExportConfig(Frozen):
         min_length=1,
         max_length=64,
         description="GPUs that TensorRT-RTX builds for, ahead of time",
+    )
+    check_size: Bytes = Field(
+        ByteSize(900_000), ge=0, le=10**9, description="golden data for a check on the device; 0: no `check` folder"
     )
     version_compatible: bool = Field(False, description="the engine also runs on later versions (TensorRT)")
     hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")

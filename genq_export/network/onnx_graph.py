@@ -10,6 +10,7 @@ for 1,500 nodes, all that is here 14 ms.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
@@ -18,6 +19,9 @@ from genq_export.network.names import quantizer_of
 
 _COMPUTING = ("Conv", "Gemm", "MatMul")
 _PASSING = ("DequantizeLinear", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze")
+
+
+CodeType = Literal["uint8", "int8"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class QuantizerNode:
 
     name: str
     tensor: str
-    dtype: str
+    dtype: CodeType
     inputs: tuple[str, ...]
     layers: tuple[str, ...]
     feeds: tuple[str, ...]
@@ -69,14 +73,21 @@ def quantizers(model: onnx.ModelProto) -> tuple[QuantizerNode, ...]:
 
 def with_code_outputs(model: onnx.ModelProto) -> bytes:
     """Serialised copy of the model with every code tensor as an additional output."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    present = {output.name for output in copy.graph.output}
+    return bytes(model.SerializeToString()) + code_outputs(model)
+
+
+def code_outputs(model: onnx.ModelProto) -> bytes:
+    """What makes every code tensor a further output where it is put behind the bytes of the file.
+
+    Protobuf merges messages that follow each other: this is a model of nothing but outputs.
+    """
+    added = onnx.ModelProto()
+    present = {output.name for output in model.graph.output}
     for quantizer in quantizers(model):
         if quantizer.tensor not in present:
             kind = onnx.TensorProto.INT8 if quantizer.dtype == "int8" else onnx.TensorProto.UINT8
-            copy.graph.output.append(onnx.helper.make_tensor_value_info(quantizer.tensor, kind, None))
-    return bytes(copy.SerializeToString())
+            added.graph.output.append(onnx.helper.make_tensor_value_info(quantizer.tensor, kind, None))
+    return bytes(added.SerializeToString(deterministic=True))
 
 
 def _walk_back(start: str, producer: dict[str, onnx.NodeProto]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -117,13 +128,13 @@ def _readers(start: str, consumers: dict[str, list[onnx.NodeProto]]) -> tuple[st
     return tuple(readers)
 
 
-def _tensor_types(model: onnx.ModelProto) -> dict[str, str]:
+def _tensor_types(model: onnx.ModelProto) -> dict[str, CodeType]:
     """Element type of every code tensor: that of the zero-point of the QuantizeLinear it came from."""
     constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t.data_type
-    types: dict[str, str] = {}
+    types: dict[str, CodeType] = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             zero_point = node.input[2] if len(node.input) > 2 else ""
