@@ -3,6 +3,14 @@
 import numpy as np
 import torch
 
+NOT_FINITE, CENSORED, FLAT = "not finite", "safety checker", "flat"
+# What helps where a generator gives nothing but images that are useless for one reason.
+REMEDIES = {
+    NOT_FINITE: "compute in float32 with --device cpu, or try another --guidance, --steps or --generator",
+    CENSORED: "its safety checker takes them for offensive: try other names with --classes FILE, more --steps, or"
+    " another --generator",
+    FLAT: "try more --steps, another --guidance or --draw-size, or another --generator",
+}
 FLAT_STD = 0.01  # of pixels in [0, 1]: 2.5 grey levels, far below the faintest drawing
 
 
@@ -19,10 +27,10 @@ def reject_reason(image: torch.Tensor, flagged: bool) -> str | None:
     flagged: the pipeline's safety checker objects, and has blackened the image.
     """
     if not torch.isfinite(image).all():
-        return "not finite"
+        return NOT_FINITE
     if flagged:
-        return "safety checker"
-    return "flat" if float(image.std()) < FLAT_STD else None
+        return CENSORED
+    return FLAT if float(image.std()) < FLAT_STD else None
 
 
 def threads(device: str) -> dict[str, int]:

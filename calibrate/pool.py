@@ -4,6 +4,7 @@ Each PNG carries in its text what drew it and a digest of its pixels. A chunk is
 whole, and from this very draw; otherwise the chunk is drawn again, together, which gives the same bytes.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from calibrate.image_file import read_facts, write_image
+from calibrate.pixels import REMEDIES
 from calibrate.prompts import Prompt, stable_integer
 from calibrate.sources.source import ImageSource
 from genq_export.core.distributed import Ranks
+from genq_export.core.errors import UserError
 from genq_export.core.workspace import fingerprint
 
 MAX_ATTEMPTS = 4  # seeds tried for one image before it stays unusable
+_HOPELESS = 16  # draws without one usable image, after which no more are tried
 _WRITERS = 4  # compression releases the GIL: files are written while the next chunk is drawn
 
 
@@ -47,6 +51,7 @@ class Pool:
         self.source = source
         self.seed = seed
         self.fresh = 0  # images drawn by this run rather than found
+        self._useless: list[str] | None = []  # why the first images are, None from the first usable one on
 
     def path(self, number: int) -> Path:
         """The file of image `number`."""
@@ -106,12 +111,27 @@ class Pool:
         with ThreadPoolExecutor(_WRITERS) as writers:
             for chunk in chunks:
                 found = self._completed(chunk)
+                if found is not None:
+                    self._stop_where_all_are_useless([image.rejected for image in found])
                 drawn, writes = (found, []) if found is not None else self._draw_chunk(chunk, writers)
                 _wait(written)
                 yield from before
                 before, written = drawn, writes
             _wait(written)
             yield from before
+
+    def _stop_where_all_are_useless(self, reasons: Sequence[str | None]) -> None:
+        """Raise UserError where no image of the first draws is usable."""
+        if self._useless is None or None in reasons:
+            self._useless = None
+            return
+        self._useless += filter(None, reasons)
+        if len(self._useless) >= _HOPELESS:
+            reason, count = Counter(self._useless).most_common(1)[0]
+            raise UserError(
+                f"the first {len(self._useless)} images of {self.source.name} are all useless, {count} of them because:"
+                f" {reason}; {REMEDIES.get(reason, 'try another --generator')}"
+            )
 
     def _draw_chunk(
         self, chunk: Sequence[ImageRequest], writers: ThreadPoolExecutor
@@ -134,6 +154,7 @@ class Pool:
         for attempt in range(MAX_ATTEMPTS):
             seeds = [self.image_seed(request.number, attempt) for request in waiting]
             images, reasons = self.source.draw([request.prompt for request in waiting], seeds)
+            self._stop_where_all_are_useless(reasons)
             for request, image, seed, reason in zip(waiting, images, seeds, reasons, strict=True):
                 pixels[request.number], drawn[request.number] = image, GeneratedImage(request, seed, reason)
             waiting = [request for request, reason in zip(waiting, reasons, strict=True) if reason is not None]

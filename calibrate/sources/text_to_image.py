@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibrate.generators import Generator, find_generator, folder_problem, image_size, unfit_for_style
+from calibrate.generators import Generator, find_generator
+from calibrate.lora import find_loras, lora_problems
+from calibrate.pipeline_files import image_size
+from calibrate.pipeline_kind import unfit_for_style
 from calibrate.prompts import (
     STYLE_SUFFIX,
     TEMPLATES,
@@ -20,6 +23,7 @@ from calibrate.prompts import (
     wordnet_glosses,
 )
 from calibrate.sources.source import Opening, OpenSource, Source, reference_problems
+from calibrate.style_file import style_file_problem
 from calibrate.token_limit import fits
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -47,7 +51,7 @@ class TextToImageSource(Source):
         """Of the pipeline and of the files of prompts."""
         settings = config.calibrate
         files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
-        return [find_generator(config).identity, *files]
+        return [find_generator(config).identity, *(lora.identity for lora in find_loras(settings.lora)), *files]
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """What the pipeline, its prompts and the disk lack."""
@@ -64,7 +68,9 @@ class TextToImageSource(Source):
         config = opening.config
         generator = find_generator(config)
         opening.progress.say(f"calibrate: loading {generator.name}")
-        images = load_diffusers_images(generator, config.calibrate, config.device)
+        images = load_diffusers_images(
+            generator, config.calibrate, config.device, lambda line: opening.progress.say(f"calibrate: {line}")
+        )
         book = prompt_book(config, opening.model, images)
         embedding = _style(opening, images, book)
         if embedding is None:
@@ -159,29 +165,44 @@ def _learned_style(opening: Opening, images: "DiffusersImages", book: PromptBook
 
 
 def _generator_problems(config: BuildConfig) -> list[str]:
+    loras = config.calibrate.lora
+    found = lora_problems(loras, hub.hub_reachable()) if loras else []
     try:
         generator = find_generator(config)
     except UserError as error:
-        return [str(error)]
+        return [str(error), *found]
     if generator.folder is not None:
-        return _folder_problems(config, generator, generator.folder)
+        return [*_folder_problems(config, generator), *found]
     if hub.hub_reachable():
-        return []
-    return [
+        return found
+    return [_out_of_reach(generator), *found]
+
+
+def _out_of_reach(generator: Generator) -> str:
+    repository, _, revision = str(generator.hub).partition("@")
+    which = f"{repository} --revision {revision}" if revision else repository
+    if generator.checkpoint is not None:
+        return (
+            f"generator {generator.checkpoint} holds weights alone; what they are of stands in {repository}, which is"
+            " not in the Hugging Face cache, and the hub cannot be reached: give the folder of such a pipeline, whose"
+            " .json and .txt files suffice, with --generator-config DIR, or fill the cache on a machine with network"
+            f" (`hf download {which} --include '*.json' '*.txt'`) and copy the folder that HF_HOME names"
+        )
+    return (
         f"generator {generator.name} is not in the Hugging Face cache and the hub cannot be reached: {_REMEDY}, or fill"
-        f" the cache on a machine with network (`hf download {generator.name}`) and copy the folder that HF_HOME names"
-    ]
+        f" the cache on a machine with network (`hf download {which}`) and copy the folder that HF_HOME names"
+    )
 
 
-def _folder_problems(config: BuildConfig, generator: Generator, folder: Path) -> list[str]:
-    problem = folder_problem(folder, generator.cached)
+def _folder_problems(config: BuildConfig, generator: Generator) -> list[str]:
+    problem = generator.problem()
     if problem is None:
         return _style_problems(config, generator)
-    if folder == zoo.pipeline_folder():
+    if generator.folder == zoo.pipeline_folder():
         return [f"{problem}; reinstall genq-export"]
-    if not generator.cached or not hub.hub_reachable():
-        return [f"{problem}; {_REMEDY}" if "incomplete" in problem else problem]
-    return []
+    if "incomplete" in problem and generator.hub is not None and hub.hub_reachable():
+        return []
+    return [f"{problem}; {_REMEDY}"]
 
 
 def _style_problems(config: BuildConfig, generator: Generator) -> list[str]:
@@ -198,8 +219,8 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
             read_templates(config.calibrate.templates)
         except UserError as error:
             found.append(str(error))
-    if config.calibrate.style is not None and not config.calibrate.style.is_file():
-        found.append(f"style token {config.calibrate.style} does not exist (--style takes a .safetensors file)")
+    style = None if config.calibrate.style is None else style_file_problem(config.calibrate.style)
+    found += [] if style is None else [style]
     found += reference_problems(config)
     if not models.has_class_names(config.model):
         found.append(
@@ -210,7 +231,7 @@ def _prompt_problems(config: BuildConfig) -> list[str]:
 
 def _disk_problems(config: BuildConfig, folder: Path) -> list[str]:
     try:
-        size = image_size(config, find_generator(config).folder)
+        size = config.calibrate.size or image_size(find_generator(config).folder)
     except UserError:
         return []
     pool = int(config.calibrate.images * config.calibrate.pool_factor) + 1

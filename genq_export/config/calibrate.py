@@ -21,7 +21,17 @@ class CalibrateConfig(Frozen):
     ] = Field(None, description="build folder (or its calibration/) whose set is used as it is, or images of your own")
     generator: Annotated[
         str | None, OneOf("generator", lambda: SOURCES, others=True), Option(("build", "calibrate"))
-    ] = Field(None, description="text-to-image pipeline (hub name or folder of diffusers), `distill`, or `leaves`")
+    ] = Field(
+        None,
+        description="text-to-image pipeline (hub name, folder of diffusers, single-file checkpoint), `distill`, or"
+        " `leaves`",
+    )
+    generator_config: Annotated[Path | None, Option(("build", "calibrate"))] = Field(
+        None, description="folder of a pipeline that says what a single-file checkpoint consists of; without: the hub's"
+    )
+    lora: Annotated[tuple[str, ...], Option(("build", "calibrate"))] = Field(
+        (), max_length=16, description="LoRA weights for the pipeline: file or hub name, `:0.8` behind it for a weight"
+    )
     images: Annotated[int, Option(("build", "calibrate"))] = Field(
         1024, ge=1, le=10_000_000, description="calibration images to keep"
     )

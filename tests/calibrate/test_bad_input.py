@@ -87,12 +87,10 @@ def test_a_truncated_real_image_among_whole_ones(refused: Calibrate, tmp_path: P
 
 
 def test_a_hub_that_times_out(refused: Calibrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-
     def time_out(*arguments: object, **more: object) -> None:
         raise TimeoutError("The read operation timed out\nand more")
 
-    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", time_out)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", time_out)
     monkeypatch.setattr("genq_export.models.hub.hub_reachable", lambda: True)
     said = refused("--generator", "owner/name")
     assert "The read operation timed out" in said

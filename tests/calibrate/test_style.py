@@ -1,6 +1,7 @@
 """The learned style token, and the real images it is learned from."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from calibrate import run
 from calibrate.generators import Generator
+from calibrate.preflight import problems
 from calibrate.prompts import STYLE_SUFFIX, STYLE_TOKEN
 from calibrate.reference_images import ReferenceImages, merge
 from calibrate.sources.diffusers_images import load_diffusers_images
@@ -28,6 +30,7 @@ from calibrate.textual_inversion import (
     starting_point,
     training_schedule,
 )
+from calibrate.token_limit import fits
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
@@ -35,6 +38,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.data.calibration_set import read_rows
 from genq_export.models.loaded import LoadedModel
 from tests.calibrate.conftest import CLASS_NAMES, build_pipeline
+from tests.calibrate.pipelines import remedy
 
 Make = Callable[..., BuildConfig]
 PROMPTS = [f"a photo of a {name}{STYLE_SUFFIX}" for name in CLASS_NAMES]
@@ -124,7 +128,9 @@ def test_the_file_is_textual_inversion_and_comes_back(pipeline: Any, tmp_path: P
     path, embedding = tmp_path / "style.safetensors", torch.randn(16)
     save_style(path, embedding, pipeline, "tiny_sd", "3 real images")
     set_embedding(pipeline, embedding)
-    assert torch.equal(load_style(path, pipeline), embedding), "known although the token is already in the tokenizer"
+    assert torch.equal(load_style(path, pipeline), embedding[None]), (
+        "known although the token is already in the tokenizer"
+    )
     with safe_open(path, framework="pt") as file:
         assert list(file.keys()) == [STYLE_TOKEN] and file.metadata()["base_model"] == "tiny_sd"
     fresh = StableDiffusionPipeline.from_pretrained(pipeline_folder)
@@ -155,7 +161,63 @@ def test_files_that_are_no_style_token(pipeline: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read style token"):
         load_style(path, pipeline)
     save_file({"<elsewhere>": torch.ones(1, 16)}, path)
-    assert torch.equal(load_style(path, pipeline), torch.ones(16)), "learned elsewhere, unstamped, of the right width"
+    assert torch.equal(load_style(path, pipeline), torch.ones(1, 16)), (
+        "learned elsewhere, unstamped, of the right width"
+    )
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_embeddings_as_the_web_ui_saves_them(vectors: int, pipeline: Any, tmp_path: Path) -> None:
+    path, rows = tmp_path / "style.safetensors", torch.randn(vectors, 16)
+    save_file({"emb_params": rows, "step": torch.tensor([3])}, path)
+    embedding = load_style(path, pipeline)
+    assert torch.equal(embedding, rows)
+    set_embedding(pipeline, embedding)
+    prompt = pipeline.maybe_convert_prompt(PROMPTS[0], pipeline.tokenizer)
+    ids = torch.tensor(pipeline.tokenizer(prompt).input_ids)
+    table = pipeline.text_encoder.get_input_embeddings().weight
+    assert torch.equal(table[ids[-1 - vectors : -1]], rows), "one behind another, in front of the end"
+    limit = 32 - 2 - len(PROMPTS[0].split()) + 1 - vectors
+    fit = fits(pipeline)
+    assert fit("a " * limit + PROMPTS[0]) and not fit("a " * (limit + 1) + PROMPTS[0])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "two text encoders"),
+        ({"emb_params": torch.ones(2, 24)}, "has 24 dimensions"),
+        ({"emb_params": torch.full((2, 16), torch.nan)}, "not finite"),
+        ({"emb_params": torch.ones(1, 2, 16)}, "is not a style token"),
+        ({"emb_params": torch.ones(2, 16, dtype=torch.int64)}, "is not a style token"),
+    ],
+)
+def test_embeddings_that_mean_nothing_here(
+    tensors: dict[str, torch.Tensor], words: str, pipeline: Any, tmp_path: Path
+) -> None:
+    save_file(tensors, tmp_path / "style.safetensors")
+    with pytest.raises(UserError, match=words):
+        load_style(tmp_path / "style.safetensors", pipeline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("web-ui.pt", {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.ones(2, 16)}, "step": 5}),
+        ("diffusers.bin", {"<x>": torch.ones(16)}),
+    ],
+)
+def test_pickled_embeddings_are_refused_and_the_conversion_works(
+    name: str, content: dict[str, Any], pipeline: Any, tmp_path: Path, make_config: Make
+) -> None:
+    torch.save(content, tmp_path / name)
+    said = [problem for problem in problems(make_config(style=tmp_path / name)) if "pickle" in problem]
+    with pytest.raises(UserError, match="is a pickle") as error:
+        load_style(tmp_path / name, pipeline)
+    assert said == [str(error.value)]
+    subprocess.run(remedy(said[0]), check=True, cwd=tmp_path)
+    assert torch.equal(load_style(tmp_path / "NEW.safetensors", pipeline), torch.ones(2 if "ui" in name else 1, 16))
 
 
 def test_half_precision_is_the_same_base_model(pipeline: Any) -> None:

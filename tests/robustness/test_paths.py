@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibrate.generators import folder_problem
 from calibrate.image_file import write_image
 from calibrate.own_files import OwnFiles, refuse_foreign_images
+from calibrate.pipeline_files import folder_problem
 from calibrate.sources.existing_set import EXISTING_SET
 from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
@@ -292,7 +292,13 @@ def test_links_in_folders_of_images_are_followed_once(tmp_path: Path) -> None:
 
 def index(folder: Path, **parts: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **parts}))
+    usual = {"text_encoder": ["t", "CLIPTextModel"], "tokenizer": ["t", "CLIPTokenizer"], "scheduler": ["d", "DDIM"]}
+    content = {
+        "_class_name": "StableDiffusionPipeline",
+        **parts,
+        **{name: usual[name] for name in usual.keys() - parts},
+    }
+    (folder / "model_index.json").write_text(json.dumps(content))
     return folder
 
 
@@ -305,7 +311,7 @@ def test_a_component_that_is_no_folder_beside_the_index_is_refused(tmp_path: Pat
 @pytest.mark.parametrize("value", [[], [None], ["a"], [1, 2], [["a"], "b"], "text", 3, {"a": 1}])
 def test_a_component_of_another_kind_is_none(tmp_path: Path, value: object) -> None:
     problem = folder_problem(index(tmp_path, text_encoder=value))
-    assert problem is not None and "no text encoder" in problem
+    assert problem is not None and "without text_encoder" in problem
 
 
 @pytest.mark.parametrize("name", ["../../x.safetensors", "/etc/passwd", "", 3, None])

@@ -1,5 +1,7 @@
 """What decides an image, what a pipeline's own settings are, and what is refused as an image."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from calibrate.generators import Generator
 from calibrate.pixels import reject_reason, to_pixels
 from calibrate.prompts import Prompt
-from calibrate.sources.diffusers_images import default_guidance, default_steps, load_diffusers_images
+from calibrate.sources.diffusers_images import default_guidance, default_steps, is_turbo, load_diffusers_images
 from genq_export.config.calibrate import CalibrateConfig
 
 SD, SMALL = 64, 8
@@ -29,14 +31,37 @@ def pipeline_with(scheduler: Any, sample_size: int = SD) -> Any:
         (diffusers.DDIMScheduler(clip_sample=False, steps_offset=1), 50, 3.5),
         (diffusers.DPMSolverMultistepScheduler(), 20, 3.5),
         (diffusers.EulerDiscreteScheduler(), 30, 3.5),
-        (diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"), 1, 0.0),
-        (diffusers.EulerAncestralDiscreteScheduler(timestep_spacing="trailing"), 1, 0.0),
+        (diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"), 30, 3.5),
+        (diffusers.EulerDiscreteScheduler(timestep_spacing="trailing", rescale_betas_zero_snr=True), 30, 3.5),
         (diffusers.LCMScheduler(), 4, 3.5),
     ],
 )
 def test_settings_follow_the_scheduler_a_pipeline_was_saved_with(scheduler: Any, steps: int, guidance: float) -> None:
     assert default_steps(pipeline_with(scheduler)) == steps
     assert default_guidance(pipeline_with(scheduler)) == guidance
+
+
+@pytest.mark.parametrize(
+    ("name", "noted", "turbo"),
+    [
+        ("sd-turbo", None, True),
+        ("stabilityai/sdxl-turbo@fp16", None, True),
+        ("SDXL_Turbo_1.0", None, True),
+        ("my-copy", "stabilityai/sd-turbo", True),
+        ("sdxl-lightning", None, False),
+        ("turbocharged-cars", None, False),
+        ("my-copy", None, False),
+    ],
+)
+def test_turbo_is_told_by_name(name: str, noted: str | None, turbo: bool, tmp_path: Path) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", **({"_name_or_path": noted} if noted else {})}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert is_turbo(Generator(name, tmp_path)) is turbo
+
+
+def test_turbo_takes_few_steps_and_no_guidance() -> None:
+    pipeline = pipeline_with(diffusers.EulerDiscreteScheduler())
+    assert default_guidance(pipeline, turbo=True) == 0 and default_steps(pipeline, turbo=True) == 8
 
 
 def test_tiny_images_need_fewer_steps() -> None:
