@@ -43,5 +43,5 @@ def _limit(tokenizer: Any, encoder: Any) -> int | None:
 
 def _tokens(tokenizer: Any, text: str) -> int:
     plain = text.replace(STYLE_TOKEN, "")
-    vectors = max(1, sum(name.startswith(STYLE_TOKEN) for name in getattr(tokenizer, "added_tokens_encoder", ())))
+    vectors: int = max(1, sum(name.startswith(STYLE_TOKEN) for name in getattr(tokenizer, "added_tokens_encoder", ())))
     return len(tokenizer(plain, truncation=False).input_ids) + text.count(STYLE_TOKEN) * vectors
