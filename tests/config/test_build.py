@@ -99,7 +99,7 @@ def test_any_setting_can_be_given() -> None:
     [
         ("calibrate.steps", "give SECTION.FIELD=VALUE"),
         ("=1", "give SECTION.FIELD=VALUE"),
-        ("calibrate.colour=red", "there is no setting 'calibrate.colour'$"),
+        ("calibrate.xyzzy=red", "there is no setting 'calibrate.xyzzy'$"),
         ("calibrate.step=1", r"did you mean calibrate\.steps\?"),
         ("verify.gate.min_speedup=2", r"did you mean verify\.gates\.min_speedup\?"),
         ("iterations=5", r"did you mean quantize\..*iterations\?"),
