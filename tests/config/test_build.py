@@ -205,7 +205,6 @@ def test_every_kind_of_setting_is_in_the_table_above() -> None:
     assert rest == {
         "model.input_size", "model.mean", "model.std", "calibrate.lora", "quantize.layers", "quantize.keep_float",
         "export.engine_batches", "export.compute_capabilities", "verify.latency_batches",
-        "export.engine_batches", "export.compute_capabilities", "verify.latency_batches",
     }  # fmt: skip
 
 
