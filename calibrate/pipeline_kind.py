@@ -96,8 +96,10 @@ def _entries(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def _has(index: Mapping[str, Any], part: str) -> bool:
-    value = index.get(part)
-    return isinstance(value, list) and bool(value) and value[0] is not None
+    match index.get(part):
+        case [str(), str()]:
+            return True
+    return False
 
 
 def unfit_for_style(index: Mapping[str, Any]) -> str | None:

@@ -36,8 +36,9 @@ def base_identity(pipeline: Any) -> str:
 
 def check_pipeline(pipeline: Any) -> None:
     """Raises UserError for a pipeline without the one text encoder and UNet that a style token needs."""
-    index = {"_class_name": type(pipeline).__name__, **{name: [part] for name, part in pipeline.components.items()}}
-    problem = unfit_for_style(index)
+    parts = {name: type(part) for name, part in pipeline.components.items() if part is not None}
+    index = {name: [kind.__module__, kind.__name__] for name, kind in parts.items()}
+    problem = unfit_for_style({"_class_name": type(pipeline).__name__, **index})
     if problem is not None:
         raise UserError(problem)
 
