@@ -46,6 +46,7 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
         UserError: where the generator cannot be loaded, the classes have no names, no image can be kept, or images lie
             there that are not ours.
     """
+    config = config.on_chosen_device()
     ranks = join_ranks(config.device)
     if ranks.is_main:
         refuse_foreign_images(workspace)

@@ -33,6 +33,7 @@ from genq_export.config.settings import (
 )
 from genq_export.config.verify import VerifyConfig
 from genq_export.config.yaml_file import read_values, to_yaml
+from genq_export.core.devices import AUTO, chosen_device
 from genq_export.core.errors import UserError
 
 Target = Annotated[str, OneOf("target", lambda: TARGETS)]
@@ -57,7 +58,9 @@ class BuildConfig(Frozen):
         str,
         Option(("build", "calibrate")),
         Option(("verify",), help="where the integer oracle computes; else the build's, if it is here, or cpu"),
-    ] = Field("cpu", description="where networks compute: cpu, cuda or cuda:N")
+    ] = Field(
+        AUTO, description="where networks compute: auto (a GPU where torch sees one, else the CPU), cpu, cuda or cuda:N"
+    )
     calibrate: CalibrateConfig
     quantize: QuantizeConfig
     export: ExportConfig = ExportConfig()
@@ -139,6 +142,10 @@ class BuildConfig(Frozen):
 
     def _usual(self, preset: str) -> Self:
         return self.for_model(self.model.name, preset=preset)
+
+    def on_chosen_device(self) -> Self:
+        """This config with the device of this machine that `auto` stands for."""
+        return self.model_copy(update={"device": chosen_device(self.device)})
 
     @property
     def folder_name(self) -> str:

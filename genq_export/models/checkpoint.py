@@ -13,7 +13,7 @@ from genq_export.core.paths import inside
 from genq_export.data.digests import file_digest, files_digest
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from genq_export.models.state_dict import StateDict
 
@@ -32,26 +32,6 @@ _OTHERS = (
 _DATA = ("argparse.Namespace", "types.SimpleNamespace", "_codecs.encode")
 _DATA_MODULES = ("collections", "pathlib", "datetime", "decimal", "fractions", "uuid")
 _PICKLES = 4  # in the older format of torch: mark, version, system, content
-
-
-def load_weights(module: "nn.Module", path: Path) -> tuple[str, ...]:
-    """Put the tensors of a checkpoint into a network, in place.
-
-    Args:
-        module: the network.
-        path: a file, the index of shards, or a folder that holds one of these.
-
-    Returns:
-        What was decided on the way, a sentence each.
-
-    Raises:
-        UserError: where the file cannot be read, or a tensor is missing, unknown, damaged, or of another shape or kind.
-    """
-    from genq_export.models.state_dict import fitted, loadable
-
-    tensors, notes = loadable(fitted(read_checkpoint(path), module), module)
-    module.load_state_dict(tensors)
-    return notes
 
 
 def read_checkpoint(path: Path) -> "StateDict":

@@ -1,7 +1,7 @@
 """What a door for networks is: one kind of name that a network can be built by, and all that follows from it.
 
 Doors are listed in `config.registry.DOORS` and asked in that order; the first that matches takes the network. A door is
-quick to make and to ask: only `knows`, `names`, `offers` and `load` may import torch.
+quick to make and to ask: only `knows`, `names`, `offers`, `load` and `resized` may import torch.
 """
 
 from abc import ABC, abstractmethod
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from genq_export.config.model import ModelConfig
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.sizes import Sizes
 
 if TYPE_CHECKING:
     from genq_export.data.evaluation import EvaluationSet
@@ -63,6 +64,10 @@ class Door(ABC):
         Raises:
             UserError: where it cannot be had, with a remedy.
         """
+
+    def resized(self, config: ModelConfig, sizes: Sizes) -> LoadedModel | None:
+        """Create the network, with any weights, in other sizes than its own: those of a checkpoint; None: it cannot."""
+        return None
 
     def knows(self, config: ModelConfig) -> bool:
         """Is there a network of this name?"""

@@ -7,6 +7,7 @@ import torch: `identity` must answer quickly for a build that has nothing to do.
 import difflib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from genq_export.core.errors import UserError
 from genq_export.core.registry import resolve
 from genq_export.data.class_names import read_class_names
 from genq_export.data.digests import file_digest
-from genq_export.models.checkpoint import load_weights, weights_digest, weights_files
+from genq_export.models.checkpoint import weights_digest, weights_files
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.logits import count_logits
 from genq_export.models.preprocessing import given_identity, with_given
+from genq_export.models.sizes import Sizes
+from genq_export.models.weights import with_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,19 +68,18 @@ def check_name(config: ModelConfig) -> None:
 
 
 def load_model(config: ModelConfig) -> LoadedModel:
-    """Load the network on the CPU.
+    """Load the network on the CPU, and try it once.
 
     Raises:
-        UserError: for an unknown name, a checkpoint that cannot be read or does not fit, or a class list of the wrong
-            length.
+        UserError: for an unknown name, a checkpoint that cannot be read or does not fit, a class list of the wrong
+            length, or a network that takes no pictures or returns no logits.
     """
     check_name(config)
-    model = door_for(config).load(config, pretrained=config.weights is None)
-    if config.weights is not None:
-        notes = (f"{config.weights}: {note}" for note in load_weights(model.module, config.weights))
-        model = replace(model, notes=(*model.notes, *notes))
+    door = door_for(config)
+    model = door.load(config, pretrained=True) if config.weights is None else with_weights(door, config)
     module = model.module.eval().requires_grad_(False).float()
-    return _with_what_is_given(config, replace(model, module=module))
+    model = with_given(config, replace(model, module=module))
+    return _with_class_names(config, _with_counted_classes(model))
 
 
 def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
@@ -90,7 +93,8 @@ def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
     check_name(config)
     if config.classes is not None and not config.classes.is_file():
         config = config.model_copy(update={"classes": None})
-    return _with_what_is_given(config, replace(door_for(config).load(config, pretrained=False), module=module))
+    model = _sized_as(config, module) if config.weights is not None else door_for(config).load(config, pretrained=False)
+    return _with_class_names(config, with_given(config, replace(model, module=module)))
 
 
 def known_classes(config: ModelConfig) -> LoadedModel | None:
@@ -98,14 +102,34 @@ def known_classes(config: ModelConfig) -> LoadedModel | None:
     from torch import nn
 
     try:
+        if config.weights is not None:
+            return _as_its_weights_say(config, weights_digest(config.weights))
         return with_module(config, nn.Identity())
     except UserError:
         return None
 
 
+def with_classes(config: ModelConfig) -> LoadedModel:
+    """The network's preprocessing with the user's class names, however many they are: to look at labelled images.
+
+    Raises:
+        UserError: for an unknown name, or a class file that cannot be read.
+    """
+    from torch import nn
+
+    own = with_module(config.model_copy(update={"classes": None}), nn.Identity())
+    if config.classes is None:
+        return own
+    names = read_class_names(config.classes).names
+    return replace(own, class_names=names, classes=len(names))
+
+
 def has_class_names(config: ModelConfig) -> bool:
-    """Will the network have class names? Nothing is loaded to find out."""
-    return config.classes is not None or door_for(config).has_class_names(config)
+    """Will the network have class names? Only weights of the user's are looked at to find out."""
+    if config.classes is not None:
+        return True
+    known = None if config.weights is None else known_classes(config)
+    return door_for(config).has_class_names(config) if known is None else known.class_names is not None
 
 
 def evaluation_set(model: LoadedModel, source: Path | None, reading: "Reading | None" = None) -> "EvaluationSet | None":
@@ -182,12 +206,44 @@ def _class_file_problems(path: Path) -> list[str]:
     return []
 
 
-def _with_what_is_given(config: ModelConfig, model: LoadedModel) -> LoadedModel:
-    """Put the user's preprocessing and class names in place of the network's own."""
-    model = with_given(config, model)
+@lru_cache(maxsize=1)  # preflight asks for it several times
+def _as_its_weights_say(config: ModelConfig, _: str) -> LoadedModel:
+    """The network without its module, sized by its weights, whose digest is the second argument."""
+    from torch import nn
+
+    return replace(load_model(config), module=nn.Identity())
+
+
+def _sized_as(config: ModelConfig, module: "nn.Module") -> LoadedModel:
+    """The network in the sizes of a module that stands for it: its own weights, which decide them, may not be here."""
+    door = door_for(config)
+    model = door.load(config, pretrained=False)
+    kernel = next((tensor for tensor in module.state_dict().values() if tensor.ndim == 4), None)
+    channels = model.input_size[0] if kernel is None else int(kernel.shape[1])
+    sizes = Sizes(count_logits(config.name, module, (channels, *model.input_size[1:])), channels)
+    return model if sizes == Sizes.of(model) else door.resized(config, sizes) or replace(model, classes=sizes.classes)
+
+
+def _with_counted_classes(model: LoadedModel) -> LoadedModel:
+    """Try the network, and believe what it returns."""
+    count = count_logits(model.name, model.module, model.input_size)
+    if model.classes == 0:
+        raise UserError(
+            f"{model.name} has no classifier, its {count} outputs are features: give the weights of one with a head"
+            " (--weights)"
+        )
+    names = model.class_names if model.class_names is not None and len(model.class_names) == count else None
+    return replace(model, classes=count, class_names=names)
+
+
+def _with_class_names(config: ModelConfig, model: LoadedModel) -> LoadedModel:
+    """Put the user's class names in place of the network's own."""
     if config.classes is None:
         return model
     names = read_class_names(config.classes).names
     if len(names) != model.classes:
-        raise UserError(f"{config.classes} names {len(names)} classes, the network {config.name} has {model.classes}")
+        raise UserError(
+            f"{config.classes} names {len(names)} classes, the network {config.name} has {model.classes}: give a name"
+            " for each"
+        )
     return replace(model, class_names=names)

@@ -117,8 +117,8 @@ def fitted(state: StateDict, network: "nn.Module") -> Fit:
     return Fit(state.source, known, expected, unknown, tuple(notes))
 
 
-def loadable(fit: Fit, network: "nn.Module") -> "tuple[dict[str, Tensor], tuple[str, ...]]":
-    """Return every tensor of the network in the network's own dtypes, and what there is to say of it.
+def load(fit: Fit, network: "nn.Module") -> tuple[str, ...]:
+    """Put every tensor into the network, in its own dtypes, or none; returns what there is to say of it.
 
     Parameters and the statistics of BatchNorm must be finite; other buffers need not be (attention masks hold -inf).
 
@@ -132,9 +132,10 @@ def loadable(fit: Fit, network: "nn.Module") -> "tuple[dict[str, Tensor], tuple[
         found[name] = _converted(name, tensor, fit.expected[name], fit.source)
         if name in learned or _part(name) in ("running_mean", "running_var"):
             _check_values(name, found[name], fit.source)
+    network.load_state_dict(dict(fit.expected) | found)
     widths = Counter(str(tensor.dtype) for tensor in fit.tensors.values() if tensor.is_floating_point())
     others = [f"{width.removeprefix('torch.')} weights became float32" for width in widths if width != "torch.float32"]
-    return dict(fit.expected) | found, (*fit.notes, *others)
+    return (*fit.notes, *others)
 
 
 def _next(content: object, source: str) -> str | None:

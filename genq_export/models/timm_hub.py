@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from genq_export.data.digests import file_digest
 from genq_export.models import hub
 from genq_export.models.door import Door, Offer
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.sizes import Sizes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +49,15 @@ class TimmDoor(Door):
                 f"cannot load pretrained weights of {config.name}: {reason}; give a file with --weights"
             ) from None
         return described(config.name, module)
+
+    def resized(self, config: ModelConfig, sizes: Sizes) -> LoadedModel | None:
+        """With another head, or another first convolution where the architecture has such an option."""
+        try:
+            module = _created(config, False, num_classes=sizes.classes, in_chans=sizes.channels)
+        except Exception:  # whatever an architecture raises that has no such option
+            return None
+        model = described(config.name, module)
+        return replace(model, input_size=(sizes.channels, *model.input_size[1:]))
 
     def knows(self, config: ModelConfig) -> bool:
         """Has timm an architecture of this name?"""
@@ -127,15 +138,15 @@ def _class_names(module: "nn.Module", classes: int) -> tuple[str, ...] | None:
     return None
 
 
-def _created(config: ModelConfig, pretrained: bool) -> "nn.Module":
-    """The network; for the size and the channels that are given, if they are."""
+def _created(config: ModelConfig, pretrained: bool, **sizes: Any) -> "nn.Module":
+    """The network; for the size and the channels that are given, if they are, and for those of a checkpoint."""
     import timm
     from timm.models import resolve_model_input_args
 
     if config.input_size is None:
-        return timm.create_model(config.name, pretrained=pretrained)
+        return timm.create_model(config.name, pretrained=pretrained, **sizes)
     settings = resolve_model_input_args(config.name, {"input_size": config.input_size})
-    return timm.create_model(pretrained=pretrained, **settings)
+    return timm.create_model(pretrained=pretrained, **(settings | sizes))
 
 
 def _published(config: ModelConfig) -> Any:

@@ -1,6 +1,7 @@
 """Networks of torchvision, `torchvision:resnet50`, with its own weights or a checkpoint of the user's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
 from genq_export.models.door import Door, Offer
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.sizes import Sizes
 
 if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "torchvision:"
+_CHANNELS = 3
 
 
 class TorchvisionDoor(Door):
@@ -40,6 +43,15 @@ class TorchvisionDoor(Door):
                 reason = reason_of(error)
                 raise UserError(f"cannot load weights of {config.name}: {reason}; give a file with --weights") from None
         return _described(config.name, module, weights)
+
+    def resized(self, config: ModelConfig, sizes: Sizes) -> LoadedModel | None:
+        """With another head; its first convolutions take three channels."""
+        from torchvision import models
+
+        if sizes.channels != _CHANNELS:
+            return None
+        module = models.get_model(_name(config), num_classes=sizes.classes, **_constructed(config))
+        return replace(_described(config.name, module, _weights(config)), classes=sizes.classes, class_names=None)
 
     def knows(self, config: ModelConfig) -> bool:
         """Has torchvision an image network of this name, and weights of that name?"""
@@ -118,7 +130,7 @@ def _described(name: str, module: "nn.Module", weights: Any) -> LoadedModel:
     return LoadedModel(
         name=name,
         module=module,
-        input_size=(3, crop, crop),
+        input_size=(_CHANNELS, crop, crop),
         mean=tuple(preset.mean),
         std=tuple(preset.std),
         crop_pct=crop / resize,

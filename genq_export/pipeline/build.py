@@ -20,13 +20,14 @@ from pydantic import ValidationError
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
 from genq_export.core.companions import check_packages
+from genq_export.core.devices import AUTO
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.paths import check_place, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import CONFIG_FILE, StageResult, Workspace, package_versions
 from genq_export.pipeline.fingerprint import stage_fingerprint
-from genq_export.pipeline.preflight import notes, preflight
+from genq_export.pipeline.preflight import device_problems, notes, preflight
 from genq_export.pipeline.stages import STAGES, find_stage
 from genq_export.stage import Stage, StageContext
 
@@ -84,6 +85,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
 
     check_packages()
     check_place(folder)
+    given, config = config.device, on_device(config, folder)
     ranks = join_ranks(config.device)
     load = _loader(config, progress if ranks.is_main else Progress(quiet=True))
     context = StageContext(Workspace(folder), config, progress, load, ranks=ranks)
@@ -98,6 +100,8 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
         learning = tuple(name for name in stages if name in _FROM_THE_NETWORK)
         learned = not learning or (folder.is_dir() and are_fresh(context.workspace, config, learning))
         preflight(config, folder, stages, None if learned else context.load_model)
+        if given != config.device:
+            progress.say(f"note: networks compute on {config.device} (--device {given})")
         for note in notes(config, stages):
             progress.say(f"note: {note}")
         workspace = Workspace.open(folder)
@@ -105,6 +109,28 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
             _spare_what_is_not_ours(workspace, config, stages)
             workspace.write_config(config.to_yaml().encode())
             return tuple(stage for stage in stages if _bring_up_to_date(find_stage(stage), context))
+
+
+def on_device(config: BuildConfig, folder: Path) -> BuildConfig:
+    """Decide what `--device auto` stands for: what the folder was made on, else what is best here.
+
+    Raises:
+        UserError: where the folder was made on a device that is not here, and is not finished.
+    """
+    if config.device != AUTO:
+        return config
+    try:
+        before = config.model_copy(update={"device": read_config(folder).device})
+    except UserError:
+        return config.on_chosen_device()
+    if before.device == AUTO:
+        return config.on_chosen_device()
+    if not are_fresh(Workspace(folder), before, STAGES) and device_problems(before.device):
+        raise UserError(
+            f"{folder} was made on {before.device}, which is not here: --device cpu makes it anew, another folder (-o)"
+            f" leaves it, and `genq-export verify {folder}` measures what is in it"
+        )
+    return before
 
 
 def _nothing_to_do(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from genq_export.config.build import BuildConfig
+from genq_export.core.devices import AUTO
 from genq_export.core.errors import UserError
 from genq_export.core.paths import check_place
 from genq_export.models import source as models
@@ -53,10 +54,10 @@ def notes(config: BuildConfig, stages: Sequence[str]) -> list[str]:
 
 def device_problems(device: str) -> list[str]:
     """Why a device cannot be used here; empty where it can."""
-    if device == "cpu":
+    if device in (AUTO, "cpu"):
         return []
     if not device.startswith("cuda"):
-        return [f"device '{device}' is not known: --device takes cpu, cuda or cuda:N"]
+        return [f"device '{device}' is not known: --device takes auto, cpu, cuda or cuda:N"]
     import torch
 
     if torch.cuda.is_available():

@@ -68,7 +68,7 @@ def _changed(
     if backends:
         values["verify"]["backends"] = list(backends)
     values["device"] = device or ("cpu" if device_problems(config.device) else config.device)
-    return BuildConfig.parse(values, source="verify")
+    return BuildConfig.parse(values, source="verify").on_chosen_device()
 
 
 def float_network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", str | None]:

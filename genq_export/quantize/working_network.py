@@ -75,7 +75,7 @@ class WorkingNetwork:
         self._prepared = None
 
     def _prepare(self) -> Prepared:
-        settings, device = self.settings, self._config.device
+        settings, device = self.settings, self._config.on_chosen_device().device
         rule = rule_for(self._config.target)
         gm, placement = prepare(self._model.module, self._model.input_size, settings, rule, self._rewrites)
         batches = range_batches(self._images)

@@ -123,6 +123,7 @@ def run_verify(
     from runtime_tests.verify.speed import measure_speed as measure_speed_here
 
     started = time.perf_counter()
+    config = config.on_chosen_device()
     run = verify(workspace, config, model, progress, calibration, measure_speed or measure_speed_here)
     run = run.model_copy(update={"notes": (*notes, *run.notes)})
     beside = keep_run(workspace, run)

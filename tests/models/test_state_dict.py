@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from genq_export.core.errors import UserError
-from genq_export.models.checkpoint import load_weights, weights_digest
+from genq_export.models.checkpoint import read_checkpoint, weights_digest
+from genq_export.models.state_dict import fitted, load
 
 State = dict[str, Tensor]
 
@@ -49,6 +50,10 @@ def state(seed: int = 1) -> State:
 
 def prefixed(prefix: str, of: State | None = None) -> State:
     return {f"{prefix}{name}": tensor for name, tensor in (of or state()).items()}
+
+
+def load_weights(module: nn.Module, path: Path) -> tuple[str, ...]:
+    return load(fitted(read_checkpoint(path), module), module)
 
 
 def averaged() -> State:

@@ -31,7 +31,7 @@ def doctor_table() -> Table:
     for package in ("genq-export", "torch", "torchvision", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
         table.add_row(package, _version(package), "")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU; --device cuda needs one")
+    table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU")
     for name in TARGETS:
         works, note = target(name).on_this_machine()
         table.add_row(f"target {name}", works, escape(note))

@@ -70,17 +70,15 @@ def account_table(found: "ImageSet", network: "LoadedModel | None", use: str) ->
 
 def _network(model: str | None, classes: Path | None) -> "LoadedModel":
     """The classes that labels are looked for in."""
-    from torch import nn
-
     from genq_export.config.model import ModelConfig
     from genq_export.core.errors import UserError
-    from genq_export.models.source import with_module
+    from genq_export.models.source import with_classes
 
     if model is None:
         raise UserError("--classes names the classes of a network: give that with --model, too")
     if classes is not None and not classes.is_file():
         raise UserError(f"class-name file {classes} does not exist")
-    return with_module(ModelConfig(name=model, classes=classes), nn.Identity())
+    return with_classes(ModelConfig(name=model, classes=classes))
 
 
 def _labels(found: "ImageSet", network: "LoadedModel | None") -> str:
