@@ -13,6 +13,7 @@ seconds than its budget is stopped, and its row says where.
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 STEPS = ("captured", "placed", "stored", "folded", "exported", "loaded", "integer", "codes")
 EQUAL = 0.999  # of the codes
 IMAGES = 2
+INPUT_NOISE_DB = 40.0
 
 # One small member of each family, and the side of its input; 0: the smallest that it is made for.
 REPRESENTATIVES = {
@@ -72,7 +74,11 @@ REPRESENTATIVES = {
 
 @dataclass
 class Row:
-    """How far one network came. reached: the last of `STEPS` that held; reason: why the next does not."""
+    """How far one network came. reached: the last of `STEPS` that held; reason: why the next does not.
+
+    SQNR of the answers in dB: runtime_db, of ONNX Runtime against the reference; quantized_db, of the reference against
+    the float network; noise_db, of the float network on images with noise of 40 dB against itself without it.
+    """
 
     name: str
     size: int = 0
@@ -85,6 +91,9 @@ class Row:
     codes: int = 0
     differing: int = 0
     own: int = 0
+    runtime_db: float | None = None
+    quantized_db: float | None = None
+    noise_db: float | None = None
     seconds: float = 0.0
 
 
@@ -138,8 +147,15 @@ def _line(row: Row) -> str:
     rate = f", {row.differing} of {row.codes} codes differ, {row.own} by themselves" if row.codes else ""
     return (
         f"{row.name} ({row.size}): {row.reached or 'not captured'}, {row.integer} of {row.layers} layers integer{rate},"
+        f" SQNR {' / '.join(_decibels(row))} dB, largest block {row.largest_block},"
         f" {row.seconds:.0f} s{'; ' if row.reason else ''}{row.reason}"
     )
+
+
+def _decibels(row: Row) -> list[str]:
+    """SQNR of the runtime, of the reference, and of the float network under noise."""
+    found = (row.runtime_db, row.quantized_db, row.noise_db)
+    return ["not measured" if part is None else "equal" if part == math.inf else f"{part:.1f}" for part in found]
 
 
 def _work(name: str) -> None:
@@ -186,6 +202,7 @@ def _steps(row: Row) -> Iterator[str]:
         reference = load_reference(Path(folder))
         answers, expected = record_codes(network, images)
         _same(record_codes(reference, images), (answers, expected))
+        row.quantized_db, row.noise_db = _against_float(module, images, answers)
         yield "stored"
         oracle = fold(reference)
         _same(record_codes(oracle, images), (answers, expected))
@@ -193,15 +210,20 @@ def _steps(row: Row) -> Iterator[str]:
         path = Path(folder) / "model.onnx"
         export_onnx(oracle, size, rule, path, int4_storage=True)
         yield "exported"
-        yield from _in_runtime(row, path, reference, images, expected)
+        yield from _in_runtime(row, path, reference, images, answers, expected)
 
 
-def _in_runtime(row: Row, path: Path, reference: Any, images: Any, expected: dict[str, Any]) -> Iterator[str]:
+def _in_runtime(
+    row: Row, path: Path, reference: Any, images: Any, answers: Any, expected: dict[str, Any]
+) -> Iterator[str]:
+    import torch
+
     from export.audit.onnxruntime import audit_onnxruntime
     from genq_export.runtimes.onnxruntime import OnnxRuntimeSession
 
     session = OnnxRuntimeSession(path, threads=1)
-    _, runtime = session.codes(images.numpy())
+    computed, runtime = session.codes(images.numpy())
+    row.runtime_db = _sqnr(answers, torch.from_numpy(computed))
     yield "loaded"
     audit = audit_onnxruntime(path)
     row.layers, row.integer = len(audit), sum(layer.integer for layer in audit)
@@ -218,6 +240,25 @@ def _in_runtime(row: Row, path: Path, reference: Any, images: Any, expected: dic
         row.reason = f"{row.own} of {row.codes} codes differ by themselves"
         return
     yield "codes"
+
+
+def _against_float(module: Any, images: Any, answers: Any) -> tuple[float, float]:
+    """SQNR of quantized answers, and of the float network's own under noise in its images."""
+    import torch
+
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(2))
+    noise *= images.norm() / noise.norm() * 10 ** (-INPUT_NOISE_DB / 20)
+    with torch.no_grad():
+        expected, noisy = module(images), module(images + noise)
+    return _sqnr(expected, answers), _sqnr(expected, noisy)
+
+
+def _sqnr(expected: Any, found: Any) -> float:
+    """In dB; infinite where they are equal."""
+    from runtime_tests.verify.metrics import sqnr_db
+
+    difference = (found - expected).double()
+    return float(sqnr_db(float(expected.double().square().mean()), float(difference.square().mean())))
 
 
 def _centered(runtime: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
@@ -296,14 +337,15 @@ def table(rows: list[Row], earlier: list[Row]) -> str:
     for number, step in enumerate(STEPS):
         reached = Counter({key: sum(_place(row) >= number for row in part) for key, part in counted.items()})
         lines.append(f"| {step} | {' | '.join(f'{reached[key]} of {len(part)}' for key, part in counted.items())} |")
-    lines += ["", "| network | input | layers integer | codes that differ | by themselves | largest block | |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines += ["", "| network | input | layers integer | codes that differ | by themselves | SQNR of the runtime |"]
+    lines[-1] += " of the quantization | under noise | largest block | |"
+    lines.append(f"|{'---|' * 10}")
     for row in sorted(rows, key=lambda row: row.name):
         differ = f"{row.differing} of {row.codes}" if row.codes else "not measured"
         note = "" if row.reached == STEPS[-1] else f"{row.reached or 'not captured'}; {row.reason}".replace("|", "/")
         lines.append(
             f"| {row.name} | {row.size} | {row.integer} of {row.layers} | {differ} | {row.own if row.codes else ''} |"
-            f" {row.largest_block} | {note} |"
+            f" {' | '.join(_decibels(row))} | {row.largest_block} | {note} |"
         )
     return "\n".join(lines)
 
