@@ -100,6 +100,21 @@ class Sums(nn.Module):
         return torch.einsum("bnhd,hdc->bnc", torch.einsum("bhnm,bmhd->bnhd", attention, v), self.weight)
 
 
+class Places(nn.Module):
+    """A fixed matrix for every row of the image, and for every head: on the right, on the left, and in `einsum`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(0.2 * torch.randn(4, 8, WIDTH))
+        self.right, self.left = (nn.Parameter(0.2 * torch.randn(1, 2, 8, 8)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.einsum("bhwc,hkc->bhwk", x.reshape(-1, 4, 4, WIDTH), self.rows).reshape(-1, 16, 8)
+        heads = torch.cat([rows, x[:, :, :8]], 2).reshape(-1, 16, 2, 8).transpose(1, 2)
+        tokens = (self.left @ (heads @ self.right).transpose(2, 3)).transpose(2, 3)
+        return tokens.transpose(1, 2).reshape(-1, 16, WIDTH)
+
+
 class Matrices(nn.Module):
     """`addmm`, a fixed matrix on the left, `baddbmm`, `bmm`."""
 
@@ -236,6 +251,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "TransformerEncoderLayer": lambda: Tokens(nn.TransformerEncoderLayer(WIDTH, 2, 32, batch_first=True)),
     "einsum": lambda: Tokens(Sums()),
     "mm": lambda: Tokens(Matrices()),
+    "matrix a place": lambda: Tokens(Places()),
     "tied": lambda: Tokens(Tied()),
     "constant query": lambda: Tokens(Query()),
     "windows": lambda: Tokens(Windows()),

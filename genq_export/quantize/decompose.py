@@ -5,7 +5,7 @@ Only these are computed in integers, so everything that multiplies has to become
     attention in one operator       two products and a softmax
     einsum of two tensors           permutations, reshapes and a product
     mm, bmm, addmm, baddbmm         products, sums
-    a product with a fixed matrix   a linear layer
+    a product with a fixed matrix   a linear layer; with several, a convolution in groups
     conv1d                          conv2d over an image of height 1
     conv3d with a flat kernel       conv2d over more images
 
@@ -173,16 +173,43 @@ def _baddbmm(
 
 
 def _matmul(write: Writer, self: fx.Node, other: fx.Node) -> fx.Node | None:
-    """x w = linear(x, w^T), and w x = linear(x^T, w)^T, for a fixed matrix w."""
+    """x w = linear(x, w^T), and w x = linear(x^T, w)^T, for a fixed matrix w; convolutions for several of them."""
     if is_constant(self) == is_constant(other):
         return None
     weight = other if is_constant(other) else self
-    if len(write.shape(weight)) != 2 or len(write.shape(self)) < 2 or len(write.shape(other)) < 2:
+    if len(write.shape(self)) < 2 or len(write.shape(other)) < 2:
         return None
+    if len(write.shape(weight)) > 2:
+        return _matmul_with_several(write, self, other)
     if weight is other:
         return write(_aten.linear.default, self, write(_aten.t.default, weight))
     turned = write(_aten.linear.default, write(_aten.transpose.int, other, -2, -1), weight)
     return write(_aten.transpose.int, turned, -2, -1)
+
+
+def _matmul_with_several(write: Writer, self: fx.Node, other: fx.Node) -> fx.Node | None:
+    """w_g x_g for fixed matrices w_g, one a place of axes that x has too: a convolution in groups, a pixel a column.
+
+    x [L..., G..., K, N] is an image [L, G K, N, 1] to filters [G M, K, 1, 1]; x w is (w^T x^T)^T.
+    """
+    if is_constant(other):
+        columns, weight = (write(_aten.transpose.int, part, -2, -1) for part in (self, other))
+        product = _matmul_with_several(write, weight, columns)
+        return None if product is None else write(_aten.transpose.int, product, -2, -1)
+    sizes, fixed = write.shape(other), write.shape(self)
+    own = next((place for place, size in enumerate(fixed[:-2]) if size != 1), len(fixed) - 2)
+    groups = sizes[len(sizes) - len(fixed) + own : -2] if len(fixed) <= len(sizes) else [-1]
+    leading, (rows, inner), columns_of_x = sizes[: len(sizes) - 2 - len(groups)], fixed[-2:], sizes[-1]
+    count = math.prod(groups)
+    several = [math.prod(leading), columns_of_x]
+    if -1 in groups or sum(-1 in part for part in (leading, [columns_of_x])) > 1:
+        return None
+    images, pixels = (-1 if size < 0 else size for size in several)
+    filters = write(_aten.expand.default, self, [*[1] * own, *groups, rows, inner])
+    filters = write(_aten.reshape.default, filters, [count * rows, inner, 1, 1])
+    x = write(_aten.reshape.default, other, [images, count * inner, pixels, 1])
+    product = write(_aten.conv2d.default, x, filters, None, [1, 1], [0, 0], [1, 1], count)
+    return write(_aten.reshape.default, product, [*leading, *groups, rows, columns_of_x])
 
 
 def _linear(write: Writer, input: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> fx.Node | None:

@@ -23,6 +23,7 @@ from genq_export.quantize.capture import capture
 from genq_export.quantize.grid_sign import sign_of
 from genq_export.quantize.layers import layers_of, products_of
 from genq_export.quantize.placement import Placement, narrow_readers, place
+from genq_export.quantize.reparameterize import reparameterized
 
 _SAMPLE_PER_BATCH = 32768
 
@@ -44,6 +45,7 @@ def prepare(
     Raises:
         UserError: where the network does not trace, holds nothing to quantize, or an operator that cannot be stored.
     """
+    module = reparameterized(module, input_size)
     captured = capture(module, input_size)
     for rewrite in rewrites:
         rewrite(captured)

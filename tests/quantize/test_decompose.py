@@ -23,6 +23,7 @@ COUNTS = {
     "fused attention, masked": (4, 2), "MultiheadAttention": (4, 2), "MultiheadAttention, weights": (4, 2),
     "MultiheadAttention, sequence first": (4, 2), "TransformerEncoderLayer": (6, 2), "einsum": (4, 2), "mm": (5, 2),
     "tied": (5, 0), "constant query": (3, 2), "windows": (4, 0), "conv1d": (3, 0), "conv1d gate": (4, 0),
+    "matrix a place": (5, 0),
 }  # fmt: skip
 
 
