@@ -248,7 +248,7 @@ def parse(words: list[str]) -> None:
 def parse_genq_export(arguments: list[str]) -> None:
     import typer
 
-    from genq_export.cli.app import app
+    from genq_export.cli.program import app
 
     group = typer.main.get_command(app)
     command = group.commands[arguments[0]]  # type: ignore[attr-defined]

@@ -1,63 +1,142 @@
-"""The command line: parse, call, print; no logic.
+"""The command line as a process: its streams, its signals, and the exit code of every way to end.
 
-Exit codes: 0 done and passed; 1 a gate failed (everything is written all the same); 2 bad input or something missing.
+Exit codes: 0 done and passed; 1 a gate failed (everything is written all the same); 2 bad input or something missing;
+130 stopped by the user. Nothing heavy is imported here: Ctrl-C while the commands are imported ends like any other.
 """
 
+import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-import typer
-
-from genq_export.cli import errors
-from genq_export.cli.commands.audit import audit
-from genq_export.cli.commands.build import build
-from genq_export.cli.commands.calibrate import calibrate
-from genq_export.cli.commands.doctor import doctor
-from genq_export.cli.commands.export import export
-from genq_export.cli.commands.inspect import inspect
-from genq_export.cli.commands.models import models
-from genq_export.cli.commands.quantize import quantize
-from genq_export.cli.commands.report import report
-from genq_export.cli.commands.verify import verify
-from genq_export.core.companions import check_packages
-
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+BAD_INPUT, STOPPED, NO_READER = 2, 130, 141
+_AGAIN = 2.0  # seconds that a stop may be overlooked, or that tidying up may take
+Program = Callable[..., object]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
+def main(program: Program | None = None) -> None:
+    """Entry point: what a user can mend becomes one line each and exit code 2.
 
-        print(f"genq-export {version('genq-export')}")
-        raise typer.Exit
-
-
-@app.callback()
-def start(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Quantize and deploy vision networks without their training data."""
-    check_packages()  # before a command imports any of them
-
-
-for command in (build, calibrate, quantize, export, verify, report, audit, inspect, models, doctor):
-    app.command()(command)
+    Args:
+        program: of typer's; another than ours is given by tests only.
+    """
+    _open_streams()
+    stops: list[int] = []
+    with _noted(stops):
+        try:
+            code: int | None = _run(program)
+        except BaseException as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            code = _explained(error, bool(stops))
+            if code is None:
+                raise
+    sys.exit(code)
 
 
-def main(program: typer.Typer = app) -> None:
-    """Entry point: what a user can mend becomes one line each and exit code 2."""
+def _run(program: Program | None) -> int:
+    if program is None:
+        from genq_export.cli.program import app
+
+        program = app
+    before = _output()
     try:
         code = program(standalone_mode=False, prog_name="genq-export")  # the code of `typer.Exit` comes back as a value
-    except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        lines = errors.lines(error)
-        if not lines:
+    except SystemExit:
+        if _output() == before:
             raise
-        for line in lines:
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+        raise BrokenPipeError from None  # typer and rich end so where the reader has gone, and lead output elsewhere
+    if code == STOPPED:
+        raise KeyboardInterrupt
+    from genq_export.cli.console import written
+
+    with written():
+        sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _explained(error: BaseException, stopped: bool) -> int | None:
+    """Say what has ended the program and return the exit code; None where it is a fault of ours, or an exit."""
+    if stopped or isinstance(error, KeyboardInterrupt):  # an import that is stopped may end in any other error
+        _say("stopped; the same command goes on from here")
+        return STOPPED
+    if not isinstance(error, Exception):
+        return None
+    if isinstance(error, BrokenPipeError):
+        _forget(1)
+        return NO_READER
+    from genq_export.cli import errors
+
+    lines = errors.lines(error)
+    _let_go_of_output()
+    for line in lines:
+        _say(f"error: {line}")
+    return BAD_INPUT if lines else None
+
+
+def _output() -> tuple[int, int, int]:
+    """What tells one standard output from another: the stream, and where its descriptor leads."""
+    place = os.fstat(1)
+    return id(sys.stdout), place.st_dev, place.st_ino
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:  # nobody can be told
+        _forget(2)
+
+
+def _open_streams() -> None:
+    """What is closed leads nowhere: a file opened under its number would be written to. Any letter can be printed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the smallest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_output() -> None:
+    """What cannot be printed is lost; the interpreter would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget(1)
+
+
+def _forget(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+@contextmanager
+def _noted(stops: list[int]) -> Iterator[None]:
+    """Inside, Ctrl-C is noted beside the KeyboardInterrupt that it raises.
+
+    Libraries may turn that into another error, or swallow it while they are imported: it is raised again and again
+    until the program ends.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as below `nohup`
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGALRM, stop)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

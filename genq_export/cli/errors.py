@@ -1,20 +1,32 @@
 """What the command line says when the input is bad: lines that name what was wrong and the remedy."""
 
+import os
 from typing import Any
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.settings import settings_of
-from genq_export.core.errors import UserError
+from genq_export.core.errors import MissingError, UserError
+from genq_export.core.terminal import one_line
 
 
 def lines(error: Exception) -> list[str]:
     """One line for each thing a user can mend; none for a fault of ours."""
+    return [one_line(part) for part in _parts(error)]
+
+
+def _parts(error: Exception) -> list[str]:
+    if isinstance(error, MissingError):
+        return error.problems
     if isinstance(error, UserError):
-        return str(error).splitlines()
+        return [str(error)]
+    if isinstance(error, OSError) and error.errno is not None:
+        return [f"the system refuses: {os.strerror(error.errno)}" + (f" ({error.filename})" if error.filename else "")]
+    if isinstance(error, MemoryError):
+        return ["out of memory: end other programs, or give fewer --images"]
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         return [_unknown_option(error)]
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # typer's usage errors have no public class
-        return [" ".join(error.format_message().split())]
+        return [error.format_message()]
     return []
 
 

@@ -67,6 +67,8 @@ def read_values(path: Path) -> dict[str, Any]:
     """
     source = f"cannot read config {path}"
     try:
+        if path.exists() and not path.is_file():  # a pipe may never end, or never begin
+            raise UserError(f"{source}: it is not a file")
         with open(path, "rb") as handle:
             content = handle.read(_LARGEST + 1)
         text = content.decode()

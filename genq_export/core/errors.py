@@ -8,6 +8,14 @@ class UserError(Exception):
     """
 
 
+class MissingError(UserError):
+    """Several things that a user can mend, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
 class BusyError(UserError):
     """Another build holds the folder."""
 

@@ -18,7 +18,7 @@ class StageRecord(BaseModel):
     fingerprint: identity of all that decides its result. outputs: sha256 by name relative to the build folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fingerprint: str
     seconds: float
@@ -36,7 +36,7 @@ class Manifest(BaseModel):
     config: sha256 of `config.yaml`; None in folders of earlier releases, which did not keep it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Literal[1] = MANIFEST_VERSION
     config: str | None = None

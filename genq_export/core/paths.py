@@ -4,6 +4,7 @@ A build folder, a calibration set or a pipeline may come from a stranger: a name
 a file in that folder, and what lies there is a file or a folder, never a link that leads elsewhere.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -143,6 +144,8 @@ def check_place(folder: Path) -> None:
     try:
         if "\0" in str(folder):
             raise ValueError("a NUL is in its name")
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in folder.parts):
+            raise OSError(errno.ENAMETOOLONG, "")
         for place in (folder, *folder.absolute().parents):
             if place.is_symlink() and not place.exists():
                 raise UserError(f"output folder {shown}: {place} is a link that leads nowhere; give another with -o")

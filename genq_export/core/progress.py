@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from genq_export.core.terminal import PlainConsole, printable
 
 Item = TypeVar("Item")
 
@@ -17,13 +18,13 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = PlainConsole(stderr=True, quiet=quiet)
         self._verbose = verbose
 
     def say(self, message: str) -> None:
         """One line about what happens now."""
         # A log file or a pipe gets whole lines.
-        self._console.print(message, markup=False, soft_wrap=not self._console.is_terminal)
+        self._console.print(message, soft_wrap=not self._console.is_terminal)
 
     def detail(self, message: str) -> None:
         """One line for those who asked for more (`-v`)."""
@@ -33,7 +34,7 @@ class Progress:
     def track(self, items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
         """Yield from `items`, showing how many of `total` are done and the time left."""
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -41,4 +42,4 @@ class Progress:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self._console, transient=not self._verbose) as bars:
-            yield from bars.track(items, total=total, description=label)
+            yield from bars.track(items, total=total, description=printable(label))

@@ -98,15 +98,25 @@ class Workspace:
             UserError: there are links in the folder, or the operating system refuses what is done in it meanwhile.
         """
         refuse_links(self.folder)
-        lock = FileLock(self._lock_file())
+        path = self._lock_file()
+        is_new, lock = not path.exists(), FileLock(path)
         with writing(self.folder):
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise BusyError(f"another build is writing to {self.folder}; wait for it or give another -o") from None
-        with contextlib.ExitStack() as held, _said(self.folder):
+        if not self.path(_LOCK).is_file():  # its holder was refused, and took away what it had made
+            lock.release()
+            raise BusyError(f"another command has just given up {self.folder}; start this one again")
+        with contextlib.ExitStack() as held:
             held.callback(lock.release)
-            yield
+            try:
+                with _said(self.folder):
+                    yield
+            except UserError:
+                if is_new:  # a command that is refused leaves nothing
+                    path.unlink(missing_ok=True)
+                raise
 
     def _lock_file(self) -> Path:
         """Ours is empty; what a user keeps under this name is not to be lost to one that empties it."""

@@ -60,11 +60,15 @@ class TimmDoor(Door):
         return replace(model, input_size=(sizes.channels, *model.input_size[1:]))
 
     def knows(self, config: ModelConfig) -> bool:
-        """Has timm an architecture of this name?"""
+        """Has timm an architecture of this name, and weights of its tag?"""
         import timm
 
         if config.name.startswith(_SOURCES):
             return True  # `problems` says what is missing
+        try:
+            _published(config)
+        except RuntimeError:  # no such tag
+            return False
         return bool(timm.is_model(config.name.split(".")[0]))
 
     def names(self) -> Sequence[str]:

@@ -29,6 +29,7 @@ from genq_export.core.workspace import CONFIG_FILE, StageResult, Workspace, pack
 from genq_export.pipeline.fingerprint import stage_fingerprint
 from genq_export.pipeline.preflight import device_problems, notes, preflight
 from genq_export.pipeline.stages import STAGES, find_stage
+from genq_export.pipeline.undo import Before
 from genq_export.stage import Stage, StageContext
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
             progress.say(f"note: networks compute on {config.device} (--device {given})")
         for note in notes(config, stages):
             progress.say(f"note: {note}")
+        before = Before.of(folder)
         workspace = Workspace.open(folder)
-        with workspace.locked():
+        with workspace.locked(), before.restored(workspace):
             _spare_what_is_not_ours(workspace, config, stages)
             workspace.write_config(config.to_yaml().encode())
             return tuple(stage for stage in stages if _bring_up_to_date(find_stage(stage), context))

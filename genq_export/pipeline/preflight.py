@@ -6,20 +6,12 @@ from pathlib import Path
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.devices import AUTO
-from genq_export.core.errors import UserError
+from genq_export.core.errors import MissingError
 from genq_export.core.paths import check_place
 from genq_export.models import source as models
 from genq_export.pipeline.stages import STAGES, find_stage
 
 _TYPICAL_BUILD_BYTES = 100 * 2**20
-
-
-class MissingError(UserError):
-    """What keeps a build from starting, one sentence each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
 
 
 def preflight(

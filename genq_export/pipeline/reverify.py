@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.companions import check_packages
-from genq_export.core.errors import UserError
+from genq_export.core.errors import MissingError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models import source as models
@@ -45,7 +45,7 @@ def reverify(
     config = _changed(read_config(folder), evaluation, backends, device, settings or {})
     problems = [*device_problems(config.device), *evaluation_problems(config)]
     if problems:
-        raise UserError("\n".join(problems))
+        raise MissingError(problems)
     with workspace.locked():
         model, note = float_network(workspace, config)
         images = calibration_images(workspace)

@@ -10,10 +10,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from genq_export.config.build import BuildConfig
+from genq_export.core.errors import MissingError
 from genq_export.core.progress import Progress
 from genq_export.pipeline.build import run_stages
 from genq_export.pipeline.plan import plan
-from genq_export.pipeline.preflight import MissingError, preflight
+from genq_export.pipeline.preflight import preflight
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

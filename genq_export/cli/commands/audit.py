@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from genq_export.cli.console import show
+from genq_export.cli.console import say, show
 from genq_export.cli.options import Given, Json, with_options
 from genq_export.config.build import BuildConfig
 
@@ -30,7 +30,7 @@ def audit(
     layers = audit_file(file, target(given.get("target", BuildConfig.model_fields["target"].default)).audit)
     show(audit_table(layers))
     if as_json:
-        print(json.dumps([layer.row() for layer in layers]))
+        say(json.dumps([layer.row() for layer in layers]))
 
 
 def audit_table(layers: "Iterable[LayerAudit]") -> Table:
@@ -39,6 +39,6 @@ def audit_table(layers: "Iterable[LayerAudit]") -> Table:
     for column in ("layer", "operator", "runs in", "as / why not"):
         table.add_column(column)
     for layer in layers:
-        runs_in = "integers" if layer.integer else "[bold]float[/]"
-        table.add_row(escape(layer.name), escape(layer.op), runs_in, escape(layer.detail))
+        runs_in = Text("integers") if layer.integer else Text("float", "bold")
+        table.add_row(layer.name, layer.op, runs_in, layer.detail)
     return table

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from genq_export.cli.console import show
+from genq_export.cli.console import say, show
 from genq_export.cli.options import (
     ConfigFile,
     DryRun,
@@ -59,11 +58,11 @@ def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
 
     report = read_report(folder)
     if not ran:
-        print(f"nothing to do: {folder} is up to date")
+        say(f"nothing to do: {folder} is up to date")
     show(terminal(report))
-    print(f"report: {folder / 'report.html'}")
+    say(f"report: {folder / 'report.html'}")
     if as_json:
-        print(
+        say(
             json.dumps(
                 {"folder": str(folder), "ran": ran, "passed": report.passed, "report": report.model_dump(mode="json")}
             )
@@ -82,16 +81,16 @@ def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
     # Weights of the user's are there already: whether they fit is seen without a download.
     preflight(config, folder, load=None if config.model.weights is None else lambda: load_model(config.model))
     if as_json:
-        print(json.dumps(planned))
+        say(json.dumps(planned))
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
     """The stages of a plan, which of them are already up to date, and what the others would do."""
-    table = Table(title=escape(f"plan for {plan['folder']}"), title_justify="left", caption_justify="left")
+    table = Table(title=f"plan for {plan['folder']}", title_justify="left", caption_justify="left")
     table.add_column("stage")
     table.add_column("state")
     table.add_column("work")
-    table.caption = escape("\n".join(f"note: {note}" for note in plan["notes"])) or None
+    table.caption = "\n".join(f"note: {note}" for note in plan["notes"]) or None
     for row in plan["stages"]:
-        table.add_row(row["stage"], "up to date" if row["fresh"] else "to do", escape(row["work"]))
+        table.add_row(row["stage"], "up to date" if row["fresh"] else "to do", row["work"])
     return table

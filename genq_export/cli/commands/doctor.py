@@ -5,7 +5,6 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from rich.markup import escape
 from rich.table import Table
 
 from genq_export.cli.console import show
@@ -34,9 +33,9 @@ def doctor_table() -> Table:
     table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU")
     for name in TARGETS:
         works, note = target(name).on_this_machine()
-        table.add_row(f"target {name}", works, escape(note))
+        table.add_row(f"target {name}", works, note)
     for finding in (finding for door in all_doors() for finding in door.findings()):
-        table.add_row(*map(escape, (finding.thing, finding.found, finding.note)))
+        table.add_row(finding.thing, finding.found, finding.note)
     cached = _cached_pipelines()
     table.add_row(
         "generators in the hub cache",
@@ -44,9 +43,7 @@ def doctor_table() -> Table:
         "" if cached else "Stable Diffusion v1-5 is fetched on first use, or give --generator DIR",
     )
     openvino = importlib.util.find_spec("openvino")
-    table.add_row(
-        "openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export\\[openvino]'"
-    )
+    table.add_row("openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export[openvino]'")
     return table
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from genq_export.cli.console import show
+from genq_export.cli.console import say, show
 from genq_export.cli.options import Given, Json, with_options
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ def inspect(
 
     network = None if model is None and classes is None else _network(model, classes)
     found = read_images(source, network, Reading(use, **given))
-    print(f"{source}: {found.account.sentence}")
+    say(f"{source}: {found.account.sentence}")
     show(account_table(found, network, use))
     if as_json:
-        print(json.dumps({**asdict(found.account), "sentence": found.account.sentence}))
+        say(json.dumps({**asdict(found.account), "sentence": found.account.sentence}))
 
 
 def account_table(found: "ImageSet", network: "LoadedModel | None", use: str) -> Table:
@@ -53,16 +52,16 @@ def account_table(found: "ImageSet", network: "LoadedModel | None", use: str) ->
     table = Table(show_header=False)
     table.add_column("")
     table.add_column("")
-    table.add_row("read as", escape(account.layout))
+    table.add_row("read as", account.layout)
     table.add_row("images", f"{account.images:,}")
-    table.add_row("labels", escape(_labels(found, network)))
+    table.add_row("labels", _labels(found, network))
     for name, count in _largest(found, network):
-        table.add_row("", escape(f"{name}: {count:,}"))
+        table.add_row("", f"{name}: {count:,}")
     table.add_row("pixels", _PIXELS[use != "eval"])
     for note in account.notes:
-        table.add_row("note", escape(note))
+        table.add_row("note", note)
     for item in account.skipped[:_MOST_SKIPPED]:
-        table.add_row("skipped", escape(f"{item.name}: {item.reason}"))
+        table.add_row("skipped", f"{item.name}: {item.reason}")
     if len(account.skipped) > _MOST_SKIPPED:
         table.add_row("skipped", f"and {len(account.skipped) - _MOST_SKIPPED:,} more")
     return table

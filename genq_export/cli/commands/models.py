@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from genq_export.cli.console import show
@@ -27,7 +26,7 @@ def models_table(search: str) -> Table:
     for door in all_doors():
         offers = door.offers(search)
         for offer in offers[:_MOST_OFFERS]:
-            table.add_row(*map(escape, (offer.name, offer.weights, offer.generator)))
+            table.add_row(offer.name, offer.weights, offer.generator)
         more += len(offers[_MOST_OFFERS:])
     table.caption = (
         f"and {more} more" if more > 0 else "" if search else "timm's networks: genq-export models PART_OF_NAME"

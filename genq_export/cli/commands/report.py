@@ -1,5 +1,6 @@
 """`genq-export report`"""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ import typer
 
 from genq_export.cli.commands.build import print_result
 from genq_export.cli.commands.stage import run_stage
-from genq_export.cli.console import show
+from genq_export.cli.console import say, show
 from genq_export.cli.options import Folder, Json, Quiet
 from genq_export.core.progress import Progress
+from genq_export.core.terminal import printable
 from genq_export.core.workspace import Workspace
 
 
@@ -30,7 +32,7 @@ def report(
     _stop_where_changed(folder)
     ran = run_stage(("report",), read_config(folder), folder, Progress(quiet or as_markdown))
     if as_markdown:
-        print((folder / "summary.md").read_text(), end="")
+        say((folder / "summary.md").read_text())
     else:
         print_result(folder, ran, as_json)
 
@@ -42,7 +44,7 @@ def _stop_where_changed(folder: Path, with_report: bool = False) -> None:
     workspace = Workspace.existing(folder)
     found = changes(workspace, with_report)
     if found:
-        print(f"error: {one_line(workspace, found)}", file=sys.stderr)
+        print(f"error: {printable(one_line(workspace, found))}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -53,8 +55,8 @@ def _print_comparison(folder: Path, other: Path, as_markdown: bool, as_json: boo
         _stop_where_changed(place, with_report=True)
     compared = compare.compare_builds(folder, other)
     if as_markdown:
-        print(compare.markdown(compared))
+        say(compare.markdown(compared))
     elif as_json:
-        print(compared.model_dump_json())
+        say(json.dumps(compared.model_dump(mode="json")))
     else:
         show(compare.terminal(compared))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from genq_export.cli.app import app
+from genq_export.cli.program import app
 from genq_export.config.build import BuildConfig
 from genq_export.pipeline import build
 from runtime_tests.report.reproduce import command

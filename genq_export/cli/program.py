@@ -1,0 +1,42 @@
+"""The commands and what they share: parse, call, print; no logic."""
+
+from typing import Annotated
+
+import typer
+
+from genq_export.cli.commands.audit import audit
+from genq_export.cli.commands.build import build
+from genq_export.cli.commands.calibrate import calibrate
+from genq_export.cli.commands.doctor import doctor
+from genq_export.cli.commands.export import export
+from genq_export.cli.commands.inspect import inspect
+from genq_export.cli.commands.models import models
+from genq_export.cli.commands.quantize import quantize
+from genq_export.cli.commands.report import report
+from genq_export.cli.commands.verify import verify
+from genq_export.cli.console import say
+from genq_export.core.companions import check_packages
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"genq-export {version('genq-export')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Quantize and deploy vision networks without their training data."""
+    check_packages()  # before a command imports any of them
+
+
+for command in (build, calibrate, quantize, export, verify, report, audit, inspect, models, doctor):
+    app.command()(command)
