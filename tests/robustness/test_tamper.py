@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genq_export.cli.app import app
+from genq_export.cli.program import app
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.integrity import changes
