@@ -105,6 +105,7 @@ def smaller(arguments: list[str], judge: Path) -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents speak of."""
     import timm
+    import torch
     from PIL import Image
     from safetensors.torch import save_file
     from torchvision.models import get_model
@@ -114,6 +115,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     for name, network in (("mine", "mobilenetv2_100"), ("small", "test_resnet")):
         save_file(timm.create_model(network).state_dict(), folder / f"{name}.safetensors")
+    tuned = {"state_dict": timm.create_model("test_resnet", num_classes=10).state_dict(), "epoch": 90}
+    torch.save(tuned, folder / "fine-tuned.pth")
+    (folder / "ten-names.txt").write_text("".join(f"kind {number}\n" for number in range(10)))
     save_file(get_model("squeezenet1_1").state_dict(), folder / "squeezenet.safetensors")
     write_classifier(folder / "net.onnx", ("n", 3, 32, 32))
     (folder / "style.safetensors").write_bytes(b"")

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from genq_export.core.errors import UserError
+from genq_export.core.walk import entries_below
 
 LONGEST_NAME = 255  # bytes that file systems take for one name
 LONGEST_PATH = 1024  # bytes of a name with its folders, far below what systems take with the folder in front
@@ -98,40 +99,12 @@ def refuse_links_out(folder: Path, home: Path) -> None:
     """
     with reading(folder):
         root = home.resolve()
-        for place in files_below(folder):
+        for place in (place for place, entry in entries_below(folder, hidden=True) if entry is False):
             if not place.resolve().is_relative_to(root):
                 raise UserError(
                     f"{folder} holds a link that leads out of {home}, {_within(folder, place)}: remove {home}, and"
                     " download it again"
                 )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return all files below a folder of the user's, sorted, by the path that leads there.
-
-    A link to a file counts as the file. A link to a folder is followed unless that folder was read already: what is
-    reached twice is listed once, by the way without a link where there is one, and circles end. Folders that may not be
-    read, and links that lead nowhere, are left out.
-    """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    waiting, links = [folder], list[Path]()
-    while waiting or links:
-        place = waiting.pop() if waiting else links.pop(0)
-        try:
-            facts = place.stat()
-            if (facts.st_dev, facts.st_ino) in seen:
-                continue
-            seen.add((facts.st_dev, facts.st_ino))
-            entries = sorted(place.iterdir())
-        except OSError:
-            continue
-        for entry in entries:
-            if os.path.isfile(entry):
-                found.append(entry)
-            elif os.path.isdir(entry):
-                (links if entry.is_symlink() else waiting).append(entry)
-    return sorted(found)
 
 
 def check_place(folder: Path) -> None:

@@ -44,7 +44,9 @@ def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
     split = _split_folder(source, [folder.name for folder in folders], network, reading)
     if split is not None:
         raw = find(source / split, network, reading)
-        return replace(raw, layout=f"{raw.layout}, its split '{split}'")
+        note = f"'{split}' was read, the split for this use, of {listed(folder.name for folder in folders)}"
+        notes = (note, *raw.notes) if len(folders) > 1 else raw.notes
+        return replace(raw, layout=f"{raw.layout}, its split '{split}'", notes=notes)
     return read_folder(source, reading)
 
 

@@ -1,7 +1,5 @@
 """The files of a folder, every one accounted for: images that are read here, and all others with the reason."""
 
-import os
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from genq_export.core.errors import UserError
+from genq_export.core.walk import entries_below
 from genq_export.data.account import Skipped, shown
 from genq_export.data.decode import image_suffixes, is_image_name
 
@@ -69,53 +68,10 @@ def visible_files(root: Path) -> Iterator[Path]:
 
 
 def _entries(root: Path) -> Iterator[tuple[Path, bool | str]]:
-    """Everything below: True for a folder, False for a file, or why it is not looked at.
-
-    Folders that are none by a link come first, so that a folder is found where it lies and not where a link leads.
-    """
-    above = {_identity(folder) for folder in root.resolve().parents}
-    seen = {_identity(root)}
-    waiting, links = deque([root]), deque[Path]()
-    while waiting or links:
-        if waiting:
-            folder = waiting.popleft()
-        else:
-            folder = links.popleft()
-            identity = _identity(folder)
-            if identity in seen or identity in above:
-                yield folder, "link to a folder above" if identity in above else "link to a folder read already"
-                continue
-            seen.add(identity)
-            yield folder, True
-        for entry in _listed(folder):
-            place = folder / entry.name
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                yield place, "hidden"
-            elif not entry.is_dir():
-                yield place, False if place.is_file() else _no_file(place)
-            elif entry.is_symlink():
-                links.append(place)
-            else:
-                seen.add(_identity(place))
-                waiting.append(place)
-                yield place, True
-
-
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        yield from entries_below(root)
     except OSError as error:
-        raise UserError(f"cannot read folder {shown(folder)}: {error.strerror}") from None
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _no_file(place: Path) -> str:
-    return "broken link" if place.is_symlink() else "not a file"
+        raise UserError(f"cannot read folder {shown(error.filename or root)}: {error.strerror}") from None
 
 
 def _reason(place: Path) -> str:

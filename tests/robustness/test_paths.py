@@ -19,8 +19,9 @@ from calibrate.sources.existing_set import EXISTING_SET
 from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import BusyError, UserError
-from genq_export.core.paths import LONGEST_NAME, files_below, inside, refuse_links, refuse_links_out, relative_name
+from genq_export.core.paths import LONGEST_NAME, inside, refuse_links, refuse_links_out, relative_name
 from genq_export.core.progress import Progress
+from genq_export.core.walk import entries_below
 from genq_export.core.workspace import StageResult, Workspace, sha256, write_atomic
 from genq_export.data.calibration_set import kept_images, read_rows
 from genq_export.data.digests import source_digest
@@ -268,6 +269,15 @@ def test_the_hubs_cache_may_link_within_a_repository(tmp_path: Path) -> None:
         refuse_links_out(snapshot, home)
 
 
+def test_a_link_out_is_found_in_a_hidden_folder_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "snapshot" / ".hidden").mkdir(parents=True)
+    (tmp_path / "secret").write_text("{}")
+    (home / "snapshot" / ".hidden" / "config.json").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match=r"leads out of .*config\.json"):
+        refuse_links_out(home / "snapshot", home)
+
+
 def test_links_in_folders_of_images_are_followed_once(tmp_path: Path) -> None:
     shoes = tmp_path / "set" / "shoe"
     shoes.mkdir(parents=True)
@@ -280,8 +290,14 @@ def test_links_in_folders_of_images_are_followed_once(tmp_path: Path) -> None:
     (far / "back").symlink_to(tmp_path / "set")
     (shoes / "round").symlink_to(shoes)
     (tmp_path / "set" / "nowhere").symlink_to(tmp_path / "not there")
-    names = [str(path.relative_to(tmp_path / "set")) for path in files_below(tmp_path / "set")]
-    assert names == ["again/2.png", "shoe/1.png"]
+    found = {str(path.relative_to(tmp_path / "set")): entry for path, entry in entries_below(tmp_path / "set")}
+    assert [name for name, entry in found.items() if entry is False] == ["shoe/1.png", "again/2.png"]
+    assert {name: entry for name, entry in found.items() if isinstance(entry, str)} == {
+        "nowhere": "broken link",
+        "bag": "link to a folder read already",
+        "shoe/round": "link to a folder read already",
+        "again/back": "link to a folder read already",
+    }
     before = source_digest(tmp_path / "set")
     (far / "2.png").write_bytes(b"changed")
     assert source_digest(tmp_path / "set") != before

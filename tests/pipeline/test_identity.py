@@ -1,0 +1,95 @@
+"""What decides an image or a number decides the fingerprint: every kind of file that a build is made from."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from genq_export.config.build import BuildConfig
+from genq_export.core.workspace import Workspace
+from genq_export.pipeline.fingerprint import stage_fingerprint
+from genq_export.pipeline.stages import find_stage
+
+
+def identity(stage: str, folder: Path, **options: object) -> str:
+    """What the stage is told by, whatever came before it."""
+    found = find_stage(stage)
+    config = BuildConfig.for_model(str(options.pop("name", "fashion_resnet")), device="cpu", **options)
+    return repr((found.settings(config), found.inputs(config)))
+
+
+def rewritten(path: Path, content: bytes) -> None:
+    """Other content of the same size and time."""
+    status = path.stat()
+    assert len(content) == status.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def flipped(path: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    rewritten(path, bytes(content))
+
+
+def pictures(folder: Path) -> Path:
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), name and "red").save(folder / name / "1.png")
+    return folder
+
+
+def one_image(folder: Path) -> None:
+    flipped(folder / "b" / "1.png")
+
+
+def one_class(folder: Path) -> None:
+    (folder / "b").rename(folder / "c")
+
+
+def class_file(folder: Path) -> Path:
+    (folder / "names.txt").write_text("".join(f"name {number}\n" for number in range(10)))
+    return folder / "names.txt"
+
+
+def large(folder: Path) -> Path:
+    """More than 64 MB."""
+    save_file({"a": torch.zeros(20_000_000)}, folder / "large.safetensors")
+    return folder / "large.safetensors"
+
+
+KINDS: dict[str, tuple[str, str, Callable[[Path], Path], Callable[[Path], object]]] = {
+    "class names of an embedded network": ("calibrate", "classes", class_file, flipped),
+    "class names, for the quantized network": ("quantize", "classes", class_file, flipped),
+    "weights, in the middle of a large file": ("calibrate", "weights", large, flipped),
+    "an image of --calibration": ("calibrate", "calibration_set", pictures, one_image),
+    "a folder's name in --calibration": ("calibrate", "calibration_set", pictures, one_class),
+    "an image of --real": ("calibrate", "real", pictures, one_image),
+    "an image of --eval": ("verify", "evaluation", pictures, one_image),
+    "a class of --eval": ("verify", "evaluation", pictures, one_class),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_is_seen_though_size_and_time_stay(kind: str, tmp_path: Path) -> None:
+    stage, option, make, change = KINDS[kind]
+    place = make(tmp_path)
+    before = identity(stage, tmp_path, **{option: place})
+    assert before == identity(stage, tmp_path, **{option: place})
+    change(place)
+    assert before != identity(stage, tmp_path, **{option: place})
+
+
+def test_a_set_of_other_classes_is_none_of_a_neighbours(tmp_path: Path) -> None:
+    """A set is copied from a build beside this one where the fingerprints are one."""
+    stage, workspace = find_stage("calibrate"), Workspace(tmp_path)
+    own, given = (
+        stage_fingerprint(stage, workspace, BuildConfig.for_model("fashion_resnet", device="cpu", classes=classes))
+        for classes in (None, class_file(tmp_path))
+    )
+    assert own != given
