@@ -69,6 +69,11 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     if references is not None and settings.join_real:
         joined, quota = merge(references, settings.images, len(names))
     rules = selection_rules(model, settings, source.filtered)
+    if source.filtered and not any(rule.filter.role == "distribution" for rule in rules.filters):
+        progress.say(
+            f"calibrate: {model.name} has neither BatchNorm statistics nor attention that is known: images are filtered"
+            " by energy alone"
+        )
     collection = collect(pool, opened.prompts, model, quota, rules, config, progress)
     if not ranks.is_main:
         return StageResult([], {})

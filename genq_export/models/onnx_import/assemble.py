@@ -142,8 +142,8 @@ class _Assembly:
         tried = [_tried(module, arguments, index) for index in range(len(IMAGES))]
         if known and (moves or not weights):
             return self._computed(module, arguments, results, weights)
-        given = [f"{len(self._steps)}:{index}" for index in range(results)]
         reads = tuple(self._argument(part) for part in arguments)
+        given = [f"{len(self._steps)}:{index}" for index in range(results)]
         self._steps.append(Step(self._tree.place(path, module), reads, tuple(given)))
         by_result = zip(*(part if results > 1 else (part,) for part in tried), strict=True)
         return [Value(name, tuple(part)) for name, part in zip(given, by_result, strict=True)]

@@ -42,22 +42,24 @@ def check(imported: Imported, input_size: tuple[int, int, int]) -> float:
     Raises:
         UserError: naming the node, or the output, that is not what the runtime computes.
     """
-    fixed = imported.file.shape[0] == 1
     images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
+    first = images[:1]
     with torch.no_grad():
-        first = images[:1] if fixed else images
-        watcher = _Watcher(imported, len(first))
+        together = (1,) if imported.file.shape[0] == 1 else (1, 2)
+        wanted = _answers(imported, images, together)
+        watcher = _Watcher(imported)
         watcher.seen(imported.file.source, first.permute(0, 2, 3, 1) if imported.channels_last else first)
-        imported.network.run(first, watcher.seen)
+        alone = imported.network.run(first, watcher.seen)
         del watcher
-        return max(_whole(imported, images[:1], 1), _whole(imported, images, 1 if fixed else 2))
+        _compare_outputs(imported, alone, [part[:1] for part in wanted[0]])
+        return _compare_outputs(imported, imported.network.run(images), wanted[-1])
 
 
 class _Watcher:
     """Sees the network's tensors as they are computed, and keeps those that a node still has to be checked with."""
 
-    def __init__(self, imported: Imported, images: int) -> None:
-        self._imported, self._images = imported, images
+    def __init__(self, imported: Imported) -> None:
+        self._imported = imported
         self._kept: dict[str, Tensor] = {}
         self._waiting: dict[str, list[Group]] = {}
         self._needed: Counter[str] = Counter()
@@ -92,7 +94,7 @@ class _Watcher:
         value = self._imported.values.get(name)
         if value is None:
             return self._imported.file.tensors[name].detach().numpy()
-        return (_known(value, self._images) if value.known else self._kept[value.name]).detach().contiguous().numpy()
+        return (_known(value) if value.known else self._kept[value.name]).detach().contiguous().numpy()
 
     def _compare(self, group: Group, found: Tensor, wanted: NDArray[Any]) -> None:
         difference = relative_difference(found.numpy(), wanted)
@@ -116,11 +118,13 @@ def relative_difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0) / max(largest, 1e-6))
 
 
-def _known(value: Value, images: int) -> Tensor:
-    if value.fixed or images == IMAGES[0]:
-        return value.tried[0]
-    sizes = line([part.flatten().tolist() for part in value.tried]).of(images)
-    return torch.tensor(sizes, dtype=value.dtype).reshape(value.tried[0].shape)
+def _known(value: Value) -> Tensor:
+    """For one image: the first row of a tensor that has one for each, or integers on the line through those tried."""
+    first = value.tried[0]
+    if value.fixed or [part.shape[:1] for part in value.tried] == [(count,) for count in IMAGES]:
+        return first if value.fixed else first[:1]
+    sizes = line([part.flatten().tolist() for part in value.tried]).of(1)
+    return torch.tensor(sizes, dtype=first.dtype).reshape(first.shape)
 
 
 def _place(name: str) -> tuple[int, ...]:
@@ -164,26 +168,30 @@ def _in_order(group: Group) -> list[Any]:
     return ordered
 
 
-def _whole(imported: Imported, images: Tensor, together: int) -> float:
-    """The largest relative difference of an output. together: how many images the file takes at once."""
+def _answers(imported: Imported, images: Tensor, together: tuple[int, ...]) -> list[list[NDArray[Any]]]:
+    """The runtime's outputs for the whole file, for each number of images that it gets at once."""
     layout = images.permute(0, 2, 3, 1).contiguous() if imported.channels_last else images
+    names = list(imported.file.results)
     try:
         session = _session(str(imported.file.path), exact=False)
         parts = [
-            session.run(list(imported.file.results), {imported.file.source: part.numpy()})
-            for part in layout.split(together)
+            [session.run(names, {imported.file.source: part.numpy()}) for part in layout.split(count)]
+            for count in together
         ]
     except Exception as error:
         raise UserError(
             f"{imported.file.path}: ONNX Runtime does not run it ({reason_of(error)}), so it cannot be checked"
         ) from None
-    found = imported.network.run(images)
+    return [[np.concatenate(outputs) for outputs in zip(*calls, strict=True)] for calls in parts]
+
+
+def _compare_outputs(imported: Imported, found: tuple[Tensor, ...], wanted: list[NDArray[Any]]) -> float:
+    """The largest relative difference of an output."""
     worst = 0.0
-    for index, name in enumerate(imported.file.results):
-        wanted = np.concatenate([part[index] for part in parts])
-        difference = relative_difference(found[index].numpy(), wanted)
+    for name, tensor, answer in zip(imported.file.results, found, wanted, strict=True):
+        difference = relative_difference(tensor.numpy(), answer)
         if not difference <= TOLERANCE:
-            many = f"{len(images)} images at once" if len(images) > 1 else "an image"
+            many = f"{len(tensor)} images at once" if len(tensor) > 1 else "an image"
             raise UserError(
                 f"{imported.file.path}: for {many} output '{name}' is not what ONNX Runtime computes (it differs by"
                 f" {difference:.1e} of its largest number); export the network with a free batch"

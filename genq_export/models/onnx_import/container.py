@@ -30,7 +30,19 @@ def parsed(path: Path) -> Any:
         ) from None
     if not model.opset_import or not model.HasField("graph"):
         raise UserError(f"{path} is no ONNX file, or not all of one: copy or export it again")
-    return _without_functions(model, path)
+    return _without_functions(_readable(model, path), path)
+
+
+def _readable(model: Any, path: Path) -> Any:
+    """Names in a damaged file may be no text: protobuf hands these over as bytes."""
+    names = [model.graph.name, *(entry.domain for entry in model.opset_import)]
+    for node in model.graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
+    for part in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        names.append(part.name)
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is no ONNX file, or not all of one (names in it are no text): export it again")
+    return model
 
 
 def _without_functions(model: Any, path: Path) -> Any:

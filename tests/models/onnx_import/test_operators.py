@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from onnx import helper
+from onnx.numpy_helper import from_array
 
 from tests.models.onnx_import.graphs import Array, draw, network, noise, runtime, write
 
@@ -286,9 +286,43 @@ def test_constants_are_made_and_chosen(tmp_path: Path) -> None:
     np.testing.assert_allclose(network(path, noise())[0], runtime(path, noise())[0], rtol=1e-5, atol=1e-5)
 
 
+def test_a_strided_view_written_out_is_a_reshape(tmp_path: Path) -> None:
+    """torch's newer exporter writes `as_strided` as numbers picked out of the whole batch in one row."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "zero", "one", "zero"], ["count"]),
+        helper.make_node("Squeeze", ["count", "zero"], ["number"]),
+        helper.make_node("Range", ["first", "number", "step"], ["images"]),
+        helper.make_node("Unsqueeze", ["images", "one"], ["column"]),
+        helper.make_node("Mul", ["column", "each"], ["shifts"]),
+        helper.make_node("Add", ["shifts", "places"], ["index"]),
+        helper.make_node("Reshape", ["x", "row"], ["flat"]),
+        helper.make_node("Gather", ["flat", "index"], ["y"]),
+    ]
+    for places in (np.arange(192), np.array([5, 3, 191, 0])):
+        tensors = {
+            "zero": ints(0), "one": ints(1), "first": np.int64(0), "step": np.int64(1), "each": np.int64(192),
+            "places": places[None], "row": ints(-1),
+        }  # fmt: skip
+        path = write(tmp_path / "s.onnx", nodes, tensors)
+        np.testing.assert_array_equal(network(path, noise(4))[0], runtime(path, noise(4))[0])
+
+
+def test_a_number_repeated_for_every_image_meets_a_layer(tmp_path: Path) -> None:
+    """Known, of as many rows as there are images, and read by the network itself."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["ones"], value=from_array(np.ones(1, np.float32))),
+        helper.make_node("CumSum", ["ones", "axis"], ["places"]),
+        helper.make_node("Div", ["places", "w"], ["scaled"]),
+        helper.make_node("Add", ["x", "scaled"], ["y"]),
+    ]
+    path = write(tmp_path / "r.onnx", nodes, {"axis": np.int64(2), "w": draw(8, low=0.5)})
+    np.testing.assert_allclose(network(path, noise(4))[0], runtime(path, noise(4))[0], rtol=1e-6)
+
+
 def test_the_table_names_what_exists() -> None:
     from genq_export.core.registry import resolve
     from genq_export.models.onnx_import.operators import OPERATORS
 
     assert all(callable(resolve(path)) for path in OPERATORS.values())
-    assert torch.is_tensor(noise())

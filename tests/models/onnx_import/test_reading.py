@@ -1,11 +1,14 @@
 """What cannot be taken is refused in one line that says where and what to do; nothing outside the folder is read."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from genq_export.core.errors import UserError
@@ -203,3 +206,35 @@ def test_tensors_in_another_file_of_the_folder(tmp_path: Path) -> None:
     assert (size, classes) == ((4, 6, 8), 300)
     assert numpy_helper.to_array(onnx.load(path).graph.initializer[0]).shape == (4, 300)
     assert [tuple(part.shape) for part in network.parameters()] == [(300, 4)]
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_of_any_kind_is_a_refusal(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes changed, cut out or cut off anywhere: the file is taken or refused, and nothing else happens."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("MaxPool", ["c"], ["m"], kernel_shape=[2, 2], ceil_mode=1),
+        helper.make_node("Shape", ["m"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["count"], axis=0),
+        helper.make_node("Concat", ["count", "rest"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["m", "sizes"], ["f"]),
+        helper.make_node("Softmax", ["f"], ["y"], axis=-1),
+    ]
+    tensors = {
+        "w": draw(5, 4, 3, 3), "b": draw(5), "zero": np.array([0], np.int64), "rest": np.array([-1], np.int64),
+    }  # fmt: skip
+    path = write(tmp_path / "n.onnx", nodes, tensors)
+    content = bytearray(path.read_bytes())
+    start = data.draw(st.integers(0, len(content) - 1))
+    kind = data.draw(st.sampled_from(("change", "remove", "cut")))
+    if kind == "change":
+        for place in range(start, min(start + data.draw(st.integers(1, 4)), len(content))):
+            content[place] = data.draw(st.integers(0, 255))
+    elif kind == "remove":
+        del content[start : start + data.draw(st.integers(1, 40))]
+    else:
+        del content[start:]
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        load_network(path, None)

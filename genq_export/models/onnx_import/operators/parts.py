@@ -119,10 +119,27 @@ def gather(node: Node) -> Value:
             place = int(places)
             return node.emit(lambda x: x.select(axis, place), x)
         index = Value("", (places.long(),) * len(IMAGES), known=True)
+    if index.known and not index.fixed:
+        return _strided(node, x, index)
     if index.rank == 1:
         return node.emit(lambda x, index: x.index_select(axis, index), x, index)
     before = [slice(None)] * axis
     return node.emit(lambda x, index: x[(*before, index)], x, index)
+
+
+def _strided(node: Node, x: Value, index: Value) -> Value:
+    """The numbers of a batch in one row, and the same places of every image picked: a strided view, written out."""
+    each = int(x.tried[1].numel() - x.tried[0].numel())
+    base = index.tried[0][:1]
+    for images, places in zip(IMAGES, index.tried, strict=True):
+        shifts = torch.arange(images).view(-1, *[1] * (index.rank - 1)) * each
+        if x.rank != 1 or places.shape[0] != images or not torch.equal(places, base + shifts):
+            raise node.refuse("it picks other places for each image")
+    shape, order = [int(size) for size in base.shape[1:]], base.flatten()
+    if torch.equal(order, torch.arange(each)):
+        return node.emit(lambda x: x.reshape(-1, *shape), x)
+    place = Value("", (order,) * len(IMAGES), known=True)
+    return node.emit(lambda x, i: x.reshape(-1, each).index_select(1, i).unflatten(1, shape), x, place)
 
 
 def gather_nd(node: Node) -> Value:
