@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from calibrate.sources.source import source_for, source_path
+from calibrate.sources.source import Source, source_for, source_path
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import fingerprint
 from genq_export.data.digests import source_digest
@@ -32,3 +32,13 @@ def problems(config: BuildConfig, folder: Path = Path()) -> list[str]:
         folder: where it will be written; its disk is looked at.
     """
     return source_for(config).problems(config, folder)
+
+
+def estimate(config: BuildConfig) -> str | None:
+    """Say how long the images will take, from a short probe; None where nothing is drawn or it is not worth one.
+
+    Raises:
+        UserError: where the probe shows that they cannot be drawn.
+    """
+    source = source_for(config)
+    return source.estimate(config) if isinstance(source, Source) else None

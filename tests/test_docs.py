@@ -36,7 +36,8 @@ SHARED = "build fashion_resnet --bits 8 --preset quick"
 # What a plan may lack where there is neither hub, GPU nor the optional package.
 FETCHED_OR_FITTED = re.compile(
     r"error: (pretrained weights of [\w.]+ \(timm/[\w.]+\) are not in the Hugging Face cache"
-    r"|generator stable-diffusion-v1-5/stable-diffusion-v1-5 is not in the Hugging Face cache"
+    r"|generator [\w.-]+/[\w.@-]+ is not in the Hugging Face cache"
+    r"|LoRA weights need peft"
     r"|device 'cuda' is not available"
     r"|weights of efficientnet_lite0 come with a package)"
 )
@@ -123,6 +124,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "style.safetensors").write_bytes(b"")
     (folder / "names.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     (folder / "my-pipeline").symlink_to(zoo.pipeline_folder())
+    write_lora(folder / "lora.safetensors")
     (folder / "recipes").symlink_to(ROOT / "recipes")
     pixels, labels = zoo.few_shot_set()
     for number in range(0, len(pixels), 8):
@@ -145,6 +147,20 @@ def built(workplace: Path) -> Path:
         patch.chdir(workplace)
         assert genq_export(smaller(shlex.split(SHARED), workplace / "judge"), patch) in (0, 1)
     return workplace
+
+
+def write_lora(path: Path) -> None:
+    """Weights that change one layer of the embedded pipeline."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from genq_export import zoo
+
+    weights = load_file(zoo.pipeline_folder() / "unet" / "diffusion_pytorch_model.safetensors")
+    layer = next(name for name in weights if name.endswith("attn2.to_q.weight"))
+    high, wide = weights[layer].shape
+    name = f"unet.{layer.removesuffix('.weight')}"
+    save_file({f"{name}.lora_A.weight": torch.ones(1, wide), f"{name}.lora_B.weight": torch.ones(high, 1)}, path)
 
 
 def test_every_block_states_a_mode_that_exists() -> None:
@@ -237,6 +253,8 @@ def parse(words: list[str]) -> None:
         parse_genq_export(arguments)
     elif program == "make":
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M), f"make {arguments[0]}"
+    elif program == "hf":
+        assert arguments[0] == "download", words
     elif program == "pip":
         assert arguments[0] == "install" and set(extras(arguments[1])) <= set(known_extras()), words
     elif program in ("python", "accelerate", "torchrun") and "genq_export" in arguments:

@@ -111,6 +111,14 @@ class Source(ABC):
         """
         return [*_unused_style(config), *reference_problems(config)]
 
+    def estimate(self, config: BuildConfig) -> str | None:
+        """Say how long drawing will take, measured by a short probe; None where it is not worth one.
+
+        Raises:
+            UserError: where the probe shows that it cannot draw.
+        """
+        return None
+
     def class_names(self, model: LoadedModel) -> tuple[str, ...]:
         """Name the classes of images that it draws."""
         return network_classes(model)

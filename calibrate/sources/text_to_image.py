@@ -57,6 +57,23 @@ class TextToImageSource(Source):
         """What the pipeline, its prompts and the disk lack."""
         return [*_generator_problems(config), *_prompt_problems(config), *_disk_problems(config, folder)]
 
+    def estimate(self, config: BuildConfig) -> str | None:
+        """Load the pipeline and draw a little with it, where it is on this machine."""
+        generator = find_generator(config)
+        settings = config.calibrate
+        if generator.folder is None:
+            return f"how long drawing takes is not measured: {generator.name} is not here yet"
+        from calibrate.sources.diffusers_images import load_diffusers_images
+        from calibrate.sources.drawing_time import drawing_seconds, in_words
+
+        each = drawing_seconds(load_diffusers_images(generator, settings, config.device))
+        drawn = round(settings.images * settings.pool_factor)
+        return (
+            f"drawing takes about {in_words(drawn * each)} on this machine ({drawn} images of {each:.2g} seconds each,"
+            f" measured with few steps on {config.device}; assumed: one process, and no image is drawn again; a style"
+            " token, scoring and the later stages are not measured)"
+        )
+
     def open(self, opening: Opening) -> OpenSource:
         """Load the pipeline; learn or load the style token.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from calibrate import preflight as calibration
 from genq_export.config.build import BuildConfig
 from genq_export.core.paths import check_place
 from genq_export.core.workspace import Workspace
@@ -24,3 +25,13 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
         "notes": notes(config, STAGES),
         "stages": [{"stage": stage, "fresh": fresh[stage], "work": find_stage(stage).plan(config)} for stage in STAGES],
     }
+
+
+def estimate(config: BuildConfig, planned: dict[str, Any]) -> str | None:
+    """Say how long the slow part of a plan takes, from a short probe; None where that part is done or nothing is slow.
+
+    Raises:
+        UserError: where the probe shows that it cannot be done.
+    """
+    fresh = {stage["stage"]: stage["fresh"] for stage in planned["stages"]}
+    return None if fresh["calibrate"] else calibration.estimate(config)

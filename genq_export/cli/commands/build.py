@@ -73,15 +73,18 @@ def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
 
 def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
     from genq_export.models.source import load_model
-    from genq_export.pipeline.plan import plan
+    from genq_export.pipeline.plan import estimate, plan
     from genq_export.pipeline.preflight import preflight
 
     planned = plan(config, folder)
     show(plan_table(planned))
     # Weights of the user's are there already: whether they fit is seen without a download.
     preflight(config, folder, load=None if config.model.weights is None else lambda: load_model(config.model))
+    expected = estimate(config, planned)
+    if expected is not None:
+        show(escape(expected))
     if as_json:
-        say(json.dumps(planned))
+        say(json.dumps({**planned, "estimate": expected}))
 
 
 def plan_table(plan: dict[str, Any]) -> Table:
