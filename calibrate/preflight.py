@@ -41,4 +41,4 @@ def estimate(config: BuildConfig) -> str | None:
         UserError: where the probe shows that they cannot be drawn.
     """
     source = source_for(config)
-    return source.estimate(config) if isinstance(source, Source) else None
+    return source.estimate(config.on_chosen_device()) if isinstance(source, Source) else None
