@@ -21,10 +21,11 @@ import torch
 
 COMMAND = "build resnet50 --bits 4 --target tensorrt"
 FEW = (
-    "calibrate.images=32", "calibrate.steps=2", "quantize.reconstruction.iterations=10", "verify.latency_runs=10",
+    "calibrate.images=8", "calibrate.steps=2", "quantize.reconstruction.iterations=10", "verify.latency_runs=10",
     "verify.latency_batches=[1]",
 )  # fmt: skip
 CLIP_TOKENS = 49408
+PIPELINE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 LAYERS = 54  # convolutions and the linear layer
 
 
@@ -92,7 +93,7 @@ def resnet50(folder: Path) -> None:
     import timm
     from safetensors.torch import save_file
 
-    network = timm.create_model("resnet50", zero_init_last=False).train()
+    network = timm.create_model("resnet50").train()
     with torch.no_grad():
         for _ in range(3):
             network(torch.randn(8, 3, 224, 224))
@@ -126,7 +127,7 @@ def hub_home(clip_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     stable_diffusion_1_5(clip_tokenizer).save_pretrained(files / "pipeline")
     (files / "resnet50").mkdir()
     resnet50(files / "resnet50")
-    into_cache(home / "hub", "stable-diffusion-v1-5/stable-diffusion-v1-5", files / "pipeline")
+    into_cache(home / "hub", PIPELINE, files / "pipeline")
     into_cache(home / "hub", "timm/resnet50.a1_in1k", files / "resnet50")
     return home
 
@@ -144,7 +145,21 @@ def test_the_mission(hub_home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     folder = tmp_path / "build" / "resnet50-w4a4-tensorrt"
     report = json.loads((folder / "report.json").read_text())
-    print(done.stdout)
-    assert report["passed"] is True
-    sampler = report["calibration"]
-    assert sampler
+    assert report["passed"] is True and report["bits"] == {
+        "weights": 4,
+        "activations": 4,
+        "first_last": 8,
+        "grid": "W4A4",
+    }
+    assert len(report["layers"]) == LAYERS and all(layer["integer"] for layer in report["layers"])
+    (codes,) = [gate for gate in report["gates"] if gate["name"] == "code_match"]
+    assert codes["value"] >= codes["threshold"] == 0.999
+    drawn = report["calibration"]
+    assert (drawn["generator"], drawn["license"]) == (PIPELINE, "creativeml-openrail-m")
+    assert (drawn["sampler"]["scheduler"], drawn["sampler"]["size"], drawn["sampler"]["guidance"]) == (
+        "PNDMScheduler",
+        512,
+        3.5,
+    )
+    built = any(importlib.util.find_spec(name) for name in ("tensorrt", "tensorrt_rtx"))
+    assert (folder / "model.engine").is_file() == built
