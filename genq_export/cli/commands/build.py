@@ -82,7 +82,7 @@ def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
     preflight(config, folder, load=None if config.model.weights is None else lambda: load_model(config.model))
     expected = estimate(config, planned)
     if expected is not None:
-        show(escape(expected))
+        say(expected)
     if as_json:
         say(json.dumps({**planned, "estimate": expected}))
 
