@@ -6,9 +6,18 @@
 >>> logits = load("build/fashion_resnet-w4a4-onnxruntime")(images)
 """
 
-from typing import TYPE_CHECKING, Any
+# `python -m genq_export` has put the current folder in front of everything, where a stray `typing.py` would run in the
+# place of Python's: take it away before the first import. The console script does not search there at all.
+import os
+import sys
 
-from genq_export.core.imports import install_torchvision_hook
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and os.path.realpath(sys.path[0]) != _ROOT:
+    del sys.path[0]
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from genq_export.core.imports import install_torchvision_hook  # noqa: E402
 
 if TYPE_CHECKING:
     from genq_export.config.build import BuildConfig

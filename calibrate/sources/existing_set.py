@@ -10,6 +10,7 @@ from genq_export.core.paths import inside, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import METADATA, kept_images, kept_rows
+from genq_export.data.decode import read_image
 from genq_export.data.digests import files_digest
 from genq_export.models.loaded import LoadedModel
 
@@ -38,11 +39,13 @@ class ExistingSet(FinishedSet):
         """Copy it.
 
         Raises:
-            UserError: where there is no set, no kept image in it, one of them is missing, or one is named that cannot
-                lie in it.
+            UserError: where there is no set, no kept image in it, one of them is missing or no image, or one is named
+                that cannot lie in it.
         """
         folder = _set_folder(config)
         names = [METADATA, *(row.file_name for row in kept_rows(folder))]
+        for image in kept_images(folder):  # before anything is written
+            read_image(image)
         progress.say(f"calibrate: {len(names) - 1} images from {folder}")
         for name in names:
             with reading(folder):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from export.audit.layer import LayerAudit
+from export.audit.plan_text import calls, products, tensor_types
 
-_INNER = r"[^{}]*(?:\{[^{}]*\}[^{}]*)*?"
+_MATMUL = re.compile(r"matmul(?:_\d+)?$")
 _PRODUCTS = ("conv", "gemm", "matmul", "matrixmultiply", "fully")
 
 
@@ -17,27 +18,19 @@ def audit_plan(plan: bytes) -> list[LayerAudit]:
     A plan is readable text in an undocumented format (seen in 1.7.1): best effort, empty where nothing is recognised.
     """
     text = plan.decode("latin-1")
-    types = _types(text)
-    calls = re.findall(r'(corrltn|fully_connected|matmul)=\{ name="([^"]*)" output=\{[^}]*\} input=\{([^}]*)\}', text)
+    types = tensor_types(text)
     rows = []
-    for kind, name, inputs in calls:
-        pair = [types.get(tensor, "?") for tensor in re.findall(r'"([^"]+)"', inputs)[:2]]
-        rows.append(LayerAudit(name, kind, pair == ["int8", "int8"], " x ".join(pair)))
+    for product in products(text):
+        pair = [types.get(tensor, "?") for tensor in product.inputs[:2]]
+        rows.append(LayerAudit(product.name, product.kind, pair == ["int8", "int8"], " x ".join(pair)))
     return [*rows, *_fused_attention(text, types)]
-
-
-def _types(text: str) -> dict[str, str]:
-    """Type of every tensor by name."""
-    return dict(re.findall(rf'tensor=\{{{_INNER}name="([^"]+)"{_INNER}type=(\w+)', text))
 
 
 def _fused_attention(text: str, types: dict[str, str]) -> Iterator[LayerAudit]:
     """Attention that became one kernel: its two products read queries, keys and values."""
-    calls = re.findall(r'function=\{ name=_gemm_mha\w* .*?input_args=\{([^}]*)\}.*? layers="([^"]*)"', text)
-    for inputs, layers in calls:
-        kinds = [kind for name in re.findall(r'"([^"]+)"', inputs) if (kind := types.get(name, "?")) != "int64"]
-        products = re.findall(r"ONNX Layer: ([^\]]*matmul(?:_\d+)?)\]", layers)
-        for product in products or ["attention"]:
+    for call in calls(text, "_gemm_mha", "input_args"):
+        kinds = [kind for name in call.arguments if (kind := types.get(name, "?")) != "int64"]
+        for product in [layer for layer in call.layers if _MATMUL.search(layer)] or ["attention"]:
             yield LayerAudit(product, "fused attention", set(kinds) == {"int8"}, " x ".join(kinds))
 
 
@@ -47,13 +40,9 @@ def quantizing_kernels(plan: bytes) -> list[list[str]]:
     They show where a residual addition or a shift went. Convolutions and products are not among them (`audit_plan`).
     """
     text = plan.decode("latin-1")
-    types = _types(text)
-    calls = re.findall(r'function=\{ name=__myl_[^\n]* output_args=\{([^}]*)\}[^\n]* layers="([^"]*)"', text)
-    return [
-        re.findall(r"ONNX Layer: ([^\]]*)\]", layers)
-        for outputs, layers in calls
-        if {types.get(name) for name in re.findall(r'"([^"]+)"', outputs)} == {"int8"}
-    ]
+    types = tensor_types(text)
+    found = calls(text, "__myl_", "output_args")
+    return [list(call.layers) for call in found if {types.get(name) for name in call.arguments} == {"int8"}]
 
 
 def audit_inspector(trt: Any, logger: Any, plan: bytes) -> list[LayerAudit]:

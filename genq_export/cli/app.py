@@ -7,6 +7,7 @@ Exit codes: 0 done and passed; 1 a gate failed (everything is written all the sa
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,6 +24,8 @@ def main(program: Program | None = None) -> None:
         program: of typer's; another than ours is given by tests only.
     """
     _open_streams()
+    if not sys.warnoptions:  # what libraries tell developers; `python -W` shows it
+        warnings.simplefilter("ignore")
     stops: list[int] = []
     with _noted(stops):
         try:

@@ -26,7 +26,7 @@ from genq_export.data.text_file import read_text
 
 _WRAPPERS = ("id2label", "names", "classes", "class_names", "label2id", "class_to_idx", "categories", "labels")
 _SYNSET = re.compile(r"n\d{8}")
-_NUMBERED = re.compile(r"\s*(\d+)\s*[\s:,;=|]\s*(\S.*?)\s*")
+_NUMBERED = re.compile(r"\s*(\d{1,18})\s*[\s:,;=|]\s*(\S.*?)\s*")
 _SYNSET_FIRST = re.compile(r"\s*(n\d{8})[\s:,;]+(\S.*?)\s*")
 _PAIR = re.compile(r"\s*\{?\s*['\"]?(\d+)['\"]?\s*:\s*(u?'(?:[^'\\]|\\.)*'|u?\"(?:[^\"\\]|\\.)*\")\s*,?\s*\}?\s*")
 _INDEX_HEADS = ("index", "id", "idx", "class_id", "classid", "class_index", "label_id", "number", "no", "no.", "#", "")

@@ -83,7 +83,7 @@ def opened_image(source: Path | IO[bytes], name: str) -> Iterator[Image.Image]:
         with Image.open(source) as image:
             yield image
     except _UNREADABLE as error:
-        raise UserError(f"cannot read image {shown(name)}: {reason_of(error)}") from None
+        raise UserError(f"cannot read image {shown(name)}: {_reason(error)}") from None
 
 
 def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Image:
@@ -95,6 +95,11 @@ def check_header(path: Path) -> None:
     """Raise UserError where a file does not begin as an image does; its pixels are not decoded."""
     with opened_image(path, str(path)):
         pass
+
+
+def _reason(error: Exception) -> str:
+    """Pillow names the object that it reads from."""
+    return "it is no image that is read here" if isinstance(error, UnidentifiedImageError) else reason_of(error)
 
 
 def stands_as_it_is(content: bytes) -> str | None:

@@ -17,7 +17,7 @@ from genq_export.data.account import counted, listed, shown
 from genq_export.data.classifier import Classes
 from genq_export.data.wordnet import first_lemma, of_network
 
-_NUMBER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # more digits are a name: no network has so many classes
 _SPACES = re.compile(r"[\s_\-/–—]+")
 FIRST_INDEX = {"index0": 0, "index1": 1}
 _MANY = 0.5  # similarity of the nearest class that an error names

@@ -2,6 +2,8 @@
 
 from genq_export.core.paths import refuse_links_out
 
+_PATIENCE = 5.0  # seconds for each of connecting and answering
+
 
 def in_hub_cache(repository: str) -> bool:
     """Is anything of a repository in the local cache? Raises UserError where a link in there leads elsewhere."""
@@ -18,16 +20,16 @@ def in_hub_cache(repository: str) -> bool:
 
 
 def hub_reachable() -> bool:
-    """Does the Hugging Face hub answer? False where it was told to stay offline (`HF_HUB_OFFLINE`)."""
-    import socket
-    from urllib.parse import urlparse
+    """Does the Hugging Face hub answer? False where it was told to stay offline (`HF_HUB_OFFLINE`).
 
-    from huggingface_hub import constants
+    One that takes the connection and says nothing does not: downloads would wait for it, again and again.
+    """
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        with socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=3):
-            return True
-    except OSError:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)  # any status is an answer
+    except Exception:  # of the HTTP library's, the system's, or of a proxy that is none
         return False
+    return True

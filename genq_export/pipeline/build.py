@@ -27,6 +27,7 @@ from genq_export.core.paths import check_place, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import CONFIG_FILE, StageResult, Workspace, package_versions
 from genq_export.pipeline.fingerprint import stage_fingerprint
+from genq_export.pipeline.memory import memory_watched
 from genq_export.pipeline.preflight import device_problems, notes, preflight
 from genq_export.pipeline.stages import STAGES, find_stage
 from genq_export.pipeline.undo import Before
@@ -160,7 +161,8 @@ def _bring_up_to_date(stage: Stage, context: StageContext) -> bool:
         _say_versions(context, (stage.name,))
         return False
     started = time.perf_counter()
-    result = _taken_from_neighbour(stage, context, identity) or stage.run(replace(context, identity=identity))
+    with memory_watched(stage.name):
+        result = _taken_from_neighbour(stage, context, identity) or stage.run(replace(context, identity=identity))
     workspace.record(stage.name, identity, result, time.perf_counter() - started)
     _clear_partial(workspace)
     return True

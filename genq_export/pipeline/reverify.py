@@ -16,6 +16,7 @@ from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models import source as models
 from genq_export.pipeline.build import read_config
 from genq_export.pipeline.fingerprint import stage_fingerprint
+from genq_export.pipeline.memory import memory_watched
 from genq_export.pipeline.preflight import device_problems
 from genq_export.pipeline.stages import find_stage
 
@@ -49,7 +50,8 @@ def reverify(
     with workspace.locked():
         model, note = float_network(workspace, config)
         images = calibration_images(workspace)
-        result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
+        with memory_watched("verify"):
+            result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
         _record(workspace, config, result)
     return result
 

@@ -1,15 +1,15 @@
 """An option of a build is one field of one config model: the rest follows from it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 import pytest
-from pydantic import Field
+from pydantic import ByteSize, Field
 
-from genq_export.config.base import Formerly, Frozen, Option
+from genq_export.config.base import Formerly, Frozen, Option, types_in
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.config.settings import parameters, settings_of
+from genq_export.config.settings import Setting, parameters, settings_of
 from genq_export.core.errors import UserError
 from runtime_tests.report.reproduce import command
 
@@ -86,3 +86,21 @@ def test_a_shorthand_names_the_fields_that_it_sets() -> None:
 def test_no_setting_has_the_old_name_of_another() -> None:
     settings = settings_of(BuildConfig)
     assert {old for one in settings for old in one.former_names}.isdisjoint(one.name for one in settings)
+
+
+NUMBERS = [
+    setting for setting in settings_of(BuildConfig) if types_in(setting.field.annotation) & {int, float, ByteSize}
+]
+
+
+@pytest.mark.parametrize("value", [10**18, -(10**18), 1e300, -1e300])
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+def test_every_number_of_a_build_has_both_bounds(setting: Setting, value: float) -> None:
+    several = any(get_origin(part) is tuple for part in types_in(setting.field.annotation))
+    written = f"[{value}, {value}, {value}]" if several else f"{value}"
+    with pytest.raises(UserError, match=setting.name):
+        BuildConfig.for_model("net", settings=[f"{setting.name}={written}"])
+
+
+def test_numbers_are_found() -> None:
+    assert {"seed", "verify.threads", "quantize.memory_budget", "model.mean"} <= {one.name for one in NUMBERS}
