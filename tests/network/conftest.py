@@ -2,12 +2,14 @@
 
 import operator
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, fx
 
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
+from genq_export.network.files import save_reference
 from genq_export.network.float_weight import FloatWeight
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import part_name, scale_name, tensor_name
@@ -79,3 +81,10 @@ def network() -> GraphNetwork:
 def images() -> Tensor:
     """Noise, float32 [3, 4, 5, 5]."""
     return torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, network: GraphNetwork) -> Path:
+    """A network that was stored as a reference."""
+    save_reference(network, tmp_path)
+    return tmp_path
