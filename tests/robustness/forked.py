@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import stat
@@ -88,8 +89,9 @@ def import_everything() -> None:
 
     from calibrate import run  # noqa: F401
     from export.audit import file  # noqa: F401
-    from genq_export.cli import app  # noqa: F401
+    from genq_export.cli import program  # noqa: F401
     from genq_export.models.source import all_doors
+    from genq_export.pipeline import plan, reverify  # noqa: F401
     from genq_export.pipeline.stages import STAGES, find_stage
 
     torch.set_num_threads(1)
@@ -126,6 +128,8 @@ def _be_the_command(row: Row, home: Path, place: Path) -> None:
         for name, value in row.environment.items():
             os.environ[name] = value
         os.chdir(home)
+        if row.memory is not None:
+            _limit_memory(row.memory)
         sys.argv = ["genq-export", *row.argv]
         from genq_export.cli.app import main
 
@@ -138,6 +142,12 @@ def _be_the_command(row: Row, home: Path, place: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _limit_memory(more: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _wait(child: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from tests.robustness.small_build import export_small
@@ -10,20 +11,22 @@ from tests.robustness.tamper_table import make_folder
 
 @dataclass(frozen=True)
 class Stock:
-    """What rows begin with, made once and copied: never changed.
+    """What rows begin with, made at its first use and copied: never changed. Some seconds each.
 
-    build: a quantized and exported build of the embedded ResNet. folder: one of everything that a build folder holds,
-    models of text. images: 40 labelled images.
+    home: where it is made.
     """
 
-    build: Path
-    folder: Path
-    images: Path
+    home: Path
 
+    @cached_property
+    def build(self) -> Path:
+        """A quantized and exported build of the embedded ResNet."""
+        return export_small(self.home)
 
-def make_stock(home: Path) -> Stock:
-    """Make it below a new folder; takes some seconds."""
-    return Stock(export_small(home), make_folder(home / "folder").folder, home / "images")
+    @cached_property
+    def folder(self) -> Path:
+        """One of everything that a build folder holds, with models of text."""
+        return make_folder(self.home / "folder").folder
 
 
 def nothing(home: Path, stock: Stock) -> None:
@@ -41,7 +44,8 @@ class Row:
     `genq-export`, with the folder of the row as current one. says: a part of the line that names what is wrong. make:
     puts the input into that folder. code: the exit code; 0 where only what is printed could be harmful. environment:
     variables that are set for it. lines: how
-    many things are wrong at once. slow: takes seconds, so that
+    many things are wrong at once. memory: bytes of address space that it may take beyond what it begins with.
+    slow: takes seconds, so that
     `make test` leaves it out; of all others the first of each kind is in it.
     """
 
@@ -53,6 +57,7 @@ class Row:
     code: int = 2
     environment: dict[str, str] = field(default_factory=dict)
     lines: int = 1
+    memory: int | None = None
     slow: bool = False
 
     @property

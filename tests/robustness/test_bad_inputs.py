@@ -6,7 +6,7 @@ import pytest
 
 from tests.robustness.bad_inputs import ROWS
 from tests.robustness.forked import run
-from tests.robustness.row import Row, Stock, make_stock
+from tests.robustness.row import Row, Stock
 
 QUICK = list({row.kind: row for row in reversed(ROWS) if not row.slow}.values())[::-1]
 SLOW = [row for row in ROWS if row not in QUICK]
@@ -14,7 +14,7 @@ SLOW = [row for row in ROWS if row not in QUICK]
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
-    return make_stock(tmp_path_factory.mktemp("stock"))
+    return Stock(tmp_path_factory.mktemp("stock"))
 
 
 @pytest.mark.parametrize("row", QUICK, ids=lambda row: row.title)
