@@ -15,6 +15,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.models.description import write_description
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import in_words
 from genq_export.network.files import load_reference, save_integer_model
@@ -58,7 +59,7 @@ def run(
     compiled = made_for.compile(workspace, model.input_size, settings, storage.model_dump(), progress)
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
     workspace.write_bytes("README.md", build_readme(config, model, facts, how_to_run).encode())
-    outputs += [*(compiled.files if compiled is not None else ()), "README.md"]
+    outputs += [*(compiled.files if compiled is not None else ()), "README.md", write_description(workspace, model)]
     if images:
         outputs += write_check(workspace, config, model, integer_model, list(images))
     summary = _summary(config, facts, storage, audit, compiled, in_words(model))

@@ -140,6 +140,12 @@ Settings = Annotated[
         autocompletion=_complete_setting,
     ),
 ]
+RunCode = Annotated[
+    bool,
+    typer.Option(
+        "--run-code", help="Run the Python file that a config names as the network. Read it first: it can do anything."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and check what it needs; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable line last on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and results.")]

@@ -150,7 +150,7 @@ class BuildConfig(Frozen):
     @property
     def folder_name(self) -> str:
         """`resnet50-w4a4-tensorrt`"""
-        name = self.model.name.replace("/", "_").replace(":", "_")
+        name = self.model.title.strip("./").replace("/", "_").replace(":", "_")
         return f"{name}-{self.quantize.grid_name.lower()}-{self.target}"
 
 

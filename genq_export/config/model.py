@@ -1,5 +1,6 @@
 """Which network is built."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,6 +10,7 @@ from genq_export.config.base import SEPARATED, Frozen, Option
 
 _ALONE = Option(("build", "calibrate"))
 _LONGEST_SIDE = 2**14
+_FILE = re.compile(r"^.*/(?=[^/]+\.\w+(:\w+)?$)")  # the folders in front of a file
 
 
 def _shares(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
@@ -39,7 +41,8 @@ class ModelConfig(Frozen):
         Option(("quantize",), "model", help="network of a new build folder, whose set is the one of --calibration"),
     ] = Field(
         max_length=1000,
-        description="timm name, torchvision:NAME, or a network of the embedded zoo (`genq-export models`)",
+        description="timm name, torchvision:NAME, FILE.py:FUNCTION, FILE.pt2, a Hugging Face folder or OWNER/NAME, or a"
+        " network of the embedded zoo (`genq-export models`)",
     )
     weights: Annotated[Path | None, _ALONE] = Field(
         None, description="checkpoint to load instead of the default weights: a file, its index of shards, or a folder"
@@ -62,6 +65,14 @@ class ModelConfig(Frozen):
     layout: Annotated[Literal["RGB", "BGR"] | None, _ALONE] = Field(
         None, description="order of the colours that the network takes"
     )
+    digest: str | None = Field(
+        None, max_length=64, description="of a module that a Python program gave; `genq_export.build` writes it"
+    )
+
+    @property
+    def title(self) -> str:
+        """The name as folders and reports have it: where a file lies is nobody's business."""
+        return _FILE.sub("", self.name)
 
     @model_validator(mode="after")
     def _a_number_for_each_channel(self) -> Self:

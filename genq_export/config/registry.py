@@ -27,13 +27,18 @@ RUNTIMES: dict[str, str] = {
     "tensorrt": "genq_export.runtimes.tensorrt:TENSORRT",
 }
 
-# Where a network comes from (genq_export/models/), asked in this order; timm's takes every plain name that is left.
+# Where a network comes from (genq_export/models/), asked in this order; timm's takes every plain name that is left,
+# transformers' every folder and name with a slash.
 DOORS: dict[str, str] = {
     "zoo": "genq_export.models.zoo:ZOO",
     "package": "genq_export.models.package:PACKAGE",
+    "module": "genq_export.models.given_module:GIVEN_MODULE",
+    "python": "genq_export.models.python_file:PYTHON_FILE",
+    "program": "genq_export.models.program.door:PROGRAM",
     "torchvision": "genq_export.models.torchvision_hub:TORCHVISION",
     "onnx_file": "genq_export.models.onnx_file:ONNX_FILE",
     "timm": "genq_export.models.timm_hub:TIMM",
+    "transformers": "genq_export.models.transformers_hub:TRANSFORMERS",
 }
 
 # What makes calibration images (calibrate/sources/), by the value of --generator.

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from genq_export.data.evaluation import EvaluationSet
 
 
+ANY_GENERATOR = "leaves, distill, or a pipeline with --generator"
+
+
 @dataclass(frozen=True)
 class Offer:
     """A network that a door lists: its name, where its weights come from, what draws its calibration images."""
@@ -39,7 +42,12 @@ class Door(ABC):
     """One way in. The defaults are those of a network that comes with its weights and with nothing else.
 
     A checkpoint and class names that the user gives are read behind the door, alike for all of them.
+
+    runs_code: to load a network runs code of the user's. Where the name stands in a file and was not given by hand,
+    that needs the user's word, and what can do without does.
     """
+
+    runs_code = False
 
     @abstractmethod
     def matches(self, config: ModelConfig) -> bool:
@@ -77,6 +85,10 @@ class Door(ABC):
         """Every name it knows, to suggest one that is near a wrong one."""
         return ()
 
+    def architecture_problems(self, config: ModelConfig) -> list[str]:
+        """Say what keeps the network from being made, also with a checkpoint of the user's."""
+        return []
+
     def problems(self, config: ModelConfig) -> list[str]:
         """Say what keeps the weights from being had here, a sentence each with its remedy; nothing is downloaded."""
         return []
@@ -94,7 +106,7 @@ class Door(ABC):
         return None
 
     def offers(self, search: str) -> list[Offer]:
-        """List networks whose name contains `search` for `genq-export models`."""
+        """List networks whose name contains `search` for `genq-export models`; the form of its names for no search."""
         return []
 
     def findings(self) -> list[Finding]:

@@ -1,7 +1,10 @@
 """A float network and what belongs to it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from genq_export.models.processor import transform_of
 
 if TYPE_CHECKING:
     import torch
@@ -12,11 +15,13 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A float network and what belongs to it.
 
-    module: float32, eval mode; takes [B, *input_size] and gives logits [B, classes].
-    input_size: (channels, height, width). mean, std: per channel in the network's order, of pixels in [0, 1].
-    crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
-    resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
-    notes: what was decided or done on its way in, a sentence each.
+        module: float32, eval mode; takes [B, *input_size] and gives logits [B, classes].
+        input_size: (channels, height, width). mean, std: per channel in the network's order, of pixels in [0, 1].
+        crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
+        resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
+        processor: settings of the image processor of transformers that is the whole preprocessing; mean, std and layout
+    then say what it does to colours.
+        notes: what was decided or done on its way in, a sentence each.
     """
 
     name: str
@@ -30,12 +35,15 @@ class LoadedModel:
     classes: int
     layout: Literal["RGB", "BGR"] = "RGB"
     resize: int | None = None
+    processor: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     def transform(self) -> Any:
         """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing."""
         from torchvision import transforms
 
+        if self.processor is not None:
+            return transform_of(self.processor)
         swap = [_swapped] if self.layout == "BGR" else []
         grey = [transforms.Grayscale()] if self.input_size[0] == 1 else []
         return transforms.Compose([*swap, *grey, *self._geometry()])

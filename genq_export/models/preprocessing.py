@@ -1,5 +1,6 @@
 """What the user says of a network's preprocessing, in the place of what its door says; and all of it in words."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ def with_given(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     if config.input_size is not None or config.crop is not None:
         model = replace(model, resize=None)
     size = config.input_size or model.input_size
+    model = replace(model, processor=_processor(config, model, size))
     return replace(
         model,
         input_size=size,
@@ -32,13 +34,26 @@ def with_given(config: ModelConfig, model: LoadedModel) -> LoadedModel:
 def in_words(model: LoadedModel) -> str:
     """What happens to a picture before the network sees it, in one sentence's part."""
     channels, height, width = model.input_size
-    colours = "grey" if channels == 1 else model.layout
+    colours = f"pixels scaled to [0, 1], minus {_numbers(model.mean)}, over {_numbers(model.std)}"
+    if model.processor is not None:
+        kind = model.processor["image_processor_type"]
+        return f"{kind} of transformers: {height} x {width}, {model.layout}, {colours}"
+    order = "grey" if channels == 1 else model.layout
     exactly = f"shorter side resized to {model.resize} pixels"
     resized = exactly if model.resize is not None else f"resized for a crop of {model.crop_pct:g}"
-    return (
-        f"{resized} ({model.interpolation}), centre {height} x {width}, {colours}, pixels scaled to [0, 1],"
-        f" minus {_numbers(model.mean)}, over {_numbers(model.std)}"
-    )
+    return f"{resized} ({model.interpolation}), centre {height} x {width}, {order}, {colours}"
+
+
+def _processor(config: ModelConfig, model: LoadedModel, size: tuple[int, int, int]) -> Mapping[str, Any] | None:
+    """The network's own image processor, with mean and std of the user's; none where the rest is the user's."""
+    if model.processor is None or config.crop is not None or config.layout is not None or size != model.input_size:
+        return None
+    given = {
+        f"image_{name}": list(_for_each_channel(name, values, size[0], True))
+        for name, values in (("mean", config.mean), ("std", config.std))
+        if values is not None
+    }
+    return {**model.processor, **given, **({"do_normalize": True} if given else {})}
 
 
 def given_identity(config: ModelConfig) -> str:

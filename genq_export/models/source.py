@@ -21,6 +21,7 @@ from genq_export.models.checkpoint import weights_digest, weights_files
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.logits import count_logits
+from genq_export.models.own_module import described_module
 from genq_export.models.preprocessing import given_identity, with_given
 from genq_export.models.sizes import Sizes
 from genq_export.models.weights import with_weights
@@ -38,15 +39,12 @@ def identity(config: ModelConfig) -> str:
     Raises:
         UserError: where a file of the user's cannot be read, or no door takes the name.
     """
-    given = given_identity(config)
-    if config.weights is not None:
-        classes = "default" if config.classes is None else file_digest(config.classes)
-        return f"{config.name} weights {weights_digest(config.weights)} classes {classes}{given}"
-    own = door_for(config).identity(config)
-    return f"{own}{given}" if config.classes is None else f"{own} classes {file_digest(config.classes)}{given}"
+    weights = "" if config.weights is None else f" weights {weights_digest(config.weights)}"
+    classes = "" if config.classes is None else f" classes {file_digest(config.classes)}"
+    return f"{door_for(config).identity(config)}{weights}{classes}{given_identity(config)}"
 
 
-def problems(config: ModelConfig) -> list[str]:
+def problems(config: ModelConfig, module: "nn.Module | None" = None) -> list[str]:
     """List everything that would keep `load_model` from working, a sentence each; nothing is downloaded to find out."""
     found = []
     if config.weights is not None:
@@ -55,7 +53,10 @@ def problems(config: ModelConfig) -> list[str]:
         found.append(f"class-name file {config.classes} does not exist (--classes takes a text file, one name a line)")
     elif config.classes is not None:
         found += _class_file_problems(config.classes)
-    if config.weights is None:
+    if module is not None:
+        return found
+    found += door_for(config).architecture_problems(config)
+    if config.weights is None and not found:
         found += door_for(config).problems(config)
     return found
 
@@ -67,8 +68,12 @@ def check_name(config: ModelConfig) -> None:
         raise UserError(_unknown_model(config.name))
 
 
-def load_model(config: ModelConfig) -> LoadedModel:
+def load_model(config: ModelConfig, module: "nn.Module | None" = None) -> LoadedModel:
     """Load the network on the CPU, and try it once.
+
+    Args:
+        config: the network.
+        module: what a Python program gave as the network, with its weights.
 
     Raises:
         UserError: for an unknown name, a checkpoint that cannot be read or does not fit, a class list of the wrong
@@ -76,9 +81,12 @@ def load_model(config: ModelConfig) -> LoadedModel:
     """
     check_name(config)
     door = door_for(config)
-    model = door.load(config, pretrained=True) if config.weights is None else with_weights(door, config)
-    module = model.module.eval().requires_grad_(False).float()
-    model = with_given(config, replace(model, module=module))
+    if module is not None:
+        model = described_module(config, config.title, module)
+    else:
+        model = door.load(config, pretrained=True) if config.weights is None else with_weights(door, config)
+    ready = model.module.eval().requires_grad_(False).float()
+    model = with_given(config, replace(model, module=ready))
     return _with_class_names(config, _with_counted_classes(model))
 
 
@@ -122,6 +130,12 @@ def with_classes(config: ModelConfig) -> LoadedModel:
         return own
     names = read_class_names(config.classes).names
     return replace(own, class_names=names, classes=len(names))
+
+
+def runs_code(config: ModelConfig) -> bool:
+    """Would loading the network run code of the user's?"""
+    door = _matching(config)
+    return door is not None and door.runs_code
 
 
 def has_class_names(config: ModelConfig) -> bool:

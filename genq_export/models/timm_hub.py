@@ -105,7 +105,8 @@ class TimmDoor(Door):
         import timm
 
         weights, generator = "Hugging Face hub, or --weights FILE", "Stable Diffusion v1-5, or --generator DIR, leaves"
-        found = timm.list_models(f"*{search}*", pretrained=True) if search else []
+        form = "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER"
+        found = timm.list_models(f"*{search}*", pretrained=True) if search else [form]
         return [Offer(name, weights, generator) for name in found]
 
 

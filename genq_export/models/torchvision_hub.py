@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
-from genq_export.models.door import Door, Offer
+from genq_export.models.door import Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.sizes import Sizes
 
@@ -81,7 +81,16 @@ class TorchvisionDoor(Door):
         """Those whose name fits; none of eighty where nothing is searched for."""
         weights = "download.pytorch.org, or --weights FILE"
         generator = "Stable Diffusion v1-5, or --generator DIR, leaves"
-        return [Offer(name, weights, generator) for name in self.names() if search and search in name]
+        names = [name for name in self.names() if search in name] if search else [f"{PREFIX}NAME"]
+        return [Offer(name, weights, generator) for name in names]
+
+    def findings(self) -> list[Finding]:
+        """How many weights are in torch's cache."""
+        import torch
+
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        found = f"{len([*cache.glob('*.pth')])} files of weights in {cache}"
+        return [Finding("networks of torchvision", "works", f"torchvision {version('torchvision')}, {found}")]
 
 
 TORCHVISION = TorchvisionDoor()

@@ -34,6 +34,8 @@ from genq_export.pipeline.undo import Before
 from genq_export.stage import Stage, StageContext
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from genq_export.models.loaded import LoadedModel
     from runtime_tests.report.model import Report
 
@@ -42,22 +44,32 @@ _PARTIAL = "partial"
 _PARTIAL_NAME = re.compile(r"[0-9a-f]{16}")  # of what a stage left unfinished, made from its fingerprint
 
 
-def build(config: BuildConfig, output: Path | None = None, progress: Progress | None = None) -> "Report":
+def build(
+    config: BuildConfig,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    module: "nn.Module | None" = None,
+) -> "Report":
     """Bring a build folder up to date with `config`, keeping what still holds, and return its report.
 
     Args:
         config: the whole build.
         output: the build folder, by default `build/<model>-w4a4-<target>`.
         progress: where to say what is done; none: nothing is said.
+        module: the network, with its weights, in the place of what `config.model.name` names; the config says the rest
+            of it (`input_size`, `mean`, `std`, `classes`).
 
     Raises:
         UserError: for bad input or missing pieces, before anything is written where it can be known by then. A failed
             gate is not an error: see `Report.passed`.
     """
+    from genq_export.models.given_module import for_given_module
     from runtime_tests.report.model import read_report
 
+    if module is not None:
+        config = for_given_module(config, module)
     folder = output or default_folder(config)
-    run_stages(config, folder, STAGES, progress or Progress(quiet=True))
+    run_stages(config, folder, STAGES, progress or Progress(quiet=True), module)
     return read_report(folder)
 
 
@@ -71,7 +83,13 @@ def read_config(folder: Path) -> BuildConfig:
     return BuildConfig.read(Workspace.existing(folder).path(CONFIG_FILE))
 
 
-def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progress: Progress) -> tuple[str, ...]:
+def run_stages(
+    config: BuildConfig,
+    folder: Path,
+    stages: tuple[str, ...],
+    progress: Progress,
+    module: "nn.Module | None" = None,
+) -> tuple[str, ...]:
     """Run those of `stages` that are not fresh, in order.
 
     Of several processes (`core.distributed`) one does all this; the others help where a stage shares its work, and end
@@ -89,7 +107,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
     check_place(folder)
     given, config = config.device, on_device(config, folder)
     ranks = join_ranks(config.device)
-    load = _loader(config, progress if ranks.is_main else Progress(quiet=True))
+    load = _loader(config, progress if ranks.is_main else Progress(quiet=True), module)
     context = StageContext(Workspace(folder), config, progress, load, ranks=ranks)
     if not ranks.is_main:
         _help(replace(context, progress=Progress(quiet=True)))
@@ -101,7 +119,7 @@ def run_stages(config: BuildConfig, folder: Path, stages: tuple[str, ...], progr
             return ()
         learning = tuple(name for name in stages if name in _FROM_THE_NETWORK)
         learned = not learning or (folder.is_dir() and are_fresh(context.workspace, config, learning))
-        preflight(config, folder, stages, None if learned else context.load_model)
+        preflight(config, folder, stages, None if learned else context.load_model, module)
         if given != config.device:
             progress.say(f"note: networks compute on {config.device} (--device {given})")
         for note in notes(config, stages):
@@ -237,14 +255,14 @@ def _help(context: StageContext) -> None:
         stage.assist(replace(context, identity=identity), task)
 
 
-def _loader(config: BuildConfig, progress: Progress) -> "Callable[[], LoadedModel]":
+def _loader(config: BuildConfig, progress: Progress, module: "nn.Module | None") -> "Callable[[], LoadedModel]":
     """Loads the network at the first call, saying what was decided, and hands out the same one at every other."""
 
     @cache
     def load() -> "LoadedModel":
         from genq_export.models.source import load_model
 
-        model = load_model(config.model)
+        model = load_model(config.model, module)
         for note in model.notes:
             progress.say(f"note: {note}")
         return model

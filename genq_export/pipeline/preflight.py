@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.devices import AUTO
@@ -11,11 +12,18 @@ from genq_export.core.paths import check_place
 from genq_export.models import source as models
 from genq_export.pipeline.stages import STAGES, find_stage
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _TYPICAL_BUILD_BYTES = 100 * 2**20
 
 
 def preflight(
-    config: BuildConfig, output: Path, stages: Sequence[str] = STAGES, load: Callable[[], object] | None = None
+    config: BuildConfig,
+    output: Path,
+    stages: Sequence[str] = STAGES,
+    load: Callable[[], object] | None = None,
+    module: "nn.Module | None" = None,
 ) -> None:
     """Raise MissingError with every reason why these stages cannot work on this machine.
 
@@ -24,12 +32,13 @@ def preflight(
         output: its folder.
         stages: those that shall run.
         load: loads the network, which is the last thing that may fail: with UserError; None: it is not tried.
+        module: what a Python program gave as the network.
     """
     check_place(output)
     models.check_name(config.model)
     found = []
     if set(stages) != {"report"}:  # which is made from the folder alone
-        found = [*models.problems(config.model), *device_problems(config.device)]
+        found = [*models.problems(config.model, module), *device_problems(config.device)]
     found += disk_problems(output)
     for name in stages:
         found += find_stage(name).problems(config, output)

@@ -14,6 +14,7 @@ from genq_export.core.errors import MissingError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models import source as models
+from genq_export.models.description import FILE, NetworkDescription, read_description
 from genq_export.pipeline.build import read_config
 from genq_export.pipeline.fingerprint import stage_fingerprint
 from genq_export.pipeline.memory import memory_watched
@@ -44,7 +45,7 @@ def reverify(
     workspace = Workspace.existing(folder)
     workspace.output_hashes("export")
     config = _changed(read_config(folder), evaluation, backends, device, settings or {})
-    problems = [*device_problems(config.device), *evaluation_problems(config)]
+    problems = [*device_problems(config.device), *evaluation_problems(config, _classes(folder, config))]
     if problems:
         raise MissingError(problems)
     with workspace.locked():
@@ -76,19 +77,38 @@ def _changed(
 def float_network(workspace: Workspace, config: BuildConfig) -> tuple["LoadedModel", str | None]:
     """The float network; where its weights are not on this machine, the reference's float weights in its place."""
     models.check_name(config.model)
-    missing = models.problems(config.model)
-    if not missing:
+    runs_code = models.runs_code(config.model)
+    if not runs_code and not models.problems(config.model):
         return models.load_model(config.model), None
     from genq_export.network.files import load_reference
     from genq_export.network.hooks import set_quantization
 
     module = load_reference(workspace.folder)
     set_quantization(module, False)
+    title = config.model.title
+    why = f"to load {title} would run its file" if runs_code else f"the weights of {title} are not on this machine"
     note = (
-        f"the weights of {config.model.name} are not on this machine: as float counts the reference with its"
-        " quantizers off, which holds the same weights with BatchNorm folded in"
+        f"{why}: as float counts the reference with its quantizers off, which holds the same weights with BatchNorm"
+        " folded in"
     )
-    return models.with_module(config.model, module), note
+    described = _described(workspace.folder, config)
+    return models.with_module(config.model, module) if described is None else described.with_module(module), note
+
+
+def _classes(folder: Path, config: BuildConfig) -> "LoadedModel | None":
+    """The network's classes, as the build wrote them down; no code of a network's is run to find them."""
+    from torch import nn
+
+    described = _described(folder, config)
+    return models.known_classes(config.model) if described is None else described.with_module(nn.Identity())
+
+
+def _described(folder: Path, config: BuildConfig) -> NetworkDescription | None:
+    """What the build wrote down; None in older builds, whose networks are asked themselves."""
+    described = read_description(folder)
+    if described is None and models.runs_code(config.model):
+        raise UserError(f"{folder} has no {FILE}, and its network is code, which is not run here: export it again")
+    return described
 
 
 def _record(workspace: Workspace, config: BuildConfig, result: StageResult) -> None:

@@ -34,7 +34,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
     audit = exported.audit if exported is not None else ()
     judged, skipped = gates.check(run, audit, config.verify.gates, config.quantize)
     return Report(
-        model=config.model.name,
+        model=config.model.title,
         target=config.target,
         bits=_bits(config),
         passed=all(gate.passed for gate in judged),

@@ -17,8 +17,9 @@ def command(config: BuildConfig) -> str:
     nobody's business.
     """
     name, values = config.model.name, config.model_dump()
+    title = config.model.title
     given = _given(config)
-    parts = ["genq-export build", shlex.quote(name)]
+    parts = ["genq-export build", shlex.quote(title)]
     parts += [_option(option, given[option.keyword]) for option in _in_order(config) if option.keyword in given]
     told = type(config).for_model(name, **given)
     differences = _differences(values, told.model_dump())

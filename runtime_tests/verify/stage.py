@@ -46,7 +46,9 @@ class VerifyStage:
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """What is wrong with the evaluation images."""
-        return evaluation_problems(config)
+        return evaluation_problems(
+            config, None if config.verify.evaluation is None else models.known_classes(config.model)
+        )
 
     def notes(self, config: BuildConfig) -> list[str]:
         """Nothing to say."""
@@ -77,8 +79,11 @@ def calibration_images(workspace: Workspace) -> list[Path]:
         return []
 
 
-def evaluation_problems(config: BuildConfig) -> list[str]:
-    """Why the evaluation images cannot be used; empty where they can, as far as the beginnings of the files tell."""
+def evaluation_problems(config: BuildConfig, network: "LoadedModel | None") -> list[str]:
+    """Why the evaluation images cannot be used; empty where they can, as far as the beginnings of the files tell.
+
+    network: its classes; None where they are not known.
+    """
     source = config.verify.evaluation
     if source is None:
         return []
@@ -87,7 +92,7 @@ def evaluation_problems(config: BuildConfig) -> list[str]:
     from genq_export.data.reader import read_images
 
     try:
-        read_images(source, models.known_classes(config.model), Reading.of(config.verify, "eval"), decode=False)
+        read_images(source, network, Reading.of(config.verify, "eval"), decode=False)
     except UserError as error:
         return [f"--eval: {error}"]
     return []

@@ -91,6 +91,7 @@ def test_every_network_is_offered_to_a_search() -> None:
     assert offers == ["torchvision:regnet_y_16gf"]
 
 
+@pytest.mark.slow
 def test_a_build_to_the_integer_file(checkpoint: Path, tmp_path: Path) -> None:
     config = BuildConfig.for_model(
         "torchvision:squeezenet1_1",

@@ -16,6 +16,7 @@ from genq_export.cli.options import (
     Model,
     Output,
     Quiet,
+    RunCode,
     Settings,
     Verbose,
     with_options,
@@ -33,6 +34,7 @@ def build(
     config: ConfigFile = None,
     given: Given,
     settings: Settings = None,
+    run_code: RunCode = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -42,7 +44,7 @@ def build(
     from genq_export.pipeline.build import default_folder, run_stages
     from genq_export.pipeline.stages import STAGES
 
-    resolved = new_build("build", model, config, given, settings or ())
+    resolved = new_build("build", model, config, given, settings or (), run_code)
     folder = output or default_folder(resolved)
     if dry_run:
         _print_plan(resolved, folder, as_json)

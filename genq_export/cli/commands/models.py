@@ -11,7 +11,7 @@ _MOST_OFFERS = 40  # of one door
 
 
 def models(search: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
-    """Networks that can be built here, and what timm knows beside them."""
+    """Networks that can be built here: by name, and in which forms networks of your own are given."""
     show(models_table(search))
 
 
