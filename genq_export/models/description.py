@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILE = "network.json"
-_VERSION = 1
 
 
 class NetworkDescription(Frozen):
     """The fields of `LoadedModel` that are no module."""
 
-    version: Literal[1] = _VERSION
+    version: Literal[1] = 1
     name: str = Field(max_length=1000)
     input_size: tuple[int, int, int]
     mean: tuple[float, ...]

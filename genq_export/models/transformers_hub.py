@@ -203,7 +203,7 @@ def _square(settings: Any) -> tuple[int, int, int] | None:
     size, channels = getattr(settings, "image_size", None), int(getattr(settings, "num_channels", 3))
     if isinstance(size, int):
         return (channels, size, size)
-    return (channels, *size) if isinstance(size, list | tuple) and len(size) == 2 else None  # type: ignore[return-value]
+    return (channels, *size) if isinstance(size, list | tuple) and len(size) == 2 else None
 
 
 def _class_names(settings: Any) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.models.program.schema import SCHEMA
 
 _FILE_NAME = re.compile(r"[\w.-]{1,100}")
 _OLD = "serialized_exported_program.json"
@@ -88,14 +89,11 @@ def _read(path: Path, file: zipfile.ZipFile) -> Archive:
 
 
 def _check_version(path: Path, program: Mapping[str, Any]) -> None:
-    from torch._export.serde.schema import SCHEMA_VERSION
-
-    written, ours = int(program["schema_version"]["major"]), SCHEMA_VERSION[0]
-    if written == ours:
+    written = int(program["schema_version"]["major"])
+    if written == SCHEMA:
         return
     by = f"{path} was written by torch {str(program.get('torch_version'))[:40]} (schema {written})"
-    here = f"this torch {torch.__version__} reads schema {ours}"
-    raise UserError(f"{by}, {here}: export it with a torch like this one, or install one like that")
+    raise UserError(f"{by}, schema {SCHEMA} is read: export it with a torch like this one ({torch.__version__})")
 
 
 def _tensor(file: zipfile.ZipFile, folder: str, entry: Mapping[str, Any]) -> Tensor:

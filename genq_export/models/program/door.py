@@ -7,6 +7,7 @@ from genq_export.config.model import ModelConfig
 from genq_export.data.digests import file_digest
 from genq_export.models.door import ANY_GENERATOR, Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.program.schema import SCHEMA
 
 if TYPE_CHECKING:
     from genq_export.models.program.read import Program
@@ -41,10 +42,7 @@ class ProgramDoor(Door):
 
     def findings(self) -> list[Finding]:
         """Which files this torch reads."""
-        import torch
-        from torch._export.serde.schema import SCHEMA_VERSION
-
-        return [Finding("networks FILE.pt2", "works", f"torch {torch.__version__} reads schema {SCHEMA_VERSION[0]}")]
+        return [Finding("networks FILE.pt2", "works", f"of torch.export.save, schema {SCHEMA}")]
 
     def _read(self, config: ModelConfig) -> "Program":
         from genq_export.models.program.read import read_program

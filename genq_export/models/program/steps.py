@@ -12,7 +12,7 @@ from genq_export.models.program.archive import DTYPES
 from genq_export.models.program.operators import EVAL_MODE, operator_of, short_name
 from genq_export.network.allowed_operators import FIXED_ARGUMENTS
 
-_PLAIN = {
+_PLAIN: dict[str, Any] = {
     "as_int": int, "as_float": (int, float), "as_bool": bool, "as_string": str, "as_ints": list, "as_floats": list,
     "as_bools": list, "as_int_lists": list, "as_float_lists": list,
 }  # fmt: skip
@@ -89,7 +89,11 @@ def argument(value: Mapping[str, Any]) -> Any:
         return _symbolic(content)
     if kind in ("as_sym_ints", "as_sym_floats", "as_sym_bools"):
         return [_symbolic(one) for one in content]
-    tables = {"as_scalar_type": DTYPES, "as_memory_format": _MEMORY_FORMATS, "as_layout": {_STRIDED: torch.strided}}
+    tables: dict[str, Mapping[Any, Any]] = {
+        "as_scalar_type": DTYPES,
+        "as_memory_format": _MEMORY_FORMATS,
+        "as_layout": {_STRIDED: torch.strided},
+    }
     if kind in tables:
         return tables[kind][content]
     if kind == "as_device":
