@@ -6,7 +6,7 @@ inputs were identical: only an own difference says something about the layer its
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from runtime_tests.verify.results import BackendFidelity, CodeDifference
 
 # A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).
 CONTAINER_SHIFTS = (0, 128, -128)
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass
@@ -97,7 +98,7 @@ class CodeComparison:
         tally.largest = max(tally.largest, int(gap.max(initial=0)))
         tally.clean_images += int(clean.sum())
         tally.images_differing += int(by_image.sum())
-        own = _of_images(gap, clean) > 0
+        own = of_images(gap, clean) > 0
         tally.own += int(own.sum())
         if own.any():
             self._count_channels(tally, own)
@@ -171,11 +172,11 @@ def _image_first(shape: tuple[int, ...], images: int) -> bool:
     return shape[0] == images or len(shape) < 2 or shape[1] != images
 
 
-def _of_images(gap: NDArray[np.int32], chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The gaps of some images; of a tensor that does not tell images apart all of them, or none."""
-    if not _image_first(gap.shape, len(chosen)):
-        return gap if chosen.all() else gap[:0]
-    return gap[np.repeat(chosen, gap.shape[0] // len(chosen))]
+def of_images(numbers: NDArray[_Number], chosen: NDArray[np.bool_]) -> NDArray[_Number]:
+    """What a tensor holds of some images; of one that does not tell images apart all of it, or nothing."""
+    if not _image_first(numbers.shape, len(chosen)):
+        return numbers if chosen.all() else numbers[:0]
+    return numbers[np.repeat(chosen, numbers.shape[0] // len(chosen))]
 
 
 def container_shift(expected: NDArray[np.int32], found: NDArray[np.int32]) -> int:

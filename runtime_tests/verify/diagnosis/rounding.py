@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genq_export.network.onnx_graph import QuantizerNode, layer_names
+from runtime_tests.verify.code_comparison import images_that_differ, of_images
 from runtime_tests.verify.diagnosis.case import NOTHING, Case, Finding, quantizer_input
 
 # Half a step decides which code a value gets. A float32 sum in another order moves it by less than this share of a
@@ -84,8 +85,8 @@ def border_distances(case: Case, node: QuantizerNode) -> BorderDistances | None:
         return None
     part, x = quantized
     clean = _clean_images(case, node)
-    expected, found = (codes[clean] for codes in case.codes_of(node.name))
-    steps = x[clean].astype(np.float64) / float(part.scale) + int(part.zero_point)  # before rounding
+    expected, found = (of_images(codes, clean) for codes in case.codes_of(node.name))
+    steps = of_images(x, clean).astype(np.float64) / float(part.scale) + int(part.zero_point)  # before rounding
     wrong = expected != found
     if expected.shape != steps.shape or not wrong.any() or np.abs(found - expected)[wrong].max() > 1:
         return None
@@ -100,5 +101,5 @@ def _clean_images(case: Case, node: QuantizerNode) -> NDArray[np.bool_]:
     for name in node.inputs:
         expected, found = case.codes_of(name)
         if expected.size:
-            clean &= (expected == found).reshape(len(expected), -1).all(axis=1)
+            clean &= ~images_that_differ(np.abs(found - expected), len(clean))
     return clean
