@@ -39,7 +39,7 @@ def _of(value: float) -> "Callable[[Tensor], Tensor]":
 
 
 def _network(name: str, content: Callable[[], bytes]) -> Row:
-    return Row(FILES, name, ("build", "./m.onnx", *BUILD), "m.onnx",
+    return Row(FILES, name, ("build", "./m.onnx", *BUILD), "m.onnx|passwd",
                lambda home, stock: (home / "m.onnx").write_bytes(content()) and None)  # fmt: skip
 
 

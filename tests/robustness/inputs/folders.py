@@ -109,10 +109,10 @@ DAMAGED = {
     "seconds infinite": _stage(seconds="inf"),
     "another version": manifest(lambda content: content.update(version=99)),
 }
+PIPES = {"a FIFO": lambda folder: os.mkfifo(folder / "x")}
 LINKS = {
     "a link": lambda folder: (folder / "x").symlink_to("/etc/passwd"),
     "a circle": lambda folder: (folder / "x").symlink_to("x"),
-    "a FIFO": lambda folder: os.mkfifo(folder / "x"),
     "a link with an escape": lambda folder: (folder / "a\x1b[2Jb").symlink_to("/etc/passwd"),
     "the manifest": lambda folder: _linked(folder / "manifest.json"),
 }
@@ -149,7 +149,8 @@ FOREIGN = (
 ROWS = (
     *rows("a manifest that is none", MANIFESTS, "not a genq-export manifest|version"),
     *rows("a damaged manifest", DAMAGED, "damaged|version 99|manifest"),
-    *rows("links and pipes in a build folder", LINKS, "holds"),
+    *rows("links and pipes in a build folder", LINKS, "holds a link"),
+    *rows("links and pipes in a build folder", PIPES, "holds 'x', which is neither a file nor a folder"),
     *rows("a damaged config.yaml in a build folder", CONFIGS, "config", READERS[:-1]),
     *rows("a damaged reference", REFERENCES, "cannot read the quantized network in b", ("export",), True),
     *FOREIGN,
