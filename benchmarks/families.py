@@ -38,7 +38,7 @@ INPUT_NOISE_DB = 40.0
 REPRESENTATIVES = {
     "beit_base_patch16_224": 32, "botnet26t_256": 128, "halonet26t": 256, "lambda_resnet26t": 128, "gernet_s": 64,
     "repvgg_a0": 64, "mobileone_s0": 64, "regnetz_b16": 64, "resnet50_clip_gap": 64, "resnet50_clip": 0,
-    "bat_resnext26ts": 128, "gcresnet33ts": 64, "eca_resnet33ts": 64, "cait_xxs24_224": 32, "coat_lite_tiny": 64,
+    "bat_resnext26ts": 256, "gcresnet33ts": 64, "eca_resnet33ts": 64, "cait_xxs24_224": 32, "coat_lite_tiny": 64,
     "convit_tiny": 32, "convmixer_768_32": 64, "convnext_atto": 64, "convnext_zepto_rms": 64, "convnextv2_atto": 64,
     "cpubone_nano": 64, "crossvit_9_240": 0, "csatv2": 0, "cspresnet50": 64, "cs3darknet_s": 64, "cspnext_tiny": 64,
     "darknet17": 64, "davit_tiny": 64, "deit_tiny_patch16_224": 32, "deit_tiny_distilled_patch16_224": 32,
@@ -195,13 +195,15 @@ def _steps(row: Row) -> Iterator[str]:
     network, placement = prepare(module, size, config, rule)
     calibrate_ranges(network, [images])
     row.layers = len(placement.layers) + len(placement.products)
-    row.largest_block = max(len(block.layers()) for block in split(network))
+    blocks = split(network)
+    row.largest_block = max(len(block.layers()) for block in blocks)
     yield "placed"
     with tempfile.TemporaryDirectory() as folder:
         save_reference(network, Path(folder))
         reference = load_reference(Path(folder))
         answers, expected = record_codes(network, images)
         _same(record_codes(reference, images), (answers, expected))
+        _same((_through(blocks, images), {}), (answers, {}))
         row.quantized_db, row.noise_db = _against_float(module, images, answers)
         yield "stored"
         oracle = fold(reference)
@@ -240,6 +242,15 @@ def _in_runtime(
         row.reason = f"{row.own} of {row.codes} codes differ by themselves"
         return
     yield "codes"
+
+
+def _through(blocks: Any, images: Any) -> Any:
+    import torch
+
+    from genq_export.quantize.blocks import run_blocks
+
+    with torch.no_grad():
+        return run_blocks(blocks, images)
 
 
 def _against_float(module: Any, images: Any, answers: Any) -> tuple[float, float]:

@@ -200,6 +200,58 @@ class Planes(nn.Module):
         return self.conv(x[:, None])[:, 1]
 
 
+class Enlarging(nn.Module):
+    """A transposed convolution with BatchNorm and ReLU behind it, and as many pixels as before behind these."""
+
+    def __init__(self, kernel: int, stride: int, **settings: int) -> None:
+        super().__init__()
+        self.enlarge = nn.ConvTranspose2d(8, 8, kernel, stride, **settings)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.enlarge(x)))
+
+
+class LongLines(nn.Module):
+    """ConvTranspose1d over the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(WIDTH, WIDTH, 4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x.transpose(1, 2))).transpose(1, 2)
+
+
+class MixedWeights(nn.Module):
+    """A convolution whose weights are another mixture for every image."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.routing = nn.Linear(8, 3)
+        self.experts = nn.Parameter(0.2 * torch.randn(3, 8 * 8 // groups * 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        shares = self.routing(x.mean((2, 3))).sigmoid()
+        weight = (shares @ self.experts).view(batch * 8, 8 // self.groups, 3, 3)
+        y = F.conv2d(x.reshape(1, batch * channels, height, width), weight, None, 1, 1, groups=batch * self.groups)
+        return y.permute(1, 0, 2, 3).view(batch, 8, height, width)
+
+
+class OwnWeight(nn.Module):
+    """A weight of its own, used beside a layer that is a child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = nn.Conv2d(8, 8, 1)
+        self.weight = nn.Parameter(0.2 * torch.randn(8, 8, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.relu(self.child(x)), self.weight, padding=1)
+
+
 class ChannelGate(nn.Module):
     """Conv1d over the means of the channels."""
 
@@ -236,6 +288,26 @@ def _relu_beside_signed(module: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
+def _twice(module: nn.Module, x: Tensor) -> Tensor:
+    """One number times one tensor, computed for each of two products."""
+    other: Tensor = module.a(x).transpose(1, 2)
+    scores = (0.3 * x) @ other
+    return (scores + (0.3 * x) @ F.gelu(other)).softmax(-1) @ module.b(x)
+
+
+def _under_autocast(module: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        y: Tensor = module.linear(x)
+        scores = (y @ x.transpose(1, 2)).softmax(-1)
+    return scores @ y
+
+
+class _One(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+
 def _pointwise() -> dict[str, nn.Module]:
     return {"a": nn.Conv2d(8, 8, 1), "b": nn.Conv2d(8, 8, 1), "c": nn.Conv2d(16, 8, 1), "d": nn.Conv2d(16, 8, 1)}
 
@@ -260,6 +332,18 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "conv3d, flat along the first": lambda: Image(Planes(0)),
     "conv3d, flat along the second": lambda: Image(Planes(1)),
     "conv3d, flat along the last": lambda: Image(Planes(2)),
+    "transposed 2, 2": lambda: Image(Enlarging(2, 2)),
+    "transposed 4, 2, padded": lambda: Image(Enlarging(4, 2, padding=1)),
+    "transposed 3, 2, more rows": lambda: Image(Enlarging(3, 2, padding=1, output_padding=1)),
+    "transposed 3, 3, dilated": lambda: Image(Enlarging(3, 3, padding=2, dilation=2, groups=2)),
+    "transposed 2, 3, with gaps": lambda: Image(Enlarging(2, 3, groups=8, bias=False)),
+    "transposed lines": lambda: Tokens(LongLines()),
+    "mixed weights": lambda: Image(MixedWeights(1)),
+    "mixed weights, groups": lambda: Image(MixedWeights(8)),
+    "computed twice": lambda: Tokens(Call(_twice, a=nn.Linear(WIDTH, WIDTH), b=nn.Linear(WIDTH, WIDTH))),
+    "times one, plus zero": lambda: Image(Call(lambda module, x: x * module.one.weight + 0, one=_One())),
+    "own weight behind a child": lambda: Image(OwnWeight()),
+    "under autocast, switched off": lambda: Tokens(Call(_under_autocast, linear=nn.Linear(WIDTH, WIDTH))),
     "scaled part": lambda: Image(Call(_scaled_part)),
     "filled part": lambda: Image(Call(_filled_part)),
     "pad with 1": lambda: Image(Call(lambda module, x: F.pad(x, (1, 1, 1, 1), value=1.0))),

@@ -8,6 +8,11 @@ import onnx_ir as ir
 from genq_export.core.errors import UserError, reason_of
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# What multiplies by weights or activations, too, and that no runtime here has an integer kernel for.
+FLOAT_LAYERS = (
+    "Einsum", "LSTM", "GRU", "RNN", "DeformConv", "Attention", "MultiHeadAttention", "GroupQueryAttention",
+    "MatMulNBits",
+)  # fmt: skip
 
 
 def read_onnx(path: Path) -> ir.Model:

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from export.audit.graph import LAYERS, name_of, producer_of, read_onnx
+from export.audit.graph import FLOAT_LAYERS, LAYERS, name_of, producer_of, read_onnx
 from export.audit.layer import LayerAudit
 from genq_export.core.errors import UserError, reason_of
 from genq_export.runtimes.onnxruntime import session_options
@@ -24,7 +24,7 @@ _INTEGER = (
 
 
 def audit_onnxruntime(path: Path) -> list[LayerAudit]:
-    """Every Conv, Gemm and MatMul of a QDQ file, as ONNX Runtime's CPU provider runs it in a default session.
+    """Every operator of a file that multiplies, as ONNX Runtime's CPU provider runs it in a default session.
 
     Raises UserError where the file cannot be loaded.
     """
@@ -35,7 +35,7 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
     return [
         _audit(node, by_name.get(node.name or "") or by_output.get(str(node.outputs[0].name)))
         for node in model.graph
-        if node.op_type in LAYERS
+        if node.op_type in (*LAYERS, *FLOAT_LAYERS, *_INTEGER)
     ]
 
 
@@ -66,6 +66,8 @@ def _audit(node: ir.Node, planned: onnx.NodeProto | None) -> LayerAudit:
 
 def _reason(node: ir.Node) -> str:
     """Why the runtime keeps a layer in float, as far as the file shows."""
+    if node.op_type in FLOAT_LAYERS:
+        return "it has no integer kernel for this operator"
     sources = [producer_of(value) for value in node.inputs[:2]]
     if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
         return "an input does not come from a DequantizeLinear"

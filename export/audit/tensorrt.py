@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.convenience import get_const_tensor
 
-from export.audit.graph import LAYERS, input_of, name_of, producer_of, read_onnx
+from export.audit.graph import FLOAT_LAYERS, LAYERS, input_of, name_of, producer_of, read_onnx
 from export.audit.layer import LayerAudit
 
 _MOVES_NUMBERS = (
@@ -21,14 +21,14 @@ _INT4 = (ir.DataType.INT4, ir.DataType.UINT4)
 
 
 def audit_tensorrt(path: Path) -> list[LayerAudit]:
-    """Every convolution, Gemm and MatMul of a QDQ file by TensorRT's rules, without building it.
+    """Every operator of a QDQ file that multiplies by TensorRT's rules, without building it.
 
     A layer runs in int8 where both inputs come from DequantizeLinear of int8 with zero-point 0, the activation with one
     scale, the weight with one scale a channel on axis 0. Where it does not, the reason says what to change. Other
     quantizers that TensorRT would refuse or compute wrong, on additions and poolings, have rows of their own.
     """
     nodes = list(read_onnx(path).graph)
-    layers = [node for node in nodes if node.op_type in LAYERS]
+    layers = [node for node in nodes if node.op_type in (*LAYERS, *FLOAT_LAYERS)]
     rows = [_judge(node) for node in layers]
     judged = {_source(value) for node in layers for value in node.inputs}
     for node in nodes:
@@ -62,6 +62,8 @@ def _judge(node: ir.Node) -> LayerAudit:
 
 
 def _problems(node: ir.Node) -> Iterator[str]:
+    if node.op_type in FLOAT_LAYERS:
+        yield "it has no int8 form for this operator: write it as MatMul, Gemm or Conv"
     for position, value in enumerate(node.inputs[:2]):
         dequantize = _source(value)
         if dequantize is not None and dequantize.op_type == "Clip" and _is_dequantized(dequantize):

@@ -61,6 +61,7 @@ def new_constant(gm: fx.GraphModule, wanted: str, value: Tensor) -> fx.Node:
 LAYERS = ("conv2d", "linear")
 DATA_MOVEMENT_OPS = (
     "max_pool2d", "flatten", "reshape", "permute", "transpose", "unsqueeze", "squeeze", "expand", "pad", "roll",
+    "pixel_shuffle", "pixel_unshuffle",
 )  # fmt: skip
 _PADS_BY_MOVING = ("reflect", "replicate", "circular")
 AVERAGE_POOLS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")

@@ -2,7 +2,8 @@
 
 A cut is possible behind every operator where a single tensor is alive: so a residual block is never cut, in any
 architecture. Neighbouring pieces that belong to one numbered module (`blocks.3`: the attention half and the MLP half
-of a transformer block, the three convolutions of an inverted residual without a shortcut) are joined.
+of a transformer block, the three convolutions of an inverted residual without a shortcut) are joined. What is then
+too large, because several tensors are alive all along, is cut where few numbers are (`large_blocks`).
 """
 
 from dataclasses import dataclass
@@ -21,14 +22,29 @@ from genq_export.network.aten import (
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import kind_of_part
+from genq_export.quantize.large_blocks import Piece, channels_of, divided, numbers_of, pack, unpack
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the graph with one tensor in and one out; shares its modules with the whole."""
+    """A piece of the graph with one tensor in and one out; shares its modules with the whole.
+
+    own, own_channels: where several tensors cross as one, the numbers an image in it that the block computed itself,
+    which come first, and their channels; None: all of it.
+    """
 
     name: str
     module: GraphNetwork
+    own: int | None = None
+    own_channels: int | None = None
+
+    def computed(self, x: Tensor) -> Tensor:
+        """The part of what the block gives that it computed itself; the rest is handed on."""
+        return x if self.own is None else x[:, : self.own]
+
+    def channels(self, x: Tensor) -> int:
+        """How many channels that part of x has."""
+        return x.shape[1] if self.own_channels is None else self.own_channels
 
     def layers(self) -> list[QuantizedLayer]:
         """Quantized layers, in the order they run."""
@@ -54,7 +70,32 @@ def split(network: GraphNetwork) -> list[Block]:
             groups[-1] = (key, groups[-1][1] + nodes)
         else:
             groups.append((key, nodes))
-    return [Block(name, _extract(network, nodes)) for name, nodes in groups]
+    taken: set[str] = set()
+    return [
+        _block(network, piece, _unused(_block_key(piece.nodes) if len(pieces) > 1 else name, taken))
+        for name, nodes in groups
+        for pieces in [divided(network, nodes, _source(nodes), _ends_a_piece)]
+        for piece in pieces
+    ]
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where another block has it."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    taken.add(found)
+    return found
+
+
+def _source(nodes: list[fx.Node]) -> fx.Node:
+    """The one tensor that `nodes` read from outside."""
+    inside = set(nodes)
+    sources = {
+        source for node in nodes for source in node.all_input_nodes if source not in inside and not is_constant(source)
+    }
+    assert len(sources) == 1, f"a block reads {len(sources)} tensors"
+    return sources.pop()
 
 
 def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
@@ -118,29 +159,30 @@ def _has_layer(network: GraphNetwork, nodes: list[fx.Node]) -> bool:
     return any(isinstance(called_module(network, node), QuantizedLayer) for node in nodes)
 
 
-def _extract(network: GraphNetwork, nodes: list[fx.Node]) -> GraphNetwork:
-    """A network over `nodes` that reads the one tensor they take from outside."""
-    inside = set(nodes)
-    sources = {
-        source for node in nodes for source in node.all_input_nodes if source not in inside and not is_constant(source)
-    }
-    assert len(sources) == 1, f"a block reads {len(sources)} tensors"
+def _block(network: GraphNetwork, piece: Piece, name: str) -> Block:
+    """A network over the nodes of a piece that reads the one tensor that it is given."""
     graph = fx.Graph()
-    copies = {sources.pop(): graph.placeholder("x")}
+    x = graph.placeholder("x")
+    copies = {piece.given[0]: x} if len(piece.given) == 1 else unpack(graph, x, piece.given)
 
-    def copy_constant(node: fx.Node) -> fx.Node:
-        if node not in copies:
-            for source in node.all_input_nodes:
-                copy_constant(source)
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-        return copies[node]
-
-    for node in nodes:
+    def copy(node: fx.Node) -> None:
+        if node in copies:
+            return
+        if op_name(node) == "sym_size" and node.args[0] not in copies:
+            copies[node] = graph.call_function(torch.ops.aten.sym_size.int, (x, 0))
+            return
         for source in node.all_input_nodes:
-            copy_constant(source)
+            copy(source)
         copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(copies[nodes[-1]])
-    return network.over(graph)
+
+    for node in piece.nodes:
+        copy(node)
+    if len(piece.gives) == 1:
+        graph.output(copies[piece.gives[0]])
+        return Block(name, network.over(graph))
+    graph.output(pack(graph, copies, piece.gives))
+    own = [node for node in piece.gives if node in set(piece.nodes)]
+    return Block(name, network.over(graph), sum(map(numbers_of, own)), channels_of(own))
 
 
 def run_blocks(blocks: list[Block], x: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ block are the methods for blocks that a build uses (`method.BlockMethod`), in th
 closed form, from whose codes AdaRound and LSQ learn on. Without learning it ends at GPTQ's codes.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def reconstruct(
         else:
             restore(block, state)
         quantized_output = _keep_outputs(block, quantized_input, True, cache)
-        error = BlockError(before=float(state["error_before"]), after=_error(quantized_output, given.target))
+        error = BlockError(before=float(state["error_before"]), after=_error(block, quantized_output, given.target))
         errors[block.name] = error
         progress.detail(f"  {block.name}: error {error.before:.3g} -> {error.after:.3g}")
         for rows in (float_input, quantized_input):
@@ -128,7 +127,7 @@ def block_error(block: Block, images: BlockImages) -> float:
     """Mean squared error of the quantized block as it is."""
     source, target = images.quantized_input, images.target
     pairs = ((_answer(block, source.read(*part), True), target.read(*part)) for part in _batches(len(source)))
-    return sum(_squares(found, wanted) for found, wanted in pairs) / math.prod(target.shape)
+    return _mean_square(block, pairs)
 
 
 def state_of(block: Block) -> dict[str, Tensor]:
@@ -174,13 +173,18 @@ def _keep_outputs(block: Block, source: ActivationStore, quantized: bool, cache:
     return kept
 
 
-def _error(found: ActivationStore, target: ActivationStore) -> float:
-    pairs = ((found.read(*part), target.read(*part)) for part in _batches(len(target)))
-    return sum(_squares(a, b) for a, b in pairs) / math.prod(target.shape)
+def _error(block: Block, found: ActivationStore, target: ActivationStore) -> float:
+    return _mean_square(block, ((found.read(*part), target.read(*part)) for part in _batches(len(target))))
 
 
-def _squares(a: Tensor, b: Tensor) -> float:
-    return float((a - b).square().sum(dtype=torch.float64))
+def _mean_square(block: Block, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Of the differences in what the block computed itself."""
+    total, count = 0.0, 0
+    for found, wanted in pairs:
+        difference = block.computed(found) - block.computed(wanted)
+        total += float(difference.square().sum(dtype=torch.float64))
+        count += difference.numel()
+    return total / count
 
 
 def _batches(count: int) -> list[tuple[int, int]]:

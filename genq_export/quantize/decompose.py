@@ -8,6 +8,8 @@ Only these are computed in integers, so everything that multiplies has to become
     a product with a fixed matrix   a linear layer; with several, a convolution in groups
     conv1d                          conv2d over an image of height 1
     conv3d with a flat kernel       conv2d over more images
+    conv_transpose1d, 2d            conv2d with a channel for every place between two pixels (transposed_convolutions)
+    conv2d with mixed weights       conv2d with all of them, then the mixture (mixed_weights)
 
 Other rewrites are for what an exporter or a runtime computes otherwise: average pooling with a divisor of its own, or
 that counts padding beyond the edge.
@@ -18,45 +20,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch.nn import functional as F
 
-from genq_export.network.aten import attribute, is_constant, module_path, new_constant, op_name
+from genq_export.network.aten import NON_NEGATIVE_OPS, SHORT_NEGATIVE_TAIL_OPS, is_constant, op_name
+from genq_export.quantize.mixed_weights import conv2d_of_mixed_weights
+from genq_export.quantize.transposed_convolutions import (
+    conv_transpose1d,
+    conv_transpose2d,
+    fold_norm_behind_transposed,
+    in_front_of_moves,
+)
+from genq_export.quantize.writer import Writer
 
 _aten = torch.ops.aten
-
-
-class Writer:
-    """Puts nodes in front of one, with the shapes of what they give, as parts of its module."""
-
-    def __init__(self, gm: fx.GraphModule, node: fx.Node) -> None:
-        self._gm, self._node = gm, node
-
-    def __call__(self, function: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """A node that calls `function`."""
-        made = self._gm.graph.call_function(function, args, kwargs)
-        made.meta = {key: value for key, value in self._node.meta.items() if key == "nn_module_stack"}
-        mode = self._node.meta["val"].fake_mode
-        read: Any = fx.node.map_arg(args, self.value)
-        named: Any = fx.node.map_arg(kwargs, self.value)
-        with mode:
-            made.meta["val"] = function(*read, **named)
-        return made
-
-    def value(self, node: fx.Node) -> Any:
-        """Shape and type of what a node gives, as a fake tensor."""
-        if "val" not in node.meta:
-            node.meta["val"] = self._node.meta["val"].fake_mode.from_tensor(attribute(self._gm, str(node.target)))
-        return node.meta["val"]
-
-    def constant(self, name: str, value: Tensor) -> fx.Node:
-        """A node for a new constant."""
-        path = module_path(self._node).replace(".", "_")
-        return new_constant(self._gm, f"{path}_{name}", value)
-
-    def shape(self, node: fx.Node) -> list[int]:
-        """Sizes, with -1 for the one that the batch decides."""
-        return [size if isinstance(size, int) else -1 for size in self.value(node).shape]
 
 
 _Rewrite = Callable[..., fx.Node | None]
@@ -311,6 +288,7 @@ def _avg_pool2d(
     return write(_aten.mul.Tensor, mean, write.constant("divisors", factor))
 
 
+_NORMS: dict[str, _Rewrite] = {"batch_norm": fold_norm_behind_transposed}
 _FIRST: dict[str, _Rewrite] = {
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
@@ -320,6 +298,14 @@ _FIRST: dict[str, _Rewrite] = {
     "baddbmm": _baddbmm,
     "conv1d": _conv1d,
     "conv3d": _conv3d,
+    "conv_transpose1d": conv_transpose1d,
+    "conv_transpose2d": conv_transpose2d,
     "avg_pool2d": _avg_pool2d,
 }
-_ROUNDS: tuple[dict[str, _Rewrite], ...] = (_FIRST, {"matmul": _matmul}, {"linear": _linear})
+_ACTIVATIONS: dict[str, _Rewrite] = dict.fromkeys((*NON_NEGATIVE_OPS, *SHORT_NEGATIVE_TAIL_OPS), in_front_of_moves)
+_ROUNDS: tuple[dict[str, _Rewrite], ...] = (
+    _NORMS,
+    _FIRST,
+    {"matmul": _matmul},
+    {"linear": _linear, "conv2d": conv2d_of_mixed_weights, **_ACTIVATIONS},
+)

@@ -11,13 +11,14 @@ from torch import Tensor, fx
 
 from genq_export.core.errors import UserError
 from genq_export.network.arguments import INTEGER_OPERATORS
-from genq_export.network.aten import LAYERS, attribute, module_path, new_constant, op_name
+from genq_export.network.aten import LAYERS, attribute, is_constant, module_path, new_constant, op_name
 from genq_export.quantize.assignments import write_out_assignments
 from genq_export.quantize.decompose import decompose
 
 _NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
 _CASTS = ("to", "_to_copy")
 _LAYERS_CROSSED = 8  # by the number of images before it is asked for anew
+_NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0}
 _FILLED_WITH = {"zeros": 0, "ones": 1}
 
 
@@ -35,6 +36,8 @@ def simplify(gm: fx.GraphModule) -> None:
     _take_batch_from_neighbours(gm)
     _write_out_padding(gm)
     fold_batch_norm(gm)
+    _remove_neutral(gm)
+    _compute_once(gm)
     gm.graph.eliminate_dead_code()
     gm.delete_all_unused_submodules()
     gm.recompile()
@@ -167,6 +170,61 @@ def _remove_what_eval_skips(gm: fx.GraphModule) -> None:
             gm.graph.erase_node(node)
         elif name in _CASTS:
             node.target, node.args, node.kwargs = torch.ops.aten.to.dtype, (node.args[0], _dtype(node)), {}
+
+
+def _remove_neutral(gm: fx.GraphModule) -> None:
+    """Drop multiplications by 1 and additions of 0.
+
+    A runtime does so as well, and is left with two quantizers in a row: that hides the layer in front of them.
+    """
+    for node in list(gm.graph.nodes):
+        neutral = _NEUTRAL.get(op_name(node))
+        if neutral is None or node.kwargs or not isinstance(node.args[0], fx.Node):
+            continue
+        source, other = node.args[:2]
+        if op_name(node) in ("mul", "add") and is_constant(source):
+            source, other = other, source
+        if isinstance(source, fx.Node) and _is_all(gm, other, neutral) and _alike(source, node):
+            node.replace_all_uses_with(source)
+            gm.graph.erase_node(node)
+
+
+def _is_all(gm: fx.GraphModule, value: object, number: float) -> bool:
+    if isinstance(value, fx.Node):
+        return value.op == "get_attr" and bool((attribute(gm, str(value.target)) == number).all())
+    return isinstance(value, int | float) and value == number
+
+
+def _alike(a: fx.Node, b: fx.Node) -> bool:
+    """Have two nodes one shape and one type?"""
+    first, second = a.meta.get("val"), b.meta.get("val")
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        return False
+    return bool(first.shape == second.shape) and first.dtype == second.dtype
+
+
+def _compute_once(gm: fx.GraphModule) -> None:
+    """Let operators of the same on the same be one: an exporter makes them one, and their quantizers with them."""
+    seen: dict[Any, fx.Node] = {}
+    for node in list(gm.graph.nodes):
+        if node.op != "call_function" or not _is_repeatable(node):
+            continue
+        key = (node.target, _hashable(node.args), _hashable(node.kwargs))
+        first = seen.setdefault(key, node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+            gm.graph.erase_node(node)
+
+
+def _hashable(value: Any) -> Any:
+    """What is equal only where arguments are: 1, 1.0 and True are not the same; a constant is told by its name."""
+    if isinstance(value, dict):
+        return tuple((key, _hashable(part)) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    if isinstance(value, fx.Node):
+        return ("constant", value.target) if value.op == "get_attr" else value
+    return type(value), value
 
 
 def _dtype(node: fx.Node) -> torch.dtype:

@@ -12,7 +12,8 @@ THROUGH = (
     "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "ecaresnet26t", "efficientvit_b0", "efficientvim_m1",
     "xcit_nano_12_p16_224", "vit_base_patch16_siglip_224", "eva02_tiny_patch14_224", "test_maxvit", "convit_tiny",
     "coat_lite_tiny", "resnetv2_50x1_bit", "test_nfnet", "convnext_zepto_rms", "botnet26t_256", "mixnet_s",
-    "skresnet18", "resnest14d", "ghostnet_050", "test_vit",
+    "skresnet18", "resnest14d", "ghostnet_050", "test_vit", "mvitv2_tiny", "gcvit_xxtiny", "efficientnet_cc_b0_4e",
+    "lowformer_b0", "hgnetv2_b0", "hrnet_w18_small", "repvgg_a0",
 )  # fmt: skip
 
 
@@ -25,6 +26,7 @@ def test_a_family_comes_through_in_integers(name: str, tmp_path: Path) -> None:
     row = json.loads(results.read_text())
     assert row["reached"] == "codes", row["reason"]
     assert row["integer"] == row["layers"] > 0
+    assert row["largest_block"] <= 20
 
 
 def test_the_list_names_each_network_once() -> None:

@@ -15,7 +15,7 @@ from tests.operators import OPERATORS, Image
 SIZE = (3, 16, 16)
 REWRITTEN = (
     "scaled_dot_product_attention", "_native_multi_head_attention", "_transformer_encoder_layer_fwd", "einsum", "mm",
-    "bmm", "addmm", "baddbmm", "conv1d", "conv3d", "batch_norm",
+    "bmm", "addmm", "baddbmm", "conv1d", "conv3d", "conv_transpose1d", "conv_transpose2d", "batch_norm",
 )  # fmt: skip
 # Convolutions and linear layers, the patches' or two images' and the classifier among them; and products.
 COUNTS = {
@@ -23,7 +23,9 @@ COUNTS = {
     "fused attention, masked": (4, 2), "MultiheadAttention": (4, 2), "MultiheadAttention, weights": (4, 2),
     "MultiheadAttention, sequence first": (4, 2), "TransformerEncoderLayer": (6, 2), "einsum": (4, 2), "mm": (5, 2),
     "tied": (5, 0), "constant query": (3, 2), "windows": (4, 0), "conv1d": (3, 0), "conv1d gate": (4, 0),
-    "matrix a place": (5, 0),
+    "matrix a place": (5, 0), "transposed 2, 2": (4, 0), "transposed 3, 3, dilated": (4, 0),
+    "transposed lines": (3, 0), "mixed weights": (5, 0), "mixed weights, groups": (5, 0), "computed twice": (4, 3),
+    "own weight behind a child": (5, 0), "under autocast, switched off": (3, 2),
 }  # fmt: skip
 
 

@@ -116,10 +116,9 @@ def _loss(
     settings, device = config.reconstruction, device_of(block.module)
     chosen = torch.randint(len(images.target), (config.batch_size,), generator=generator)
     mixed = _mixed(images.quantized_input, images.float_input, chosen, settings.drop_probability, generator)
-    found = block.module(mixed.to(device))
-    loss: Tensor = squared_error(found, *_moved(images.target.gather(chosen), device)) * (
-        found.shape[1] / found.numel()
-    )
+    found = block.computed(block.module(mixed.to(device)))
+    target, rows = _moved(images.target.gather(chosen), device)
+    loss: Tensor = squared_error(found, block.computed(target), rows) * (block.channels(found) / found.numel())
     if beta is not None:
         loss = loss + settings.rounding_weight * sum(part.regulariser(beta) for part in roundings)
     return loss

@@ -71,6 +71,30 @@ class Handmade:
         return path
 
 
+@pytest.mark.parametrize("audit", [audit_onnxruntime, audit_tensorrt])
+@pytest.mark.parametrize(
+    ("operator", "weights", "attributes"),
+    [
+        ("Einsum", [], {"equation": "abc->ab"}),
+        ("LSTM", [(1, 12, 4), (1, 12, 3)], {"hidden_size": 3}),
+        ("GRU", [(1, 9, 4), (1, 9, 3)], {"hidden_size": 3}),
+        ("RNN", [(1, 3, 4), (1, 3, 3)], {"hidden_size": 3}),
+    ],
+)
+def test_what_multiplies_in_float_is_counted(
+    operator: str,
+    weights: list[tuple[int, ...]],
+    attributes: dict[str, Any],
+    audit: Callable[[Path], list[LayerAudit]],
+    tmp_path: Path,
+) -> None:
+    made = Handmade()
+    inputs = [made.quantized("x"), *(made.constant(f"w{n}", np.ones(s, np.float32)) for n, s in enumerate(weights))]
+    made.nodes.append(helper.make_node(operator, inputs, ["y"], name="layer", **attributes))
+    rows = audit(made.save(tmp_path / "model.onnx", (2, 1, 4)))
+    assert [(row.name, row.integer) for row in rows] == [("layer", False)] and "operator" in rows[0].detail
+
+
 @pytest.fixture
 def file() -> Handmade:
     return Handmade()
