@@ -7,7 +7,7 @@ from calibrate.sources.source import Source, source_for, source_path
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import FILTERS
 from genq_export.core.registry import module_of
-from genq_export.core.workspace import StageResult
+from genq_export.core.workspace import StageResult, Workspace
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 
@@ -24,7 +24,7 @@ class CalibrateStage:
             return None
         return (config.calibrate.model_dump(mode="json"), config.seed, config.device)
 
-    def inputs(self, config: BuildConfig) -> object:
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The network, and the files that the source is made of."""
         network = models.identity(config.model) if isinstance(source_for(config), Source) else None
         return (network, identity(config))

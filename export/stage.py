@@ -5,7 +5,7 @@ from pathlib import Path
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import TARGETS
 from genq_export.core.registry import module_of
-from genq_export.core.workspace import StageResult
+from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images
 from genq_export.models import source as models
 from genq_export.stage import StageContext
@@ -23,7 +23,7 @@ class ExportStage:
         kept = (config.quantize.keep_float, config.quantize.grid_name, config.quantize.first_last_bits)
         return (config.target, config.export.model_dump(mode="json"), kept)
 
-    def inputs(self, config: BuildConfig) -> object:
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The network's preprocessing and classes, which the README names."""
         return models.identity(config.model)
 

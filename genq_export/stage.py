@@ -50,7 +50,7 @@ class Stage(Protocol):
     def settings(self, config: BuildConfig) -> object:
         """The part of the config that decides the result, JSON-able."""
 
-    def inputs(self, config: BuildConfig) -> object:
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """Identities of what it reads beside the previous stage's files. Raises UserError where it cannot be read."""
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:

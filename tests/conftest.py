@@ -1,6 +1,7 @@
 """What every test folder shares."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.parts import Part, Share
 # Small networks lose by sharing their work, and the machine may have other work to do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What tests measure is not remembered as measured by the user.
+STATE = tempfile.TemporaryDirectory(prefix="state-")
+os.environ["XDG_STATE_HOME"] = STATE.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

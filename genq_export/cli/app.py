@@ -1,7 +1,8 @@
 """The command line as a process: its streams, its signals, and the exit code of every way to end.
 
-Exit codes: 0 done and passed; 1 a gate failed (everything is written all the same); 2 bad input or something missing;
-130 stopped by the user. Nothing heavy is imported here: Ctrl-C while the commands are imported ends like any other.
+Exit codes: 0 done and passed; 1 a gate failed (everything is written all the same) or a build folder was changed; 2 bad
+input or something missing; 130 stopped by the user. Nothing heavy is imported here: Ctrl-C while the commands are
+imported ends like any other.
 """
 
 import os

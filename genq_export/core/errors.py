@@ -24,6 +24,10 @@ class BackendError(Exception):
     """A backend could not be loaded, crashed, hung or answered nonsense: one line that says which and why."""
 
 
+class BackendDied(BackendError):
+    """Its process crashed, was killed, or did not answer in time and was stopped."""
+
+
 class BackendMissing(BackendError):
     """The runtime is not installed on this machine, or the machine lacks what it needs."""
 

@@ -31,7 +31,7 @@ def stage_fingerprint(stage: Stage, workspace: Workspace, config: BuildConfig) -
     """
     before = None if stage.previous is None else workspace.output_hashes(stage.previous)
     code = code_identity(closure(stage.parts(config)))
-    return fingerprint(stage.name, code, stage.settings(config), stage.inputs(config), before)
+    return fingerprint(stage.name, code, stage.settings(config), stage.inputs(config, workspace), before)
 
 
 def closure(modules: Iterable[str], root: Path = SOURCES) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from genq_export.config.registry import METHODS
 from genq_export.core.distributed import Ranks
 from genq_export.core.errors import UserError
 from genq_export.core.registry import module_of
-from genq_export.core.workspace import StageResult
+from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images
 from genq_export.models import source as models
 from genq_export.stage import StageContext
@@ -35,7 +35,7 @@ class QuantizeStage:
             "device": config.device,
         }
 
-    def inputs(self, config: BuildConfig) -> object:
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The float network."""
         return models.identity(config.model)
 

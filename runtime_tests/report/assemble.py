@@ -9,11 +9,21 @@ from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
 from genq_export.quantize.summary import QuantizeSummary
-from runtime_tests.report.model import Bits, LayerCost, LayerFacts, Report, StageFacts, Storage, Unquantized
+from runtime_tests.report.model import (
+    Bits,
+    LayerCost,
+    LayerFacts,
+    Report,
+    StageFacts,
+    Storage,
+    Unquantized,
+    provenance,
+)
 from runtime_tests.report.reproduce import command
 from runtime_tests.report.stage_summaries import read_records, read_summaries
 from runtime_tests.report.verdict import verdict
 from runtime_tests.verify import gates
+from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.verify_file import VERIFY_FILE, read_verification
 
 _STAGES = ("calibrate", "quantize", "export", "verify")
@@ -39,6 +49,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         bits=_bits(config),
         passed=all(gate.passed for gate in judged),
         verdict=verdict(run, config.target, audit, judged),
+        **provenance(run),
         accuracy=run.accuracy,
         agreement=run.agreement,
         latency=run.latency,
@@ -47,6 +58,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         not_gated=skipped,
         run=run,
         elsewhere=measured.runs[:-1],
+        elsewhere_measured_here=tuple(is_measured_here(other) for other in measured.runs[:-1]),
         layers=_layers(quantized, audit),
         unquantized=_unquantized(quantized),
         sensitivity=_sensitivity(quantized),

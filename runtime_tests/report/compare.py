@@ -51,12 +51,17 @@ def compare_builds(first: Path, second: Path) -> Comparison:
 def compare(first: Report, second: Report) -> Comparison:
     """Compare two reports."""
     return Comparison(
-        first=title(first),
-        second=title(second),
+        first=_headed(first),
+        second=_headed(second),
         rows=tuple(row for row in (_passed(first, second), *_figures(first, second)) if row is not None),
         layers=_layers(first, second),
         notes=tuple(_notes(first, second)),
     )
+
+
+def _headed(report: Report) -> str:
+    """A build's name, and who says what stands below it where this machine does not."""
+    return title(report) + (f" ({report.heading[0].lower()}{report.heading[1:]})" if report.heading else "")
 
 
 def _passed(first: Report, second: Report) -> Difference:

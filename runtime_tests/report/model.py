@@ -10,6 +10,7 @@ from export.summary import Widths
 from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
 from runtime_tests.verify.gates import Gate, Ungated
+from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, damaged_field
 
 REPORT_VERSION = 1
@@ -93,6 +94,10 @@ class Report(Frozen):
     bits: Bits
     passed: bool
     verdict: str
+    measured_here: bool = Field(False, description="on the machine that wrote or reads this; others only report")
+    heading: str = Field(
+        "Reported by an earlier release, not measured here", description="over all figures; empty: measured here"
+    )
     accuracy: dict[str, Score] = Field(description="top-1 as a share in [0, 1] by backend; empty without labels")
     agreement: dict[str, float] = Field(description="share of images with the same top-1 class, `a_vs_b`")
     latency: Latency | None = Field(description="None: not measured on this machine; `notes` says why")
@@ -101,6 +106,7 @@ class Report(Frozen):
     not_gated: tuple[Ungated, ...]
     run: Verification = Field(description="the newest run, all that it measured")
     elsewhere: tuple[Verification, ...] = Field(description="the newest run of every other machine")
+    elsewhere_measured_here: tuple[bool, ...] = Field((), description="which of these this machine measured")
     layers: tuple[LayerFacts, ...]
     unquantized: tuple[Unquantized, ...]
     sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
@@ -114,7 +120,7 @@ class Report(Frozen):
 
 
 def read_report(folder: Path) -> Report:
-    """`report.json` of a build folder.
+    """`report.json` of a build folder; whether its figures were measured here is not taken from the file.
 
     Raises:
         UserError: The file is missing, damaged or of another version.
@@ -123,9 +129,18 @@ def read_report(folder: Path) -> Report:
     if folder.is_dir():
         refuse_links(folder)
     try:
-        return Report.model_validate_json(path.read_bytes())
+        report = Report.model_validate_json(path.read_bytes())
     except OSError:
         raise UserError(f"{folder} has no report.json: run `genq-export report` there first") from None
     except ValidationError as error:
         where = damaged_field(error)
         raise UserError(f"{path} is not a report of version {REPORT_VERSION} ({where})") from None
+    return report.model_copy(update=provenance(report.run))
+
+
+def provenance(run: Verification) -> dict[str, Any]:
+    """`measured_here` and `heading` of a report of this run, as this machine may say."""
+    if is_measured_here(run):
+        return {"measured_here": True, "heading": ""}
+    where, day = run.machine.name or "an unnamed machine", run.date[:10] or "an unknown day"
+    return {"measured_here": False, "heading": f"Reported by {where} on {day}, not measured here"}

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from genq_export.config.build import BuildConfig
+from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.stage import StageContext
+from runtime_tests.verify.measured_here import is_measured_here
+from runtime_tests.verify.verify_file import read_verification
 
 
 class ReportStage:
@@ -18,9 +21,12 @@ class ReportStage:
         """The whole config, which the report shows."""
         return config.model_dump(mode="json")
 
-    def inputs(self, config: BuildConfig) -> object:
-        """Nothing beside the folder."""
-        return None
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
+        """Which runs were measured on this machine: the report of a folder that comes from another says so."""
+        try:
+            return [is_measured_here(run) for run in read_verification(workspace).runs]
+        except UserError:  # which the report says when it is made
+            return None
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:
         """This stage, with its templates."""

@@ -74,6 +74,7 @@ def check(
         _agreement(run, config),
         _codes(run, config, grids),
         _constants(run),
+        _runtimes(run),
         _integers(audit, config),
         _speed(run, config),
         _size(run, config),
@@ -180,6 +181,13 @@ def _constants(run: Verification) -> Gate:
     more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
     message = run.constants[0] + more if run.constants else "all constants are those of the integer model"
     return _gate(name, title, float(len(run.constants)), 0.0, False, message)
+
+
+def _runtimes(run: Verification) -> Gate:
+    """No setting: what crashed, hung or stopped in the middle was not measured to the end, whatever the others say."""
+    failed = [item for item in run.backends if item.status == "failed"]
+    message = "; ".join(item.detail or f"{item.name} failed" for item in failed) or "every runtime came through"
+    return _gate("runtimes", "Runtimes that crashed or hung", float(len(failed)), 0.0, False, message)
 
 
 def first_divergence(run: Verification) -> str:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from runtime_tests.verify.measured_here import machine_name
 from runtime_tests.verify.results import Machine
 
 
 def this_machine() -> Machine:
     """Name and hardware of this machine, as far as the operating system tells."""
     return Machine(
-        name=platform.node() or "unnamed",
+        name=machine_name(),
         cpu=_cpu_name(),
         cores=usable_cores(),
         memory_gib=round(_memory_bytes() / 2**30, 1),

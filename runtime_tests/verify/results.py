@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 FLOAT = "float"
 REFERENCE = "reference"
 
-BackendStatus = Literal["ok", "failed", "missing"]
+BackendStatus = Literal["ok", "failed", "refused", "missing"]
 
 
 class Frozen(BaseModel):
@@ -33,7 +33,10 @@ class Machine(Frozen):
 
 
 class BackendRun(Frozen):
-    """One runtime: what it is and whether it got through the evaluation set."""
+    """One runtime: what it is and whether it got through the evaluation set.
+
+    status: "failed" where it died, hung, or stopped in the middle; "refused" where it does not take the file.
+    """
 
     name: str
     title: str

@@ -79,7 +79,7 @@ def verify(
     notes = _without_evaluation(calibration) if images is None else [*_read(images, progress), *_few(len(images))]
     with open_runtimes(workspace, config, model, open_runtime) as pool:
         for lost in pool.lost.values():
-            if lost.status == "failed":
+            if lost.status != "missing":
                 progress.say(f"  {lost.detail}")
         seconds = Timer()
         answers = predict(pool, images, model, config, progress) if images is not None else {}

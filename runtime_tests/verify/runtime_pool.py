@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genq_export.config.build import BuildConfig
-from genq_export.core.errors import BackendError, BackendMissing, UserError
+from genq_export.core.errors import BackendDied, BackendError, BackendMissing, UserError
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.runtimes import runtimes
@@ -15,7 +15,7 @@ from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import float_backend, oracle_backend, reference_backend
 from genq_export.targets import target
 from runtime_tests.verify.machine import threads_each
-from runtime_tests.verify.results import BackendRun
+from runtime_tests.verify.results import BackendRun, BackendStatus
 
 # Float, reference and a runtime share the cores.
 _AT_ONCE = 3
@@ -36,7 +36,9 @@ class RuntimePool:
         """Close a runtime that failed and keep why."""
         backend = self.opened.pop(name)
         backend.close()
-        self.lost[name] = _lost(name, error, backend.title, backend.device)
+        self.lost[name] = BackendRun(
+            name=name, title=backend.title, device=backend.device, status="failed", detail=str(error)
+        )
 
     def close(self) -> None:
         """Close every open runtime."""
@@ -65,7 +67,7 @@ def open_runtimes(
             try:
                 pool.opened[name] = opener()
             except (BackendError, UserError, ImportError, OSError) as error:
-                pool.lost[name] = _lost(name, error)
+                pool.lost[name] = _not_opened(name, error)
         yield pool
     finally:
         pool.close()
@@ -107,6 +109,12 @@ def _openers(workspace: Workspace, config: BuildConfig, open_runtime: OpenRuntim
     return {name: opener for name, opener in openers.items() if is_wanted(name, config)}
 
 
-def _lost(name: str, error: Exception, title: str | None = None, device: str = "") -> BackendRun:
-    status = "missing" if isinstance(error, BackendMissing) else "failed"
-    return BackendRun(name=name, title=title or name, device=device, status=status, detail=str(error))
+def _not_opened(name: str, error: Exception) -> BackendRun:
+    return BackendRun(name=name, title=name, device="", status=_status(error), detail=str(error))
+
+
+def _status(error: Exception) -> BackendStatus:
+    if isinstance(error, BackendMissing):
+        return "missing"
+    said_no = isinstance(error, BackendError) and not isinstance(error, BackendDied)
+    return "refused" if said_no else "failed"

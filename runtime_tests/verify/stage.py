@@ -17,6 +17,7 @@ from genq_export.data.layout import used_part
 from genq_export.data.raw import Reading
 from genq_export.models import source as models
 from genq_export.stage import StageContext
+from runtime_tests.verify.measured_here import remember
 from runtime_tests.verify.verify_file import VERIFY_FILE, keep_run
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class VerifyStage:
         """What is measured, and on which device the oracle computes."""
         return (config.target, config.verify.model_dump(mode="json"), config.device)
 
-    def inputs(self, config: BuildConfig) -> object:
+    def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The float network, and the evaluation images."""
         given = config.verify.evaluation
         images = None if given is None else source_digest(used_part(given, Reading.of(config.verify, "eval")))
@@ -131,6 +132,10 @@ def run_verify(
     config = config.on_chosen_device()
     run = verify(workspace, config, model, progress, calibration, measure_speed or measure_speed_here)
     run = run.model_copy(update={"notes": (*notes, *run.notes)})
+    try:
+        remember(run)
+    except UserError as error:
+        progress.say(f"note: that this machine measured it cannot be noted ({error}): the report will not say so")
     beside = keep_run(workspace, run)
     return StageResult(
         outputs=[VERIFY_FILE],

@@ -46,7 +46,7 @@ def config(few_images: Path) -> BuildConfig:
         "evaluation": few_images, "fidelity_images": 24, "latency_runs": 10, "latency_batches": (1,),
         "backends": ("reference", "oracle", "onnxruntime"), "gates": {"max_accuracy_loss": 20.0},
     }  # fmt: skip
-    return BuildConfig.parse(values)
+    return BuildConfig.parse(values).on_chosen_device()
 
 
 @pytest.fixture(scope="session")

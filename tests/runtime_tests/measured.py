@@ -90,7 +90,8 @@ def messages(
 def report(measured: Verification, **changes: Any) -> Report:
     values: dict[str, Any] = {
         "model": "net", "target": "onnxruntime", "bits": Bits(weights=4, activations=4, first_last=8), "passed": True,
-        "verdict": "", "accuracy": measured.accuracy, "agreement": measured.agreement, "latency": None,
+        "verdict": "", "measured_here": True, "heading": "",
+        "accuracy": measured.accuracy, "agreement": measured.agreement, "latency": None,
         "size": measured.size, "gates": (), "not_gated": (), "run": measured, "elsewhere": (), "layers": (),
         "unquantized": (), "storage": Storage(), "calibration": None, "config": {"seed": 0}, "stages": (),
         "command": "",

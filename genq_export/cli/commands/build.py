@@ -66,7 +66,13 @@ def print_result(folder: Path, ran: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         say(
             json.dumps(
-                {"folder": str(folder), "ran": ran, "passed": report.passed, "report": report.model_dump(mode="json")}
+                {
+                    "folder": str(folder),
+                    "ran": ran,
+                    "passed": report.passed,
+                    "measured_here": report.measured_here,
+                    "report": report.model_dump(mode="json"),
+                }
             )
         )
     if not report.passed:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from genq_export.core.errors import BackendError, BackendMissing
+from genq_export.core.errors import BackendDied, BackendError, BackendMissing
 from genq_export.runtimes.base import Batch, Codes
 from genq_export.runtimes.isolation.environment import PYTHON, child_environment
 from genq_export.runtimes.isolation.protocol import Channel, ChannelTimeout, EndOfStream, Message
@@ -46,11 +46,11 @@ class Worker:
 
         Raises:
             BackendMissing: the runtime is not here.
-            BackendError: the process crashed, took longer than its limit, or said no. One that has crashed or was
-                stopped says so again whenever it is asked.
+            BackendDied: the process crashed or took longer than its limit. It says so again whenever it is asked.
+            BackendError: it said no.
         """
         if self._ended is not None:
-            raise BackendError(self._ended)
+            raise BackendDied(self._ended)
         deadline = time.monotonic() + self.limit
         try:
             self._channel.send(message, deadline)
@@ -65,10 +65,10 @@ class Worker:
             raise BackendError(answer.fields["error"])
         return answer
 
-    def _end(self, reason: str) -> BackendError:
+    def _end(self, reason: str) -> BackendDied:
         self._ended = reason
         self.close()
-        return BackendError(reason)
+        return BackendDied(reason)
 
     def _obituary(self) -> str:
         try:

@@ -61,7 +61,7 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return "not measured"
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points".replace("-", MINUS)
-    if gate.name == "constants":
+    if gate.name in ("constants", "runtimes"):
         return f"{value:.0f}"
     if gate.name == "speedup":
         return f"{value:.2f}{TIMES}"

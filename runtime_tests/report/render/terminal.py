@@ -16,6 +16,7 @@ def terminal(report: Report) -> Group:
     style = "bold green" if report.passed else "bold red"
     head = Text.assemble(("passed  " if report.passed else "failed  ", style), (title(report), "bold"))
     parts: list[RenderableType] = [
+        *([Text(report.heading, "bold yellow")] if report.heading else []),
         head,
         Text(report.verdict),
         Padding(_figures(report), (1, 0, 1, 2), expand=False),

@@ -37,6 +37,7 @@ def test_what_nobody_compared_does_not_pass() -> None:
     assert messages(run(fidelity=(), constants=None, backends=(broken,))) == {
         "code_match": "codes of ONNX Runtime could not be compared: cannot read it",
         "constants": "the file or the integer model could not be read: cannot read it",
+        "runtimes": "cannot read it",
     }
 
 
