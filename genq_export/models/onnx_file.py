@@ -1,7 +1,7 @@
 """Networks out of ONNX files: `net.onnx`.
 
 The file is read as data, made into a network of torch's layers (`onnx_import`), and held against ONNX Runtime before
-anything else is done with it. It says nothing of pixels: preprocessing that the user does not give is ImageNet's.
+anything else is done with it. It says nothing of pixels: what the user does not say of them is not guessed.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from pathlib import Path
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
 from genq_export.data.digests import file_digest, files_digest
-from genq_export.models.door import Door
+from genq_export.models.door import Door, Offer
 from genq_export.models.loaded import LoadedModel
+from genq_export.models.own_module import not_told
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 _COLOURS = (1, 3)
 
 
@@ -39,8 +39,9 @@ class OnnxFileDoor(Door):
         channels = size[0]
         if channels not in _COLOURS:
             raise UserError(f"{config.name} takes images of {channels} channels; 1 or 3 are taken")
-        mean, std = (values[:channels] if channels == 3 else (0.5,) for values in (_MEAN, _STD))
-        return LoadedModel(config.name, network, size, mean, std, 1.0, "bilinear", None, classes)
+        plain = (0.0,) * channels, (1.0,) * channels
+        notes = not_told(config, config.name)
+        return LoadedModel(config.name, network, size, *plain, 1.0, "bilinear", None, classes, notes=notes)
 
     def problems(self, config: ModelConfig) -> list[str]:
         """A file that is not there, or cannot be read."""
@@ -51,6 +52,10 @@ class OnnxFileDoor(Door):
     def default_generator(self, config: ModelConfig) -> str | None:
         """Dead leaves: a file has no class names that a pipeline could draw."""
         return None if config.classes is not None else "leaves"
+
+    def offers(self, search: str) -> list[Offer]:
+        """The form of its names."""
+        return [] if search else [Offer("FILE.onnx", "the file's", "leaves")]
 
 
 ONNX_FILE = OnnxFileDoor()

@@ -28,14 +28,20 @@ def described_module(config: ModelConfig, name: str, module: "nn.Module") -> Loa
         return _with_notes(described(name, module), notes)
     if config.input_size is None:
         raise UserError(f"{name} does not say what it takes: give --input-size CHANNELS,HEIGHT,WIDTH")
-    if config.mean is None and config.std is None:
-        notes.append(f"{name}: neither --mean nor --std is given: it takes pixels in [0, 1] as they are")
+    notes += not_told(config, name)
     channels = config.input_size[0]
     classes = count_logits(name, module, config.input_size)
     plain = LoadedModel(
         name, module, config.input_size, (0.0,) * channels, (1.0,) * channels, 1.0, "bilinear", None, classes
     )
     return _with_notes(plain, notes)
+
+
+def not_told(config: ModelConfig, name: str) -> tuple[str, ...]:
+    """What is taken of pixels where the user says nothing of them, to be told."""
+    if config.mean is not None or config.std is not None:
+        return ()
+    return (f"{name}: neither --mean nor --std is given: it takes pixels in [0, 1] as they are",)
 
 
 def _made_ready(name: str, module: "nn.Module") -> list[str]:

@@ -26,8 +26,14 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_file_is_a_network_with_what_it_says(net: Path) -> None:
     model = load_model(ModelConfig(name=str(net)))
     assert (model.input_size, model.classes, model.class_names) == (networks.SIZE, 5, None)
-    assert len(model.mean) == len(model.std) == 3
+    assert (model.mean, model.std) == ((0.0,) * 3, (1.0,) * 3)
+    assert "pixels in [0, 1]" in model.notes[0]
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
+
+
+def test_preprocessing_that_is_given_needs_no_note(net: Path) -> None:
+    model = load_model(ModelConfig(name=str(net), mean=(0.5,), std=(0.25,)))
+    assert (model.mean, model.std, model.notes) == ((0.5,) * 3, (0.25,) * 3, ())
 
 
 def test_a_free_size_is_given(tmp_path: Path) -> None:
