@@ -52,7 +52,7 @@ def test_a_style_token_of_another_width(refused: Calibrate, tmp_path: Path) -> N
     save_file({"<style>": torch.randn(24)}, tmp_path / "style.safetensors")
     said = refused("--set", f"calibrate.style={tmp_path / 'style.safetensors'}")
     assert "has 24 dimensions, the text encoder of the generator has 64" in said
-    _holds_no_set(tmp_path / "build")
+    _is_gone(tmp_path / "build")
 
 
 def test_a_network_without_class_names(refused: Calibrate, tmp_path: Path, pipeline_folder: Path) -> None:
@@ -71,7 +71,9 @@ def test_no_image_can_be_kept(refused: Calibrate, tmp_path: Path) -> None:
     settings = ("calibrate.energy_max=-1e6", "calibrate.pool_limit=1", "calibrate.steps=1")
     said = refused("--images", "2", *(word for setting in settings for word in ("--set", setting)))
     assert "can be kept" in said and "energy above maximum" in said and "--generator" in said
-    _holds_no_set(tmp_path / "build")
+    folder = tmp_path / "build"  # what was drawn is kept for a run with other settings
+    assert Workspace.existing(folder).read_manifest().stages == {}
+    assert not (folder / "calibration" / "metadata.jsonl").exists()
 
 
 def test_a_truncated_real_image_among_whole_ones(refused: Calibrate, tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_hub_that_times_out(refused: Calibrate, tmp_path: Path, monkeypatch: p
     said = refused("--generator", "owner/name")
     assert "The read operation timed out" in said
     assert "--generator DIR" in said and "hf download owner/name --local-dir DIR" in said
-    _holds_no_set(tmp_path / "build")
+    _is_gone(tmp_path / "build")
 
 
 def test_a_hub_out_of_reach(refused: Calibrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,10 +118,9 @@ def test_a_download_that_was_interrupted_within_a_file(refused: Calibrate, copie
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
     assert "cannot load generator" in refused("--generator", str(copied))
-    _holds_no_set(tmp_path / "build")
+    _is_gone(tmp_path / "build")
 
 
-def _holds_no_set(folder: Path) -> None:
-    """What shows only when the generator is loaded may leave a build folder: one that can be gone on with."""
-    assert Workspace.existing(folder).read_manifest().stages == {}
-    assert not (folder / "calibration" / "metadata.jsonl").exists()
+def _is_gone(folder: Path) -> None:
+    """A command that made the folder and failed before it had anything takes it away again."""
+    assert not folder.exists()

@@ -20,7 +20,7 @@ GIVEN = {
 }  # fmt: skip
 CONFIG = BuildConfig.for_model(
     "resnet50", preset="quick", weight_bits=2, target="tensorrt", seed=7, keep_float=["fc"], average_bits=5,
-    qat_epochs=3, settings=[f"{name}={value}" for name, value in GIVEN.items()],
+    qat_epochs=3, device="cpu", settings=[f"{name}={value}" for name, value in GIVEN.items()],
 )  # fmt: skip
 
 

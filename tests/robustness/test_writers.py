@@ -30,6 +30,7 @@ _OWNERS = {
 }
 _PROVEN = {
     ("export/check/assets/check.py", ".write_text"): "runs on the device, into the file that its user names",
+    ("genq_export/models/description.py", "workspace.write_bytes"): "write_atomic",
     ("export/check/write.py", "workspace.write_bytes"): "write_atomic",
     ("genq_export/cli/app.py", "open"): "of the null device",
     ("genq_export/core/workspace.py", "self.write_bytes"): "write_atomic",
