@@ -6,8 +6,7 @@ from pathlib import Path
 from calibrate.sources.source import Source, source_for, source_path
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import fingerprint
-from genq_export.data.digests import source_digest
-from genq_export.data.layout import used_part
+from genq_export.data.layout import used_digest
 from genq_export.data.raw import Reading
 
 
@@ -20,7 +19,7 @@ def identity(config: BuildConfig) -> str:
     references = None
     if config.calibrate.real is not None:
         reading = Reading.of(config.verify, "real")
-        references = [source_digest(used_part(config.calibrate.real, reading)), asdict(reading)]
+        references = [used_digest(config.calibrate.real, reading), asdict(reading)]
     return fingerprint(source_path(config), source_for(config).identity(config), references)
 
 

@@ -14,8 +14,7 @@ from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.account import counted
 from genq_export.data.calibration_set import KEPT, METADATA, Row, write_rows
 from genq_export.data.decode import decode_bytes, png_bytes, stands_as_it_is
-from genq_export.data.digests import source_digest
-from genq_export.data.layout import used_part
+from genq_export.data.layout import used_digest
 from genq_export.data.pictures import as_pictures
 from genq_export.data.raw import Reading
 from genq_export.data.reader import ImageSet, read_images
@@ -32,7 +31,7 @@ class OwnImages(FinishedSet):
         """Of the images, whole, and of what decides which of them count and as what."""
         reading = _reading(config)
         classes = models.identity(config.model)
-        return [source_digest(used_part(_given(config), reading)), asdict(reading), config.calibrate.images, classes]
+        return [used_digest(_given(config), reading), asdict(reading), config.calibrate.images, classes]
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """Are there images, and is it clear which?"""

@@ -40,7 +40,7 @@ def entries_below(root: Path, hidden: bool = False) -> Iterator[tuple[Path, bool
             place = folder / entry.name
             if not hidden and (entry.name.startswith(".") or entry.name == _OF_SYSTEMS):
                 yield place, HIDDEN
-            elif not entry.is_dir():
+            elif not _is_folder(entry, place):
                 yield place, False if place.is_file() else _no_file(place)
             elif entry.is_symlink():
                 links.append(place)
@@ -53,6 +53,11 @@ def entries_below(root: Path, hidden: bool = False) -> Iterator[tuple[Path, bool
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str], place: Path) -> bool:
+    """Links that lead in a circle to each other are none; the system calls them an error."""
+    return place.is_dir() if entry.is_symlink() else entry.is_dir()
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -26,7 +26,8 @@ from genq_export.data.text_file import read_text
 
 _WRAPPERS = ("id2label", "names", "classes", "class_names", "label2id", "class_to_idx", "categories", "labels")
 _SYNSET = re.compile(r"n\d{8}")
-_NUMBERED = re.compile(r"\s*(\d{1,18})\s*[\s:,;=|]\s*(\S.*?)\s*")
+_NUMBERED = re.compile(r"\s*(\d{1,18})(?:\s*[\s:,;=|]\s*|[.)]\s+)(\S.*?)\s*")
+_NUMBER_LAST = re.compile(r"\s*(\S.*?)\s*[:,;=|]\s*(\d{1,18})\s*")
 _SYNSET_FIRST = re.compile(r"\s*(n\d{8})[\s:,;]+(\S.*?)\s*")
 _PAIR = re.compile(r"\s*\{?\s*['\"]?(\d+)['\"]?\s*:\s*(u?'(?:[^'\\]|\\.)*'|u?\"(?:[^\"\\]|\\.)*\")\s*,?\s*\}?\s*")
 _INDEX_HEADS = ("index", "id", "idx", "class_id", "classid", "class_index", "label_id", "number", "no", "no.", "#", "")
@@ -58,12 +59,34 @@ def read_class_names(path: Path) -> ClassNames:
     Raises:
         UserError: where it is none of them, an index is missing, or a name is empty, twice there or only punctuation.
     """
+    return _read(path, (_structured, _table, _lines))
+
+
+def read_listing(path: Path) -> ClassNames:
+    """Read what the numbers, or names, of a data set stand for: as above, where text may name some numbers alone.
+
+    Raises:
+        UserError: as `read_class_names`.
+    """
+    return _read(path, (_numbered_lines, _structured, _table, _lines))
+
+
+def _read(path: Path, readers: "Sequence[_Reader]") -> ClassNames:
     text, encoding = read_text(path, "class names")
     if not text.strip():
         raise UserError(f"{path} holds no class name: give one a line")
-    found = next(found for reader in _READERS if (found := reader(text, path)) is not None)
+    found = next(found for reader in readers if (found := reader(text, path)) is not None)
     _check(found.names, path)
     return ClassNames(found.names, f"{found.form}, {encoding}", found.keys, found.first)
+
+
+def _numbered_lines(text: str, path: Path) -> ClassNames | None:
+    """`3 bag` on every line, for whichever numbers there are."""
+    found = [_NUMBERED.fullmatch(line) for line in text.splitlines() if line.strip()]
+    pairs = {int(line[1]): line[2] for line in found if line}
+    if len(pairs) != len(found):
+        return None
+    return ClassNames(tuple(pairs.values()), "text, a number in front of each name", tuple(map(str, pairs)))
 
 
 def _check(names: Sequence[str], path: Path) -> None:
@@ -282,6 +305,9 @@ def _lines(text: str, path: Path) -> ClassNames | None:
     if all(numbered) and _is_range([found[1] for found in numbered if found]):
         pairs = [(found[1], found[2]) for found in numbered if found]
         return _ordered(pairs, "text, an index in front of each name", path)
+    behind = [_NUMBER_LAST.fullmatch(line) for line in lines]
+    if all(behind) and _is_range([found[2] for found in behind if found]):
+        return _ordered([(found[2], found[1]) for found in behind if found], "text, an index behind each name", path)
     synsets = [_SYNSET_FIRST.fullmatch(line) for line in lines]
     if all(synsets):
         keys, names = zip(*((found[1], found[2]) for found in synsets if found), strict=True)
@@ -306,4 +332,4 @@ def _ordered(pairs: Sequence[tuple[str, str]], form: str, path: Path) -> ClassNa
     return ClassNames(tuple(name for _, name in ordered), form, tuple(str(number) for number, _ in ordered), first)
 
 
-_READERS = (_structured, _table, _lines)
+_Reader = Callable[[str, Path], ClassNames | None]

@@ -4,14 +4,12 @@ from pathlib import Path
 
 from genq_export.core.errors import UserError
 from genq_export.data.account import Skipped, listed, shown
-from genq_export.data.class_names import read_class_names
 from genq_export.data.decode import image_suffixes
 from genq_export.data.labels import LabelColumn
-from genq_export.data.raw import Raw, Reading
+from genq_export.data.raw import LISTING, Raw, Reading
 from genq_export.data.table import TABLE_SUFFIXES, Table, images_of, read_table
 from genq_export.data.walk import NOT_AN_IMAGE, Walk, walk
 
-LISTING = "classes.txt"
 _MOST_EMPTY = 5
 
 
@@ -30,8 +28,7 @@ def read_folder(folder: Path, reading: Reading) -> Raw:
     else:
         images, columns, left = images_of(table, walked)
     folders = None if reading.label_column is not None else _folder_column(walked, images)
-    listing = folder / LISTING
-    used = {listing, *(() if table is None else (table.path,))}
+    used = {folder / LISTING, *(() if table is None else (table.path,))}
     skipped = [*walked.skipped, *left, *(_left_over(walked, path) for path in walked.others if path not in used)]
     tops = walked.top_folders()
     return Raw(
@@ -41,7 +38,6 @@ def read_folder(folder: Path, reading: Reading) -> Raw:
         columns=(*columns, *(() if folders is None else (folders,))),
         skipped=tuple(skipped),
         notes=tuple(_notes(walked, table, folders)),
-        listing=read_class_names(listing).listing() if listing.is_file() else {},
         inside=folder / tops[0] if len(tops) == 1 else None,
     )
 
@@ -77,9 +73,10 @@ def _folder_column(walked: Walk, images: list[Path]) -> LabelColumn | None:
 
 
 def _empty_folders(walked: Walk, holding: set[str]) -> list[str]:
-    """Folders at the top that look like a class of which nothing is taken: not those of tables or texts."""
-    others = {path.relative_to(walked.root).parts[0] for path in walked.others}
-    return [name for name in map(shown, walked.top_folders()) if name not in holding | others]
+    """Folders at the top that look like a class of which nothing is taken: not those of tables or texts alone."""
+    others = {shown(path.relative_to(walked.root).parts[0]) for path in walked.others}
+    missed = {item.name.partition("/")[0] for item in walked.skipped if item.reason.startswith(".")}
+    return [name for name in map(shown, walked.top_folders()) if name not in holding | (others - missed)]
 
 
 def _layout(table: Table | None, folders: LabelColumn | None) -> str:

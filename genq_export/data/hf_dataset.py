@@ -1,4 +1,4 @@
-"""Hugging Face data sets on disk: what `save_to_disk` wrote, Parquet files, and folders with Parquet metadata.
+"""Hugging Face data sets on disk: what `save_to_disk` wrote, and Parquet files.
 
 Read through the `datasets` package, which runs no code of a data set. Pictures are decoded here, from the bytes in the
 set or from local files: an address in it is not fetched.
@@ -15,7 +15,6 @@ from genq_export.data.raw import LABEL_COLUMNS, Raw, Reading
 from genq_export.data.splits import chosen_split
 
 _SAVED = ("state.json", "dataset_dict.json")
-METADATA = "metadata.parquet"
 
 
 def is_saved(source: Path) -> bool:

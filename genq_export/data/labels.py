@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genq_export.core.errors import UserError
 from genq_export.data.account import counted, listed, shown
+from genq_export.data.class_names import ClassNames
 from genq_export.data.classifier import Classes
 from genq_export.data.wordnet import first_lemma, of_network
 
@@ -56,13 +57,13 @@ class Matching:
     notes: tuple[str, ...] = ()
 
 
-def match(column: LabelColumn, network: Classes, listing: Mapping[str, str], source: object) -> Matching:
+def match(column: LabelColumn, network: Classes, listing: ClassNames | None, source: object) -> Matching:
     """The class of every name of a column.
 
     Args:
         column: the names.
         network: its classes.
-        listing: what a `classes.txt` of the source calls each number or name; may be empty.
+        listing: what a `classes.txt` of the source calls each number or name; None without one.
         source: what an error calls it.
 
     Raises:
@@ -70,12 +71,14 @@ def match(column: LabelColumn, network: Classes, listing: Mapping[str, str], sou
     """
     names = column.names
     if not all(_NUMBER.fullmatch(name) for name in names):
-        return _by_name(names, network, listing, column.origin, source)
+        called = {} if listing is None else listing.listing()
+        return _by_name(names, network, called, column.origin, source)
     known = set(network.class_names or ())
     if all(name in known for name in names):
         return _by_name(names, network, {}, column.origin, source)
-    if listing:
-        return _by_name(names, network, _by_number(listing, names, source), column.origin, source)
+    if listing is not None:
+        matching = _by_name(names, network, _by_number(listing, names, source), column.origin, source)
+        return matching if listing.keys else replace(matching, rule=f"{matching.rule}, its lines counted from 0")
     return _by_whole_set(names, network, column.origin, source)
 
 
@@ -124,9 +127,14 @@ def _by_whole_set(names: Sequence[str], network: Classes, origin: str, source: o
     )
 
 
-def _by_number(listing: Mapping[str, str], names: Sequence[str], source: object) -> dict[str, str]:
-    """The listing under the numbers as the source writes them (`01`)."""
-    by_number = {int(key): name for key, name in listing.items() if _NUMBER.fullmatch(key)}
+def _by_number(listing: ClassNames, names: Sequence[str], source: object) -> dict[str, str]:
+    """The listing under the numbers as a source has them (`01`). Lines alone count from 0, where 0 is there."""
+    if listing.keys is None and all(int(name) != 0 for name in names):
+        raise UserError(
+            f"classes.txt in {source} has no numbers, and the labels have no 0, so its first line may be 0 or 1: put"
+            " the number in front of each name, as `1 dress`"
+        )
+    by_number = {int(key): name for key, name in listing.listing().items() if _NUMBER.fullmatch(key)}
     missing = [name for name in names if int(name) not in by_number]
     if missing:
         raise UserError(f"classes.txt in {source} has no name for {listed(missing)}: add one for every number")

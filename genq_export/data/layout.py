@@ -7,25 +7,34 @@ from pathlib import Path
 from genq_export.core.errors import UserError
 from genq_export.data import hf_dataset, webdataset
 from genq_export.data.account import listed, shown
+from genq_export.data.class_names import read_listing
 from genq_export.data.classifier import Classes
 from genq_export.data.decode import is_image_name
+from genq_export.data.digests import file_digest, source_digest
 from genq_export.data.folder import read_folder
 from genq_export.data.labels import fold
-from genq_export.data.raw import Raw, Reading
+from genq_export.data.raw import LISTING, Raw, Reading
 from genq_export.data.splits import SPLITS, chosen_split, split_of_file
 from genq_export.data.walk import visible_files
 
-_METADATA = ("metadata.csv", "metadata.jsonl")  # tables that list the images of all folders below
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # tables that list the images of all folders below
 
 
 def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
-    """Read a source as what it is.
+    """Read a source as what it is, and the `classes.txt` that is nearest to its images.
 
     Raises:
         UserError: where it is nothing that is read here, or could be two things.
     """
     if not source.exists():
         raise UserError(f"image folder {source} does not exist")
+    raw, listing = _find(source, network, reading), _listing(source)
+    if raw.listing is not None or not listing.is_file():
+        return raw
+    return replace(raw, listing=read_listing(listing))
+
+
+def _find(source: Path, network: Classes | None, reading: Reading) -> Raw:
     if not source.is_dir():
         if webdataset.is_shard_name(source.name):
             return webdataset.read_shards(source, [source], reading)
@@ -38,7 +47,7 @@ def find(source: Path, network: Classes | None, reading: Reading) -> Raw:
         return webdataset.read_shards(source, shards, reading)
     parquet = next(iter(_parquet_files(source)), None)
     if parquet is not None:
-        if parquet.name != hf_dataset.METADATA and (image or folders):
+        if image or folders:
             raise UserError(_two_layouts(source, parquet, _first(folders, image)))
         return hf_dataset.read_dataset(source, reading)
     split = _split_folder(source, [folder.name for folder in folders], network, reading)
@@ -67,6 +76,20 @@ def used_part(source: Path, reading: Reading) -> Path:
     return source if split is None else source / split
 
 
+def used_digest(source: Path, reading: Reading) -> str | None:
+    """Digest of everything that decides the images of a source and their labels; None where there is none.
+
+    Raises:
+        UserError: where a file of it cannot be read.
+    """
+    found, listing = source_digest(used_part(source, reading)), _listing(source)
+    return f"{found} {file_digest(listing)}" if listing.is_file() else found
+
+
+def _listing(source: Path) -> Path:
+    return (source if source.is_dir() else source.parent) / LISTING
+
+
 def _contents(source: Path) -> tuple[list[Path], list[Path], Path | None]:
     """Archives, folders with an image in them, and the first image, at the top of a folder."""
     entries = sorted(path for path in source.iterdir() if not path.name.startswith("."))
@@ -82,7 +105,8 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _parquet_files(source: Path) -> list[Path]:
-    return sorted(path for path in source.rglob("*.parquet") if path.is_file())
+    """Those that hold images; `metadata.parquet` is a table of image files."""
+    return sorted(path for path in source.rglob("*.parquet") if path.is_file() and path.name not in _METADATA)
 
 
 def _check_alone(source: Path, shards: Sequence[Path], folders: Sequence[Path], image: Path | None) -> None:

@@ -1,17 +1,19 @@
 """What lies in a source before its labels mean anything, and what the reader is asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 from genq_export.config.verify import VerifyConfig
 from genq_export.data.account import Skipped
+from genq_export.data.class_names import ClassNames
 from genq_export.data.labels import LabelColumn
 from genq_export.data.pictures import Pictures
 
 Use = Literal["eval", "real", "calibration"]
 
+LISTING = "classes.txt"  # beside images: what their labels stand for
 # Columns of a table, or fields of a JSON label, that are labels by their name.
 LABEL_COLUMNS = (
     "label", "labels", "class", "cls", "class_name", "classname", "class_id", "category", "target", "label_name",
@@ -43,7 +45,8 @@ class Raw:
     """Images and all that may be their labels.
 
     layout: what the source was read as. columns: in the order in which they are tried. listing: `classes.txt`, what
-    each number or name stands for. inside: a folder to read in the place of the source where its labels fit nothing.
+    each number or name stands for; None without one. inside: a folder to read in the place of the source where its
+    labels fit nothing.
     """
 
     source: Path
@@ -52,5 +55,5 @@ class Raw:
     columns: tuple[LabelColumn, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    listing: dict[str, str] = field(default_factory=dict)
+    listing: ClassNames | None = None
     inside: Path | None = None

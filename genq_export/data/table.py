@@ -1,4 +1,4 @@
-"""A table beside images that names each file and its label: CSV, TSV, or JSON lines."""
+"""A table beside images that names each file and its label: CSV, TSV, JSON lines, or Parquet."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genq_export.core.errors import UserError
+from genq_export.core.errors import UserError, reason_of
 from genq_export.data.account import Skipped, listed, shown
 from genq_export.data.decode import is_image_name
 from genq_export.data.labels import LabelColumn
@@ -20,7 +20,7 @@ _FILE_COLUMNS = (
     "file_name", "filename", "file", "image", "img", "path", "filepath", "file_path", "image_path", "image_name",
     "image_id", "fname", "name", "id",
 )  # fmt: skip
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def read_table(path: Path, reading: Reading) -> Table | None:
     Raises:
         UserError: where it is damaged, or a column that was asked for is not in it.
     """
-    text, _ = read_text(path, "table")
-    rows = _json_rows(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
+    rows = _rows(path)
     if not rows:
         return None
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -157,6 +156,28 @@ def _holds_images(rows: Sequence[Mapping[str, str | None]], name: str) -> bool:
     return all(value is not None and is_image_name(value) for value in values)
 
 
+def _rows(path: Path) -> list[dict[str, str | None]]:
+    if path.suffix.lower() == ".parquet":
+        return _parquet_rows(path)
+    text, _ = read_text(path, "table")
+    return _json_rows(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
+
+
+def _parquet_rows(path: Path) -> list[dict[str, str | None]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UserError(f"{path} is a Parquet file: pip install 'genq-export[datasets]'") from None
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError, ValueError) as error:
+        raise UserError(f"cannot read table {path}: {reason_of(error)}") from None
+    return [
+        {name: _text(value, name, number, path) for name, value in row.items()}
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
 def _csv_rows(text: str, path: Path) -> list[dict[str, str | None]]:
     lines = text.splitlines()
     head = next((line for line in lines if line.strip()), "")
@@ -203,7 +224,7 @@ def _text(value: Any, name: str, number: int, path: Path) -> str | None:
     if isinstance(value, list | dict):
         if name.lower() in LABEL_COLUMNS:
             raise UserError(f"{path}, line {number}, has several labels in '{name}': give each image one")
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value)

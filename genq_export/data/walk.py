@@ -11,10 +11,11 @@ from genq_export.core.walk import entries_below
 from genq_export.data.account import Skipped, shown
 from genq_export.data.decode import image_suffixes, is_image_name
 
-# Pictures of a kind that is not read here: named by their suffix, since somebody may miss them.
+# Pictures, and files full of them, of a kind that is not read here: named by their suffix, since they may be missed.
 _PICTURES = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".eps", ".pdf", ".tga", ".exr", ".hdr", ".dcm",
     ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".npy", ".mp4", ".mov", ".ico", ".pfm",
+    ".zip", ".zst", ".7z", ".rar", ".gz", ".h5", ".tfrecord", ".lmdb", ".npz", ".pkl",
 )  # fmt: skip
 # Files that say something of the images, and are read or meant for people.
 ACCOMPANYING = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".parquet", ".tar", ".xml")

@@ -12,8 +12,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images
-from genq_export.data.digests import source_digest
-from genq_export.data.layout import used_part
+from genq_export.data.layout import used_digest
 from genq_export.data.raw import Reading
 from genq_export.models import source as models
 from genq_export.stage import StageContext
@@ -38,7 +37,7 @@ class VerifyStage:
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The float network, and the evaluation images."""
         given = config.verify.evaluation
-        images = None if given is None else source_digest(used_part(given, Reading.of(config.verify, "eval")))
+        images = None if given is None else used_digest(given, Reading.of(config.verify, "eval"))
         return (models.identity(config.model), images)
 
     def parts(self, config: BuildConfig) -> tuple[str, ...]:

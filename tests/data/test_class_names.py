@@ -62,6 +62,24 @@ def test_every_form(tmp_path: Path, kind: str) -> None:
     assert form in found.form
 
 
+@pytest.mark.parametrize(
+    "line", ["{0}. {1}", "{0}) {1}", "{0}: {1}", "{0} {1}", "{1},{0}", "{1}, {0}", "{1}; {0}", "{1}\t{0}", "{1}={0}"]
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_index_before_or_behind_each_name(tmp_path: Path, line: str, first: int) -> None:
+    path = tmp_path / "a.txt"
+    numbered = reversed(list(enumerate(NAMES, start=first)))
+    path.write_text("\n".join(line.format(number, name) for number, name in numbered))
+    assert read_class_names(path).names == NAMES
+
+
+@pytest.mark.parametrize("names", [("terminal 1", "terminal 2"), ("2 wheels", "4 wheels"), ("1.5 t", "3.5 t")])
+def test_numbers_that_belong_to_a_name_stay(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(names))
+    assert read_class_names(path).names == names
+
+
 BAD: dict[str, tuple[str, bytes, str]] = {
     "empty": ("a.txt", b"\n\n", "holds no class name"),
     "a name twice": ("a.txt", b"a\nb\na\n", r"names 2 classes 'a' \(0 and 2\)"),

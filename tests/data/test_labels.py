@@ -81,6 +81,45 @@ def test_other_numbers_are_refused_with_a_remedy_that_works(
     check(read(tmp_path), "through classes.txt", images=len(labels) * EACH)
 
 
+LISTINGS = {
+    "of every number": ("classes.txt", "0 t-shirt\n1 trouser\n2 pullover\n3 dress\n8 bag\n"),
+    "of these alone": ("classes.txt", "3 dress\n8 bag\n"),
+    "with colons": ("classes.txt", "8: bag\n03: dress\n"),
+    "a table of all": ("classes.txt", "index\tname\n" + "".join(f"{k}\t{name}\n" for k, name in enumerate(NAMES))),
+}
+
+
+@pytest.mark.parametrize("kind", LISTINGS)
+@pytest.mark.parametrize("layout", ["folders", "a split", "shards", "a shard", "a table"])
+def test_a_listing_says_what_numbers_stand_for_in_every_layout(tmp_path: Path, kind: str, layout: str) -> None:
+    truth = [3, 3, 8]
+    members = [(f"{number}.png", png(label, number)) for number, label in enumerate(truth)]
+    labels = [(f"{number}.cls", str(label).encode()) for number, label in enumerate(truth)]
+    match layout:
+        case "folders":
+            class_folders(tmp_path, ["3", "8"], each=2, labels=[3, 8])
+        case "a split":
+            class_folders(tmp_path / "val", ["3", "8"], each=2, labels=[3, 8])
+        case "shards" | "a shard":
+            shard(tmp_path / "a.tar", [*members, *labels])
+        case _:
+            write(tmp_path / "a.csv", b"file,label\n" + b"".join(b"%d.png,%d\n" % pair for pair in enumerate(truth)))
+            [write(tmp_path / name, content) for name, content in members]
+    name, text = LISTINGS[kind]
+    (tmp_path / name).write_text(text)
+    found = read(tmp_path / "a.tar" if layout == "a shard" else tmp_path)
+    check(found, "exact names through classes.txt", images=4 if layout in ("folders", "a split") else 3)
+
+
+def test_lines_without_numbers_count_from_0_only_where_0_is_there(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES))
+    class_folders(tmp_path, ["3", "8"], labels=[3, 8])
+    with pytest.raises(UserError, match="first line may be 0 or 1"):
+        read(tmp_path)
+    class_folders(tmp_path, ["0"], labels=[0])
+    check(read(tmp_path), "through classes.txt, its lines counted from 0", images=36)
+
+
 def test_numbers_beyond_the_classes(tmp_path: Path) -> None:
     class_folders(tmp_path, ["0", "10", "11"])
     with pytest.raises(UserError, match="name them as the classes"):
@@ -153,7 +192,7 @@ def test_200_of_1000_synsets(tmp_path: Path, imagenet_network: Network) -> None:
     [("tench", 0), ("Great_White_Shark", 2), ("tench, Tinca tinca", 0), ("n03126707", 517), ("n02012849", 134)],
 )
 def test_imagenet_by_lemma_and_synset(imagenet_network: Network, name: str, label: int) -> None:
-    assert match(LabelColumn.of("by folder", [name]), imagenet_network, {}, "x").index == {name: label}
+    assert match(LabelColumn.of("by folder", [name]), imagenet_network, None, "x").index == {name: label}
 
 
 @pytest.mark.parametrize(
@@ -166,12 +205,12 @@ def test_imagenet_by_lemma_and_synset(imagenet_network: Network, name: str, labe
 )
 def test_two_classes_of_one_name_need_synsets(imagenet_network: Network, name: str, synsets: str) -> None:
     with pytest.raises(UserError, match=synsets):
-        match(LabelColumn.of("by folder", [name]), imagenet_network, {}, "x")
+        match(LabelColumn.of("by folder", [name]), imagenet_network, None, "x")
 
 
 def test_whole_names_of_both_are_no_doubt(imagenet_network: Network) -> None:
     column = LabelColumn.of("by folder", ["cardigan", "Cardigan, Cardigan Welsh corgi"])
-    assert sorted(match(column, imagenet_network, {}, "x").index.values()) == [264, 474]
+    assert sorted(match(column, imagenet_network, None, "x").index.values()) == [264, 474]
 
 
 def test_a_name_twice_among_a_network_s_own(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def test_the_sentence_for_large_and_for_unlabelled_sets() -> None:
 def test_a_class_of_which_nothing_is_taken_is_named(tmp_path: Path) -> None:
     class_folders(tmp_path, NAMES[:9])
     write(tmp_path / "ankle boot" / "a.jxl", b"")
+    write(tmp_path / "ankle boot" / "about.txt", b"words")
     (tmp_path / "bags").mkdir()
+    write(tmp_path / "notes" / "about.txt", b"words")
     found = read(tmp_path)
     check(found, 108)
     assert "class folders 'ankle boot' (.jxl), 'bags' (empty)" in str(found.account)
@@ -100,6 +102,23 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     check(read(tmp_path), 121)
 
 
+def test_links_in_a_circle_are_broken_ones(tmp_path: Path) -> None:
+    class_folders(tmp_path, NAMES)
+    (tmp_path / "dress" / "a").symlink_to("b")
+    (tmp_path / "dress" / "b").symlink_to("a")
+    (tmp_path / "dress" / "self.png").symlink_to("self.png")
+    found = read(tmp_path)
+    check(found)
+    assert dict(found.account.reasons) == {"broken link": 3}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.zst", "a.h5"])
+def test_what_may_be_full_of_images_is_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, b"x")
+    with pytest.raises(UserError, match=rf"no images in .*there is \{Path(name).suffix}"):
+        read(tmp_path)
+
+
 Make = Callable[[Path], object]
 
 
@@ -135,6 +154,22 @@ LAYOUTS: dict[str, tuple[Make, str, str]] = {
         "",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("label", [None, "label"])
+def test_a_parquet_table_is_read_as_any_other(tmp_path: Path, label: str | None) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = NAMES if label is None else [f"part {letter}" for letter in "abcdefghij"]
+    class_folders(tmp_path, names)
+    files = [(f"{names[n]}/{n}-{k}.png", NAMES[n].upper()) for n in range(10) for k in range(12)]
+    columns = {"file_name": [file for file, _ in files], label or "caption": [name for _, name in files]}
+    parquet.write_table(pa.table(columns), tmp_path / "metadata.parquet")
+    found = read(tmp_path)
+    check(found)
+    assert ("by column 'label' of metadata.parquet" if label else "by folder") in (found.account.labels or "")
+    write(tmp_path / "metadata.parquet", b"PAR1 damaged PAR1")
+    with pytest.raises(UserError, match=r"cannot read table .*metadata\.parquet"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
