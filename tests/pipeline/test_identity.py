@@ -1,6 +1,7 @@
 """What decides an image or a number decides the fingerprint: every kind of file that a build is made from."""
 
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def identity(stage: str, folder: Path, **options: object) -> str:
     """What the stage is told by, whatever came before it."""
     found = find_stage(stage)
     config = BuildConfig.for_model(str(options.pop("name", "fashion_resnet")), device="cpu", **options)
-    return repr((found.settings(config), found.inputs(config)))
+    return repr((found.settings(config), found.inputs(config, Workspace(folder))))
 
 
 def rewritten(path: Path, content: bytes) -> None:
@@ -52,6 +53,25 @@ def one_class(folder: Path) -> None:
     (folder / "b").rename(folder / "c")
 
 
+def splits(folder: Path) -> Path:
+    """With a listing beside the split that is read."""
+    pictures(folder / "val")
+    (folder / "classes.txt").write_text("0 dress\n1 bag\n")
+    return folder
+
+
+def archive(folder: Path) -> Path:
+    """With a listing beside it."""
+    splits(folder)
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        tar.add(folder / "val", "")
+    return folder / "a.tar"
+
+
+def listing(place: Path) -> None:
+    flipped((place if place.is_dir() else place.parent) / "classes.txt")
+
+
 def class_file(folder: Path) -> Path:
     (folder / "names.txt").write_text("".join(f"name {number}\n" for number in range(10)))
     return folder / "names.txt"
@@ -71,6 +91,9 @@ KINDS: dict[str, tuple[str, str, Callable[[Path], Path], Callable[[Path], object
     "a folder's name in --calibration": ("calibrate", "calibration_set", pictures, one_class),
     "an image of --real": ("calibrate", "real", pictures, one_image),
     "an image of --eval": ("verify", "evaluation", pictures, one_image),
+    "a listing beside the splits of --eval": ("verify", "evaluation", splits, listing),
+    "a listing beside a tar file of --eval": ("verify", "evaluation", archive, listing),
+    "a listing beside a tar file of --calibration": ("calibrate", "calibration_set", archive, listing),
     "a class of --eval": ("verify", "evaluation", pictures, one_class),
 }
 
