@@ -23,6 +23,7 @@ from genq_export.pipeline.stages import find_stage
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
+    from runtime_tests.verify.results import DeviceResult
 
 
 def reverify(
@@ -55,6 +56,18 @@ def reverify(
             result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
         _record(workspace, config, result)
     return result
+
+
+def take_result(folder: Path, result: Path) -> "DeviceResult":
+    """Add what the check found on another device to `verify.json`. Raises UserError where it is not of this build."""
+    from runtime_tests.verify.device_result import take_result as take
+
+    workspace = Workspace.existing(folder)
+    workspace.finished("verify")
+    with workspace.locked():
+        taken = take(workspace, result)
+        workspace.rehash("verify")
+    return taken
 
 
 def _changed(

@@ -59,6 +59,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         run=run,
         elsewhere=measured.runs[:-1],
         elsewhere_measured_here=tuple(is_measured_here(other) for other in measured.runs[:-1]),
+        devices=measured.devices,
         layers=_layers(quantized, audit),
         unquantized=_unquantized(quantized),
         sensitivity=_sensitivity(quantized),

@@ -11,7 +11,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
 from runtime_tests.verify.gates import Gate, Ungated
 from runtime_tests.verify.measured_here import is_measured_here
-from runtime_tests.verify.results import Frozen, Latency, Score, Size, Verification, damaged_field
+from runtime_tests.verify.results import DeviceResult, Frozen, Latency, Score, Size, Verification, damaged_field
 
 REPORT_VERSION = 1
 
@@ -107,6 +107,7 @@ class Report(Frozen):
     run: Verification = Field(description="the newest run, all that it measured")
     elsewhere: tuple[Verification, ...] = Field(description="the newest run of every other machine")
     elsewhere_measured_here: tuple[bool, ...] = Field((), description="which of these this machine measured")
+    devices: tuple[DeviceResult, ...] = Field((), description="what the check found on other devices, as reported")
     layers: tuple[LayerFacts, ...]
     unquantized: tuple[Unquantized, ...]
     sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")

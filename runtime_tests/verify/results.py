@@ -4,9 +4,9 @@ A field that is None was not measured on this machine; the report says so and ne
 releases wrote under another name are read under both.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 # Keys of results that every verification has beside its runtimes.
 FLOAT = "float"
@@ -236,11 +236,62 @@ class Verification(Frozen):
     seconds: dict[str, float] = {}
 
 
+_Text = Annotated[str, Field(max_length=500)]
+_Count = Annotated[int, Field(ge=0, le=10**9)]
+_Number = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class CallTimes(Frozen):
+    """Milliseconds of a call."""
+
+    median: _Number
+    p90: _Number
+
+
+class DeviceResult(Frozen):
+    """What the check of a build found on another device, as its programs write it.
+
+    model, golden: sha256 of what was checked. received: the day on which it was taken into the build.
+    """
+
+    format: Literal[1]
+    verdict: Literal["same codes", "same within its tolerance", "other codes"]
+    images: _Count
+    outputs_equal: bool
+    outputs_largest_gap: _Number
+    same_answers: _Count
+    quantizers: _Count
+    quantizers_unlike: _Count
+    codes_equal: Annotated[float, Field(ge=0, le=1)]
+    moved_by_watching: _Number
+    first_unlike: _Text
+    first_unlike_codes: _Count
+    first_unlike_by: _Count
+    model: _Digest
+    golden: _Digest
+    runtime: _Text
+    device: _Text
+    threads: Annotated[int, Field(ge=0, le=4096)]
+    latency_ms: Annotated[dict[Literal["deployed", "float"], CallTimes], Field(max_length=2)]
+    note: _Text = ""
+    received: _Text = ""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if (self.verdict == "same codes") != (self.quantizers_unlike == 0):
+            raise ValueError("the verdict is not that of its figures")
+        if self.quantizers_unlike > self.quantizers or self.same_answers > self.images:
+            raise ValueError("more differ than there are")
+        return self
+
+
 class VerifyFile(Frozen):
-    """`verify.json`: the newest run of every machine on the same artefacts, oldest first."""
+    """`verify.json`: the newest run of every machine on the same artefacts, oldest first, and what devices reported."""
 
     version: Literal[1] = 1
     runs: tuple[Verification, ...] = ()
+    devices: tuple[DeviceResult, ...] = ()
 
 
 def damaged_field(error: ValidationError) -> str:

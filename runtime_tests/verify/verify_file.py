@@ -35,19 +35,20 @@ def keep_run(workspace: Workspace, run: Verification) -> bool:
         Whether the run stands beside all that were there.
     """
     earlier = _earlier(workspace)
-    kept = tuple(item for item in earlier if _same_files(item, run) and not _same_place(item, run))
-    workspace.write_json(VERIFY_FILE, VerifyFile(runs=(*kept, run)).model_dump(mode="json"))
-    return bool(earlier) and kept == earlier
+    kept = tuple(item for item in earlier.runs if _same_files(item, run) and not _same_place(item, run))
+    devices = tuple(item for item in earlier.devices if item.model == run.artefacts.get("model.onnx"))
+    workspace.write_json(VERIFY_FILE, VerifyFile(runs=(*kept, run), devices=devices).model_dump(mode="json"))
+    return bool(earlier.runs) and kept == earlier.runs
 
 
-def _earlier(workspace: Workspace) -> tuple[Verification, ...]:
+def _earlier(workspace: Workspace) -> VerifyFile:
     """What was measured before."""
     if not workspace.path(VERIFY_FILE).is_file():
-        return ()
+        return VerifyFile()
     try:
-        return read_verification(workspace).runs
+        return read_verification(workspace)
     except UserError:
-        return ()  # damaged or of another version: measured again now
+        return VerifyFile()  # damaged or of another version: measured again now
 
 
 def _same_files(first: Verification, second: Verification) -> bool:

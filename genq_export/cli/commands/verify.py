@@ -1,8 +1,9 @@
 """`genq-export verify`"""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,22 +11,46 @@ from genq_export.cli.console import show
 from genq_export.cli.options import Folder, Given, Quiet, Verbose, with_options
 from genq_export.core.progress import Progress
 
+Result = Annotated[
+    Path | None,
+    typer.Option("--result", help="JSON that the check of this build wrote on another device.", show_default=False),
+]
+
 
 @with_options("verify")
-def verify(folder: Folder, given: Given, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def verify(folder: Folder, given: Given, result: Result = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure accuracy, fidelity and latency of a build folder on this machine, beside what others measured.
 
     Prints the verdict; exit code 1 where a gate fails, or the folder is not as it was built.
     """
+    if result is not None:
+        _take(folder, result, given)
+        return
     from genq_export.pipeline.reverify import reverify
 
     progress = Progress(quiet, verbose)
     backends = tuple(given.get("backends", ()))
     ours = ("evaluation", "backends", "device")
     reading: dict[str, Any] = {name: value for name, value in given.items() if name not in ours}
-    result = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"), reading)
-    progress.say(f"verify: measured on {result.summary['machine']}; `genq-export report {folder}` writes it down")
+    measured = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"), reading)
+    progress.say(f"verify: measured on {measured.summary['machine']}; `genq-export report {folder}` writes it down")
     if not _passed(folder):
+        raise typer.Exit(1)
+
+
+def _take(folder: Path, result: Path, given: Mapping[str, Any]) -> None:
+    """Put another device's result into the build; exit code 1 where it computes other codes."""
+    from genq_export.core.errors import UserError
+    from genq_export.pipeline.reverify import take_result
+
+    if given:
+        raise UserError("--result takes what another device found, and measures nothing: leave the other options out")
+    taken = take_result(folder, result)
+    show(
+        f"{taken.device}, {taken.runtime}: {taken.verdict}, reported and not measured here;"
+        f" `genq-export report {folder}` writes it down"
+    )
+    if taken.verdict == "other codes":
         raise typer.Exit(1)
 
 
