@@ -54,7 +54,16 @@ def _read(path: Path) -> DeviceResult:
         if os.stat(path).st_size > _MOST_BYTES:
             raise UserError(f"{path} is larger than any result of a check (64 kB)")
         content = path.read_bytes()
+    program = "check.py, check.mjs or index.html"
     try:
-        return DeviceResult.model_validate_json(content)
+        result = DeviceResult.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} is no result of check.py, check.mjs or index.html ({damaged_field(error)})") from None
+        raise UserError(f"{path} is no result of {program} ({damaged_field(error)})") from None
+    if not _agrees_with_itself(result):
+        raise UserError(f"{path} is no result of {program} (its verdict is not that of its figures)")
+    return result
+
+
+def _agrees_with_itself(result: DeviceResult) -> bool:
+    counts = result.quantizers_unlike <= result.quantizers and result.same_answers <= result.images
+    return counts and (result.verdict == "same codes") == (result.quantizers_unlike == 0)

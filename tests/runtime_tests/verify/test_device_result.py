@@ -95,7 +95,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda result: result.update(golden="0" * 64), "another check/golden.bin"),
         (lambda result: result.update(verdict="fine"), "no result"),
         (lambda result: result.update(quantizers_unlike=1), "verdict is not that of its figures"),
-        (lambda result: result.update(same_answers=99), "more differ than there are"),
+        (lambda result: result.update(same_answers=99), "verdict is not that of its figures"),
         (lambda result: result.update(device="x" * 501), "device"),
         (lambda result: result.update(extra=1), "extra"),
         (lambda result: result.pop("runtime"), "runtime"),
