@@ -29,6 +29,19 @@ class Lora:
         """Changes when its file or its weight does."""
         return f"lora {self.name if self.file is None else file_digest(self.file)} {self.weight:g}"
 
+    def fetch(self) -> None:
+        """Download it where it is only on the hub. Raises UserError where it cannot be had."""
+        if self.file is not None:
+            return
+        try:
+            _downloaded(self.name)
+        except UserError:
+            raise
+        except Exception as error:  # the hub's, httpx's and the operating system's
+            raise UserError(
+                f"cannot fetch LoRA {self.name}: {reason_of(error)}; give its file with --lora FILE.safetensors"
+            ) from None
+
     def fuse(self, pipeline: Any) -> None:
         """Add it to the weights of a pipeline.
 

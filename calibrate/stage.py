@@ -24,6 +24,12 @@ class CalibrateStage:
             return None
         return (config.calibrate.model_dump(mode="json"), config.seed, config.device)
 
+    def fetch(self, context: StageContext) -> None:
+        """What the source draws with, where it is only on the hub."""
+        source = source_for(context.config)
+        if isinstance(source, Source):
+            source.fetch(context.config, context.progress)
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The network, and the files that the source is made of."""
         network = models.identity(config.model) if isinstance(source_for(config), Source) else None

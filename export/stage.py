@@ -23,6 +23,9 @@ class ExportStage:
         kept = (config.quantize.keep_float, config.quantize.grid_name, config.quantize.first_last_bits)
         return (config.target, config.export.model_dump(mode="json"), kept)
 
+    def fetch(self, context: StageContext) -> None:
+        """Nothing to download."""
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The network's preprocessing and classes, which the README names."""
         return models.identity(config.model)

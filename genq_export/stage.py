@@ -50,6 +50,13 @@ class Stage(Protocol):
     def settings(self, config: BuildConfig) -> object:
         """The part of the config that decides the result, JSON-able."""
 
+    def fetch(self, context: StageContext) -> None:
+        """Download what it reads and is told by, so that its inputs are the same before and after it ran.
+
+        Raises:
+            UserError: where that cannot be had.
+        """
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """Identities of what it reads beside the previous stage's files. Raises UserError where it cannot be read."""
 

@@ -102,6 +102,13 @@ class Source(ABC):
         """JSON-able; changes when what it reads outside the config does: weights, files of prompts."""
         return models.identity(config.model)
 
+    def fetch(self, config: BuildConfig, progress: Progress) -> None:  # noqa: B027 - most have nothing to fetch
+        """Download what its identity is made of and is not here.
+
+        Raises:
+            UserError: where that cannot be had.
+        """
+
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """Say what would keep it from working, a sentence each with its remedy; nothing is downloaded.
 

@@ -28,6 +28,7 @@ from calibrate.token_limit import fits
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
 from genq_export.core.workspace import sha256
 from genq_export.models import hub
 from genq_export.models import source as models
@@ -52,6 +53,17 @@ class TextToImageSource(Source):
         settings = config.calibrate
         files = [sha256(path) if path and path.is_file() else None for path in (settings.templates, settings.style)]
         return [find_generator(config).identity, *(lora.identity for lora in find_loras(settings.lora)), *files]
+
+    def fetch(self, config: BuildConfig, progress: Progress) -> None:
+        """The pipeline and its LoRAs: once here they are told by their content, no longer by their names."""
+        generator = find_generator(config)
+        if generator.hub is not None and (generator.folder is None or generator.problem() is not None):
+            from calibrate.sources.load_pipeline import fetched
+
+            progress.say(f"calibrate: fetching {generator.name}")
+            fetched(generator)
+        for lora in find_loras(config.calibrate.lora):
+            lora.fetch()
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """What the pipeline, its prompts and the disk lack."""

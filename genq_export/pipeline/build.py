@@ -173,6 +173,7 @@ def _bring_up_to_date(stage: Stage, context: StageContext) -> bool:
     workspace, config = context.workspace, context.config
     if not stage.shares_work(config):
         context.helpers.release()
+    stage.fetch(context)
     identity = stage_fingerprint(stage, workspace, config)
     if workspace.is_fresh(stage.name, identity):
         context.progress.say(f"{stage.name}: up to date")
@@ -251,6 +252,7 @@ def _help(context: StageContext) -> None:
     for wanted in context.ranks.tasks():
         name, task = cast(tuple[str, object], wanted)
         stage = find_stage(name)
+        stage.fetch(context)
         identity = stage_fingerprint(stage, context.workspace, context.config)
         stage.assist(replace(context, identity=identity), task)
 

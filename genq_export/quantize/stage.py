@@ -35,6 +35,9 @@ class QuantizeStage:
             "device": config.device,
         }
 
+    def fetch(self, context: StageContext) -> None:
+        """Nothing to download."""
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The float network."""
         return models.identity(config.model)

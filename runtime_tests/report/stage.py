@@ -21,6 +21,9 @@ class ReportStage:
         """The whole config, which the report shows."""
         return config.model_dump(mode="json")
 
+    def fetch(self, context: StageContext) -> None:
+        """Nothing to download."""
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """Which runs were measured on this machine: the report of a folder that comes from another says so."""
         try:

@@ -34,6 +34,9 @@ class VerifyStage:
         """What is measured, and on which device the oracle computes."""
         return (config.target, config.verify.model_dump(mode="json"), config.device)
 
+    def fetch(self, context: StageContext) -> None:
+        """Nothing to download."""
+
     def inputs(self, config: BuildConfig, workspace: Workspace) -> object:
         """The float network, and the evaluation images."""
         given = config.verify.evaluation

@@ -1,6 +1,7 @@
 """What decides an image or a number decides the fingerprint: every kind of file that a build is made from."""
 
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from genq_export import zoo
 from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.pipeline.fingerprint import stage_fingerprint
 from genq_export.pipeline.stages import find_stage
+from genq_export.stage import StageContext
 
 
 def identity(stage: str, folder: Path, **options: object) -> str:
@@ -116,3 +120,32 @@ def test_a_set_of_other_classes_is_none_of_a_neighbours(tmp_path: Path) -> None:
         for classes in (None, class_file(tmp_path))
     )
     assert own != given
+
+
+def test_a_pipeline_that_the_run_downloads_is_told_as_it_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second run would take it for another one and draw all images anew."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    home = tmp_path / "hub" / "models--owner--name"
+    snapshot = home / "snapshots" / ("0" * 40)
+
+    def download(*_: object, **__: object) -> str:
+        if not snapshot.exists():
+            shutil.copytree(zoo.pipeline_folder(), snapshot)
+            (home / "refs").mkdir()
+            (home / "refs" / "main").write_text("0" * 40)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: f"{download()}/model_index.json")
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **__: [])
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.DiffusionPipeline.download", download)
+    config = BuildConfig.for_model("fashion_resnet", device="cpu", generator="owner/name")
+    stage, workspace = find_stage("calibrate"), Workspace(tmp_path / "build")
+    context = StageContext(workspace, config, Progress(quiet=True), lambda: pytest.fail("no network is needed"))
+    before = stage_fingerprint(stage, workspace, config)
+    stage.fetch(context)
+    fetched = stage_fingerprint(stage, workspace, config)
+    assert fetched != before, "by its content, no longer by its name"
+    stage.fetch(context)
+    assert fetched == stage_fingerprint(stage, workspace, config)
