@@ -13,6 +13,7 @@ import torch
 
 from genq_export.core.errors import UserError
 from genq_export.data.account import counted, listed
+from genq_export.models.reparametrized import joined
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -107,7 +108,8 @@ def fitted(state: StateDict, network: "nn.Module") -> Fit:
     tensors = {_unwrapped(name): tensor for name, tensor in state.tensors.items()}
     prefix = _prefix(tensors, expected, state.source)
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    notes = [*state.notes, *_prefix_notes(state, tensors, prefix)]
+    own, put_together = joined(own, expected)
+    notes = [*state.notes, *_prefix_notes(state, tensors, prefix), *put_together]
     unknown = {
         name: tensor
         for name, tensor in own.items()
