@@ -10,7 +10,7 @@ from export.audit.layer import LayerAudit
 from export.check.write import write_check
 from export.fold import fold
 from export.readme import build_readme
-from export.summary import ExportSummary, Widths
+from export.summary import ExportSummary, Widths, classes_digest
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
@@ -62,7 +62,7 @@ def run(
     outputs += [*(compiled.files if compiled is not None else ()), "README.md", write_description(workspace, model)]
     if images:
         outputs += write_check(workspace, config, model, integer_model, list(images))
-    summary = _summary(config, facts, storage, audit, compiled, in_words(model))
+    summary = _summary(config, facts, storage, audit, compiled, in_words(model), classes_digest(model.class_names))
     return StageResult(outputs, summary.model_dump(mode="json"))
 
 
@@ -79,6 +79,7 @@ def _summary(
     audit: list[LayerAudit],
     compiled: Compiled | None,
     preprocessing: str,
+    classes: str | None,
 ) -> ExportSummary:
     files = {ONNX_FILE: facts["bytes"]}
     if compiled is not None:
@@ -93,4 +94,5 @@ def _summary(
         files=files,
         storage=storage,
         preprocessing=preprocessing,
+        classes=classes,
     )

@@ -3,6 +3,9 @@
 Written into the manifest by the stage and validated when it is read.
 """
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -46,6 +49,7 @@ class ExportSummary(Frozen):
         files: bytes by name.
         storage: containers.
         preprocessing: what happens to a picture before the network, in words; empty in earlier builds.
+        classes: digest of the names of the classes, in order; None where there are none, and in earlier builds.
     """
 
     audit: tuple[LayerAudit, ...]
@@ -57,3 +61,9 @@ class ExportSummary(Frozen):
     files: dict[str, int] = Field({})
     storage: Widths
     preprocessing: str = ""
+    classes: str | None = None
+
+
+def classes_digest(names: Sequence[str] | None) -> str | None:
+    """Of names of classes in their order; None where there are none."""
+    return None if names is None else hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()

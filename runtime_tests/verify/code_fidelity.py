@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from genq_export.core.errors import BackendError
+from genq_export.config.build import BuildConfig
+from genq_export.core.errors import BackendError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
 from genq_export.runtimes.base import Backend, Batch, Codes
 from genq_export.runtimes.torch_modules import TorchBackend
@@ -19,6 +21,7 @@ from runtime_tests.verify.constants import mismatches
 from runtime_tests.verify.diagnosis.case import Case
 from runtime_tests.verify.diagnosis.explain import explain
 from runtime_tests.verify.diagnosis.probe_effect import explain_probe_effect
+from runtime_tests.verify.lineage import unlike_classes, unlike_export, unlike_reference
 from runtime_tests.verify.results import BackendFidelity
 from runtime_tests.verify.runtime_pool import RuntimePool
 
@@ -101,15 +104,28 @@ def compare_codes(
     return tuple(explained.values())
 
 
-def constant_mismatches(pool: RuntimePool, workspace: Workspace) -> tuple[str, ...] | None:
-    """How the file's scales, codes and biases differ from the integer model's; None where either is missing."""
+def constant_mismatches(
+    pool: RuntimePool, workspace: Workspace, config: BuildConfig, model: LoadedModel, notes: list[str]
+) -> tuple[str, ...] | None:
+    """What in the file is not the integer model's, in the integer model not the reference's, or of the classes not as built.
+
+    None where the file or the integer model cannot be read. Takes down in `notes` what could not be compared.
+    """
     oracle = pool.opened.get("oracle")
     if not isinstance(oracle, TorchBackend):
         return None
     try:
-        return tuple(item.message for item in mismatches(read_model(workspace.path("model.onnx")), oracle.module))
-    except BackendError:
+        found = tuple(item.message for item in mismatches(read_model(workspace.path("model.onnx")), oracle.module))
+        if not found:
+            found, reason = unlike_export(workspace, config, model.input_size)
+            notes += [reason] if reason is not None else []
+    except (BackendError, UserError):
         return None
+    found += unlike_classes(workspace, model.class_names)
+    try:
+        return (*found, *unlike_reference(workspace.folder))
+    except UserError as error:
+        return (*found, f"the integer model could not be held against the reference: {error}")
 
 
 def _read(workspace: Workspace) -> _File:

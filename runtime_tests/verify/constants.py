@@ -1,4 +1,6 @@
-"""The numbers in the deployed file held against those of the integer model: codes, scales, biases, zero-points, limits.
+"""The numbers in the deployed file held against those of the integer model.
+
+These are codes, scales, biases, zero-points, the limits of codes, and the geometry of convolutions.
 
 Codes tell that something differs and where it begins; the constants there tell what. Each mismatch carries the value
 that would repair it, so that the suspicion can be tested on a copy of the file.
@@ -13,7 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from genq_export.network.names import codes_tensor, weight_tensor
+from export.passes.zero_point_shift import without_zero_points
+from genq_export.network.aten import called_module
+from genq_export.network.names import codes_tensor, product_tensor, weight_tensor
 
 _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze")
 
@@ -22,7 +26,8 @@ _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze"
 class Mismatch:
     """One constant that is not what the integer model has.
 
-    owner: layer or quantizer. tensor: the constant in the file. repaired: what it should be, in the file's own type.
+    owner: layer or quantizer. tensor: the constant in the file. repaired: what it should be, in the file's own type;
+    None where another number in its place would not do.
     """
 
     owner: str
@@ -76,61 +81,177 @@ class Constants:
 
 
 def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
-    """Find every constant of the file that differs from the integer model.
+    """Find every constant of the file that differs from the integer model, and what it lacks of it.
 
     Args:
         model: The deployed file.
-        oracle: The integer model, a module made of the parts in `genq_export.network.integer`.
+        oracle: The integer model, a `GraphNetwork` of the parts in `genq_export.network.integer`.
+
+    Raises:
+        UserError: The file holds INT8 activations, which the integer model cannot be shifted into.
     """
     constants = Constants(model)
+    if _holds_int8(model, constants):
+        oracle = without_zero_points(oracle)
+    behind_relu = _behind_relu(oracle)
     found: list[Mismatch] = []
     for part in oracle.modules():
         if hasattr(part, "weight_codes"):
             found += _layer(model, constants, part)
         elif hasattr(part, "scale") and hasattr(part, "zero_point"):
-            found += _quantizer(constants, part)
+            found += _quantizer(constants, part, part.name in behind_relu)
+    return found
+
+
+def _holds_int8(model: onnx.ModelProto, constants: Constants) -> bool:
+    """Do activations travel in INT8, shifted where they have a zero-point?"""
+    zeros = (constants.value(node.input[2]) for node in model.graph.node if _has_zero_point(node))
+    return any(zero is not None and zero.dtype == np.int8 for zero in zeros)
+
+
+def _has_zero_point(node: onnx.NodeProto) -> bool:
+    return node.op_type == "QuantizeLinear" and len(node.input) > 2
+
+
+def _behind_relu(oracle: Any) -> set[str]:
+    """Quantizers that alone read the ReLU of a convolution: there `export.passes.relu_on_codes` may take the ReLU."""
+    import torch
+
+    found = set()
+    for node in oracle.graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if source is None or source.target is not torch.ops.aten.relu.default or len(source.users) > 1:
+            continue
+        layer = called_module(oracle, source.args[0])
+        convolution = source.args[0].target is torch.ops.aten.conv2d.default or getattr(layer, "op", "") == "conv2d"
+        if convolution:
+            found.add(str(called_module(oracle, node).name))
     return found
 
 
 def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[Mismatch]:
     dequantize = constants.producer(weight_tensor(part.name))
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        yield Mismatch(part.name, f"the file has no weight codes of {part.name}", "", None)
         return
     codes = part.weight_codes.cpu().numpy()
     transposed = codes.ndim == 2 and _axis(dequantize) == 1  # by its axis: a square weight shows it by nothing else
     yield from _compare(constants, dequantize.input[0], part.name, "weight codes", codes, transposed)
     yield from _compare(constants, dequantize.input[1], part.name, "weight scale", part.weight_scale.cpu().numpy())
     reader = next((node for node in model.graph.node if weight_tensor(part.name) in node.input), None)
-    if reader is None or len(reader.input) < 3 or not reader.input[2]:
+    if reader is None:
+        yield Mismatch(part.name, f"nothing in the file reads the weights of {part.name}", "", None)
         return
-    bias = constants.producer(reader.input[2])
+    if reader.op_type == "Conv":
+        yield from _geometry(reader, part)
+    yield from _bias(model, constants, reader, part)
+
+
+def _bias(model: onnx.ModelProto, constants: Constants, reader: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
+    """On the accumulator grid or in float; behind a MatMul the bias is subtracted with the other sign."""
+    expected = part.bias.cpu().numpy()
+    tensor = _bias_input(model, reader, part.name)
+    if tensor is None:
+        if expected.any():
+            yield Mismatch(part.name, f"the file has no bias of {part.name}", "", None)
+        return
+    bias = constants.producer(tensor)
     if bias is not None and bias.op_type == "DequantizeLinear":
-        yield from _compare(constants, bias.input[0], part.name, "bias", part.bias.cpu().numpy())
+        yield from _compare(constants, bias.input[0], part.name, "bias", expected)
         yield from _compare(constants, bias.input[1], part.name, "bias scale", part.bias_scale.cpu().numpy())
     elif part.bias_on_grid:
-        expected = part.bias.cpu().numpy().astype(np.float64) * part.bias_scale.cpu().numpy()
-        for mismatch in _compare(constants, reader.input[2], part.name, "bias", expected.astype(np.float32)):
+        numbers = (expected.astype(np.float64) * part.bias_scale.cpu().numpy()).astype(np.float32)
+        for mismatch in _compare(constants, tensor, part.name, "bias", numbers):
             yield Mismatch(mismatch.owner, f"the bias of {part.name} is not on the accumulator grid", *_tail(mismatch))
+    else:
+        subtracted = reader.op_type == "MatMul" and (bias is None or bias.op_type != "Neg")
+        yield from _compare(constants, tensor, part.name, "bias", -expected if subtracted else expected)
 
 
-def _quantizer(constants: Constants, part: Any) -> Iterator[Mismatch]:
+def _bias_input(model: onnx.ModelProto, reader: onnx.NodeProto, name: str) -> str | None:
+    """The tensor that a layer's bias comes from."""
+    if reader.op_type == "MatMul":
+        behind = (node for node in model.graph.node if product_tensor(name) in node.input and node.op_type == "Sub")
+        return next((node.input[1] for node in behind), None)
+    return reader.input[2] if len(reader.input) > 2 and reader.input[2] else None
+
+
+def _geometry(convolution: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
+    """Strides, pads, dilations and groups of a convolution are constants of it."""
+    found = {item.name: list(item.ints) or int(item.i) for item in convolution.attribute}
+    geometry = part.geometry
+    wanted: dict[str, Any] = {
+        "strides": list(geometry["stride"]),
+        "pads": [*geometry["padding"], *geometry["padding"]],
+        "dilations": list(geometry["dilation"]),
+        "group": geometry["groups"],
+    }
+    usual = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1}
+    for name, value in wanted.items():
+        there = found.get(name, usual[name])
+        if there != value:
+            message = f"{name} of {part.name} is {there} in the file and {value} in the integer model"
+            yield Mismatch(part.name, message, "", None)
+
+
+def _quantizer(constants: Constants, part: Any, behind_relu: bool) -> Iterator[Mismatch]:
     node = constants.producer(codes_tensor(part.name))
     clip = node if node is not None and node.op_type == "Clip" else None
     if clip is not None:
         node = constants.producer(clip.input[0])
     if node is None or node.op_type != "QuantizeLinear":
+        yield Mismatch(part.name, f"the file has no quantizer {part.name}", "", None)
         return
     name = part.name
     yield from _compare(constants, node.input[1], name, "scale", part.scale.cpu().numpy())
     zero = constants.value(node.input[2]) if len(node.input) > 2 else None
-    shift = 128 if zero is not None and zero.dtype == np.uint8 and part.lo < 0 else 0
-    native = zero is None or zero.dtype == np.uint8  # INT8 containers know no zero-point: the numbers are shifted
-    zero_point = part.zero_point + shift if native else 0
-    yield from _compare(constants, node.input[2], name, "zero-point", np.asarray(zero_point))
-    if clip is not None and len(clip.input) == 3:
-        if constants.value(clip.input[1]) != zero_point:  # a ReLU in front became the lower end
-            yield from _compare(constants, clip.input[1], name, "smallest code", np.asarray(part.lo + shift))
-        yield from _compare(constants, clip.input[2], name, "largest code", np.asarray(part.hi + shift))
+    container = np.iinfo(np.uint8 if zero is None else zero.dtype)
+    shift = 128 if container.min == 0 and part.lo < 0 else 0
+    if zero is not None:
+        yield from _compare(constants, node.input[2], name, "zero-point", np.asarray(part.zero_point + shift))
+    elif part.zero_point + shift:
+        yield Mismatch(name, f"the file has no zero-point of {name}, which is {part.zero_point + shift}", "", None)
+    lo, hi = part.lo + shift, part.hi + shift
+    relu = constants.producer(node.input[0])
+    if behind_relu and (relu is None or relu.op_type != "Relu"):
+        lo = max(lo, part.zero_point + shift)  # the ReLU became the lower end of the codes
+    if clip is not None:
+        yield from _end(constants, clip, 1, name, "smallest code", np.asarray(lo))
+        yield from _end(constants, clip, 2, name, "largest code", np.asarray(hi))
+    elif container.min == 0:
+        if (lo, hi) != (container.min, container.max):
+            yield _unlimited(name, lo, hi)
+    elif (lo, hi) != (container.min, container.max):
+        yield from _number_limits(constants, node, part, lo, hi)
+
+
+def _number_limits(constants: Constants, node: onnx.NodeProto, part: Any, lo: int, hi: int) -> Iterator[Mismatch]:
+    """In front of a quantizer to INT8 numbers are clipped, half a step inside the next code (`export.onnx_qdq`)."""
+    clip = constants.producer(node.input[0])
+    if clip is None or clip.op_type != "Clip" or len(clip.input) < 3:
+        yield _unlimited(part.name, lo, hi)
+        return
+    scale = part.scale.cpu().numpy().astype(np.float32)
+    for position, end, what in ((1, lo - 0.25, "smallest number"), (2, hi + 0.25, "largest number")):
+        product = constants.producer(clip.input[position])
+        if product is not None and product.op_type == "Mul":
+            yield from _compare(constants, product.input[1], part.name, what, np.float32(end))
+            yield from _compare(constants, product.input[0], part.name, "scale", scale)
+        else:
+            yield from _end(constants, clip, position, part.name, what, scale * np.float32(end))
+
+
+def _end(
+    constants: Constants, clip: onnx.NodeProto, position: int, name: str, what: str, value: NDArray[Any]
+) -> Iterator[Mismatch]:
+    tensor = clip.input[position] if len(clip.input) > position else ""
+    if constants.source(tensor) is None:
+        yield Mismatch(name, f"the {what} of {name} is no constant in the file", "", None)
+    yield from _compare(constants, tensor, name, what, value)
+
+
+def _unlimited(name: str, lo: int, hi: int) -> Mismatch:
+    return Mismatch(name, f"the file does not limit the codes of {name} to {lo} to {hi}, as the integer model does", "", None)
 
 
 def _axis(dequantize: onnx.NodeProto) -> int:

@@ -88,7 +88,7 @@ def verify(
         sample = sample_images(compared, model, settings.fidelity_images, settings.batch_size)
         with torch_threads(threads_each(_TORCH_AT_ONCE)):
             fidelity = compare_codes(pool, sample, workspace, settings.time_limit, progress)
-            constants = constant_mismatches(pool, workspace)
+            constants = constant_mismatches(pool, workspace, config, model, notes)
             seconds.lap("fidelity")
             layers, weights = _quality(pool, quality_sample(sample), notes)
             seconds.lap("quality")
