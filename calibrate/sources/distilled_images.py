@@ -30,10 +30,10 @@ from calibrate.filters import patch_entropy
 from calibrate.filters.bn_sensitivity import bn_layers
 from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
-from calibrate.sources.dead_leaves import pictures
 from calibrate.sources.spectra import Spectra
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
+from genq_export.data.dead_leaves import pictures
 from genq_export.models.loaded import LoadedModel
 
 DEFAULT_STEPS, DEFAULT_BATCH = 500, 128

@@ -21,6 +21,9 @@ class GatesConfig(Frozen):
         None, ge=-100, le=100, description="points of top-1 against float; None: by bits"
     )
     min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
+    min_float_sqnr: float | None = Field(
+        None, ge=-300, le=300, description="dB of the outputs against float, on held-out images, too; None: by bits"
+    )
     min_code_match: float | None = Field(
         None, ge=0, le=1, description="share of activation codes equal to the oracle's; None: by bits"
     )

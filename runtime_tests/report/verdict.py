@@ -8,6 +8,8 @@ from runtime_tests.verify import gates
 from runtime_tests.verify.gates import AuditedLayer, Gate
 from runtime_tests.verify.results import FLOAT, Latency, Verification
 
+_BETTER = 0.1  # share of what is above chance that float must reach to count as working
+
 
 def verdict(run: Verification, target: str, audit: Sequence[AuditedLayer], judged: Sequence[Gate]) -> str:
     """The failed gates, or what the build achieved.
@@ -19,7 +21,34 @@ def verdict(run: Verification, target: str, audit: Sequence[AuditedLayer], judge
         judged: The gates of the run.
     """
     failed = [gate.message for gate in judged if not gate.passed]
-    return _failure(run, failed) if failed else _success(run, target, audit)
+    said = _failure(run, failed) if failed else _success(run, target, audit)
+    return " ".join(filter(None, (_of_float(run), said)))
+
+
+def _of_float(run: Verification) -> str:
+    """What must be known first: that float itself was not seen to work, or is hardly better than chance."""
+    if FLOAT not in run.accuracy:
+        seen = gates.deployed_from_float(run)
+        judged = f"{seen.sqnr_db:.1f} dB from float on {seen.n} {seen.images} images" if seen and seen.sqnr_db else ""
+        where = f", only that the file is {judged}" if judged else ""
+        return f"Whether the network is right was not seen, as there were no labelled images{where}."
+    found, share = run.accuracy[FLOAT], chance(run)
+    if share is None:
+        return ""
+    if found.low > share and found.top1 > min(2 * share, share + _BETTER * (1 - share)):
+        return ""
+    return (
+        f"Float itself is right on {100 * found.top1:.1f} % of the images, hardly more than the {100 * share:.1f} % of"
+        " always giving the commonest class: labels or preprocessing do not fit the network."
+    )
+
+
+def chance(run: Verification) -> float | None:
+    """Top-1 of always giving the commonest class, at least that of giving any; None without labels."""
+    counts = run.evaluation.class_counts if run.evaluation is not None else None
+    if not counts or not sum(counts):  # a run of an earlier release
+        return None
+    return max(1 / len(counts), max(counts) / sum(counts))
 
 
 def _failure(run: Verification, messages: list[str]) -> str:

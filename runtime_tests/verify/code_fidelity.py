@@ -107,7 +107,7 @@ def compare_codes(
 def constant_mismatches(
     pool: RuntimePool, workspace: Workspace, config: BuildConfig, model: LoadedModel, notes: list[str]
 ) -> tuple[str, ...] | None:
-    """What in the file is not the integer model's, in the integer model not the reference's, or of the classes not as built.
+    """What in the file is not the integer model's, and in that not the reference's; or other classes than were built.
 
     None where the file or the integer model cannot be read. Takes down in `notes` what could not be compared.
     """

@@ -93,13 +93,13 @@ def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
     constants = Constants(model)
     if _holds_int8(model, constants):
         oracle = without_zero_points(oracle)
-    behind_relu = _behind_relu(oracle)
+    behind_relu, behind_convolution = _behind_relu(oracle)
     found: list[Mismatch] = []
     for part in oracle.modules():
         if hasattr(part, "weight_codes"):
             found += _layer(model, constants, part)
         elif hasattr(part, "scale") and hasattr(part, "zero_point"):
-            found += _quantizer(constants, part, part.name in behind_relu)
+            found += _quantizer(constants, part, part.name in behind_relu, part.name in behind_convolution)
     return found
 
 
@@ -113,20 +113,24 @@ def _has_zero_point(node: onnx.NodeProto) -> bool:
     return node.op_type == "QuantizeLinear" and len(node.input) > 2
 
 
-def _behind_relu(oracle: Any) -> set[str]:
-    """Quantizers that alone read the ReLU of a convolution: there `export.passes.relu_on_codes` may take the ReLU."""
+def _behind_relu(oracle: Any) -> tuple[set[str], set[str]]:
+    """Quantizers that alone read a ReLU, and those of them whose ReLU is a convolution's.
+
+    A Clip may take in the one; codes may take in the other (`export.passes.relu_on_codes`).
+    """
     import torch
 
-    found = set()
+    found, of_convolutions = set[str](), set[str]()
     for node in oracle.graph.nodes:
         source = node.args[0] if node.op == "call_module" and node.args else None
         if source is None or source.target is not torch.ops.aten.relu.default or len(source.users) > 1:
             continue
+        name = str(getattr(called_module(oracle, node), "name", ""))
+        found.add(name)
         layer = called_module(oracle, source.args[0])
-        convolution = source.args[0].target is torch.ops.aten.conv2d.default or getattr(layer, "op", "") == "conv2d"
-        if convolution:
-            found.add(str(called_module(oracle, node).name))
-    return found
+        if source.args[0].target is torch.ops.aten.conv2d.default or getattr(layer, "op", "") == "conv2d":
+            of_convolutions.add(name)
+    return found, of_convolutions
 
 
 def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[Mismatch]:
@@ -148,9 +152,9 @@ def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[
 
 
 def _bias(model: onnx.ModelProto, constants: Constants, reader: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
-    """On the accumulator grid or in float; behind a MatMul the bias is subtracted with the other sign."""
+    """On the accumulator grid or in float; behind a MatMul for ONNX Runtime the bias is subtracted, its sign turned."""
     expected = part.bias.cpu().numpy()
-    tensor = _bias_input(model, reader, part.name)
+    tensor, subtracted = _bias_input(model, reader, part.name)
     if tensor is None:
         if expected.any():
             yield Mismatch(part.name, f"the file has no bias of {part.name}", "", None)
@@ -164,16 +168,17 @@ def _bias(model: onnx.ModelProto, constants: Constants, reader: onnx.NodeProto, 
         for mismatch in _compare(constants, tensor, part.name, "bias", numbers):
             yield Mismatch(mismatch.owner, f"the bias of {part.name} is not on the accumulator grid", *_tail(mismatch))
     else:
-        subtracted = reader.op_type == "MatMul" and (bias is None or bias.op_type != "Neg")
-        yield from _compare(constants, tensor, part.name, "bias", -expected if subtracted else expected)
+        turned = subtracted and (bias is None or bias.op_type != "Neg")
+        yield from _compare(constants, tensor, part.name, "bias", -expected if turned else expected)
 
 
-def _bias_input(model: onnx.ModelProto, reader: onnx.NodeProto, name: str) -> str | None:
-    """The tensor that a layer's bias comes from."""
-    if reader.op_type == "MatMul":
-        behind = (node for node in model.graph.node if product_tensor(name) in node.input and node.op_type == "Sub")
-        return next((node.input[1] for node in behind), None)
-    return reader.input[2] if len(reader.input) > 2 and reader.input[2] else None
+def _bias_input(model: onnx.ModelProto, reader: onnx.NodeProto, name: str) -> tuple[str | None, bool]:
+    """The tensor that a layer's bias comes from, and whether it is subtracted."""
+    product = product_tensor(name)
+    for node in model.graph.node:
+        if product in node.input and node.op_type in ("Sub", "Add"):
+            return next(tensor for tensor in node.input if tensor != product), node.op_type == "Sub"
+    return (reader.input[2] if len(reader.input) > 2 and reader.input[2] else None), False
 
 
 def _geometry(convolution: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
@@ -194,7 +199,7 @@ def _geometry(convolution: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
             yield Mismatch(part.name, message, "", None)
 
 
-def _quantizer(constants: Constants, part: Any, behind_relu: bool) -> Iterator[Mismatch]:
+def _quantizer(constants: Constants, part: Any, behind_relu: bool, behind_convolution: bool) -> Iterator[Mismatch]:
     node = constants.producer(codes_tensor(part.name))
     clip = node if node is not None and node.op_type == "Clip" else None
     if clip is not None:
@@ -213,7 +218,7 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool) -> Iterator[M
         yield Mismatch(name, f"the file has no zero-point of {name}, which is {part.zero_point + shift}", "", None)
     lo, hi = part.lo + shift, part.hi + shift
     relu = constants.producer(node.input[0])
-    if behind_relu and (relu is None or relu.op_type != "Relu"):
+    if behind_convolution and (relu is None or relu.op_type != "Relu"):
         lo = max(lo, part.zero_point + shift)  # the ReLU became the lower end of the codes
     if clip is not None:
         yield from _end(constants, clip, 1, name, "smallest code", np.asarray(lo))
@@ -222,11 +227,17 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool) -> Iterator[M
         if (lo, hi) != (container.min, container.max):
             yield _unlimited(name, lo, hi)
     elif (lo, hi) != (container.min, container.max):
-        yield from _number_limits(constants, node, part, lo, hi)
+        yield from _number_limits(constants, node, part, (lo, hi), behind_relu)
 
 
-def _number_limits(constants: Constants, node: onnx.NodeProto, part: Any, lo: int, hi: int) -> Iterator[Mismatch]:
-    """In front of a quantizer to INT8 numbers are clipped, half a step inside the next code (`export.onnx_qdq`)."""
+def _number_limits(
+    constants: Constants, node: onnx.NodeProto, part: Any, ends: tuple[int, int], behind_relu: bool
+) -> Iterator[Mismatch]:
+    """In front of a quantizer to INT8 numbers are clipped, half a step inside the next code (`export.onnx_qdq`).
+
+    With a ReLU in front of it the two are one Clip, from 0.
+    """
+    lo, hi = ends
     clip = constants.producer(node.input[0])
     if clip is None or clip.op_type != "Clip" or len(clip.input) < 3:
         yield _unlimited(part.name, lo, hi)
@@ -234,8 +245,10 @@ def _number_limits(constants: Constants, node: onnx.NodeProto, part: Any, lo: in
     scale = part.scale.cpu().numpy().astype(np.float32)
     for position, end, what in ((1, lo - 0.25, "smallest number"), (2, hi + 0.25, "largest number")):
         product = constants.producer(clip.input[position])
+        if position == 1 and behind_relu and constants.value(clip.input[position]) == 0:
+            continue
         if product is not None and product.op_type == "Mul":
-            yield from _compare(constants, product.input[1], part.name, what, np.float32(end))
+            yield from _compare(constants, product.input[1], part.name, what, np.asarray(end, np.float32))
             yield from _compare(constants, product.input[0], part.name, "scale", scale)
         else:
             yield from _end(constants, clip, position, part.name, what, scale * np.float32(end))
@@ -251,7 +264,9 @@ def _end(
 
 
 def _unlimited(name: str, lo: int, hi: int) -> Mismatch:
-    return Mismatch(name, f"the file does not limit the codes of {name} to {lo} to {hi}, as the integer model does", "", None)
+    return Mismatch(
+        name, f"the file does not limit the codes of {name} to {lo} to {hi}, as the integer model does", "", None
+    )
 
 
 def _axis(dequantize: onnx.NodeProto) -> int:

@@ -10,7 +10,7 @@ from genq_export.config.registry import RUNTIMES
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes import runtime, runtime_titles
-from runtime_tests.verify.results import BackendFidelity, Frozen, Verification
+from runtime_tests.verify.results import REFERENCE, UNQUANTIZED, BackendFidelity, Frozen, OutputDistance, Verification
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
 # behind operators that stay float (LayerNorm, softmax).
@@ -18,6 +18,17 @@ CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
 # Points of top-1 that a grid may cost, by the smaller of weight and activation bits. Ours: about twice what the
 # published results with real data lose on ImageNet, so that only something broken or unusually fragile fails.
 ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
+# Outputs against float, dB, by the smaller of weight and activation bits; docs/limits.md has what they were set by.
+FLOAT_SQNR = {2: -3.0, 3: -1.0, 4: 1.0, 5: 4.0, 6: 8.0, 7: 12.0, 8: 15.0}
+GRAPH_SQNR = 40.0  # dB: float32 sums in another order leave 100 dB and more
+# Methods behind which a code need not stand for its float weight: a channel of a good network was 1.3 dB below it.
+_LEARNING = ("gptq", "reconstruction", "bias_correction", "qat")
+# Least of one output channel's codes against its float weight, dB, by bits.
+CHANNEL_SQNR = {2: 1.0, 3: 4.0, 4: 7.0, 5: 10.0, 6: 15.0, 7: 18.0, 8: 20.0}
+BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dropped has 0
+ADDED_NOISE = 1.0  # dB: single codes at a border move an output by far less
+_EXACT = 300.0  # dB, of outputs without any difference
+_RANDOM = "random"  # numbers that are no images say nothing of either network
 
 
 class AuditedLayer(Protocol):
@@ -72,6 +83,7 @@ def check(
     for outcome in (
         _accuracy(run, config, grids),
         _agreement(run, config),
+        *against_float(run, config, grids),
         _codes(run, config, grids),
         _constants(run),
         _runtimes(run),
@@ -151,6 +163,92 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
         differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
         message = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
     return _gate(name, title, value, config.min_agreement, True, message)
+
+
+def against_float(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> list[Gate | Ungated]:
+    """From the float network to the file, step by step: the graph, its weights, and the whole."""
+    return [_graph(run), _weights(run, grids), _float_sqnr(run, config, grids), _added_noise(run)]
+
+
+def _graph(run: Verification) -> Gate | Ungated:
+    """No setting: without its quantizers the reference is the float network, up to the order of sums."""
+    name, title = "graph", "Reference without quantizers against float"
+    found = min((item for item in run.from_float if item.backend == UNQUANTIZED), key=_sqnr, default=None)
+    if found is None:
+        return Ungated(name=name, reason="there is no reference, or an earlier release measured")
+    message = (
+        f"with its quantizers off the reference is {_sqnr(found):.1f} dB from float on {found.n} {found.images} images:"
+        " its graph or its float weights are not the network's"
+    )
+    return _gate(name, title, _sqnr(found), GRAPH_SQNR, True, message)
+
+
+def _weights(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
+    """No setting: codes that are plainly rounded stand for their float weights, channel by channel."""
+    name, title = "weights", "Weight channels unlike their float weight"
+    learned = [method for method in _LEARNING if grids.uses(method)]
+    if learned:
+        reason = f"{' and '.join(learned)} moved codes and biases on purpose, so that one makes up for another"
+        return Ungated(name=name, reason=reason)
+    measured = [item for item in run.weights if item.worst_channel is not None]
+    if not measured:
+        return Ungated(name=name, reason="there is no reference, or an earlier release measured")
+    least = [item for item in measured if item.worst_db is not None and item.worst_db < CHANNEL_SQNR[item.bits]]
+    found = [
+        f"the codes of output channel {item.worst_channel} of {item.name} are {item.worst_db:.1f} dB from its float"
+        f" weight, {CHANNEL_SQNR[item.bits]:.0f} dB are the least of {item.bits} bits"
+        for item in least
+    ]
+    found += [
+        f"the bias of {item.name} is {item.bias_db:.1f} dB from float's"
+        for item in run.weights
+        if item.bias_db is not None and item.bias_db < BIAS_SQNR
+    ]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    message = found[0] + more if found else "all codes stand for their float weights"
+    return _gate(name, title, float(len(found)), 0.0, False, message)
+
+
+def deployed_from_float(run: Verification) -> OutputDistance | None:
+    """The deployed file against float on the set where it is furthest; None where float was not looked at."""
+    measured = [item for item in run.from_float if item.backend == run.deployed and item.images != _RANDOM]
+    return min(measured, key=_sqnr, default=None)
+
+
+def _float_sqnr(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:
+    """The whole of it against float, the fake-quant reference's own faults included."""
+    name, title = "float_sqnr", "Outputs against float, signal to noise"
+    usual = FLOAT_SQNR[min(grids.weight_bits, grids.activation_bits)]
+    limit = usual if config.min_float_sqnr is None else config.min_float_sqnr
+    found = deployed_from_float(run)
+    if found is None:
+        message = f"outputs of {_title(run)} could not be held against float{_failure(run, run.deployed)}"
+        return _gate(name, title, None, limit, True, message)
+    message = (
+        f"outputs of {_title(run)} are {_sqnr(found):.1f} dB from float on {found.n} {found.images} images,"
+        f" {limit:.1f} dB are needed at {grids.grid_name}"
+    )
+    return _gate(name, title, _sqnr(found), limit, True, message)
+
+
+def _added_noise(run: Verification) -> Gate | Ungated:
+    """What is between the reference and the deployed file, in dB of the distance from float: none, but for rounding."""
+    name, title = "added_noise", "Noise that deploying adds"
+    measured = {(item.backend, item.images): _sqnr(item) for item in run.from_float if item.images != _RANDOM}
+    added = [
+        measured[REFERENCE, images] - measured[run.deployed, images]
+        for backend, images in measured
+        if backend == run.deployed and (REFERENCE, images) in measured
+    ]
+    if not added:
+        return Ungated(name=name, reason="the reference and the deployed file were not both held against float")
+    message = f"deploying adds {max(added):.1f} dB to the reference's own distance from float"
+    return _gate(name, title, max(added), ADDED_NOISE, False, message)
+
+
+def _sqnr(item: OutputDistance) -> float:
+    """No difference at all is better than any figure."""
+    return _EXACT if item.sqnr_db is None else item.sqnr_db
 
 
 def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:

@@ -1,5 +1,6 @@
 """Which layers are weak: the reference against the very same graph in float, at every quantizer and every weight."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,14 +69,32 @@ def weight_quality(reference: nn.Module) -> tuple[WeightQuality, ...]:
         weight = layer.weight.double()
         scale = layer.weight_scale.double().view(-1, *[1] * (weight.dim() - 1))
         error = layer.codes.double() * scale - weight
+        worst_db, worst_channel = _worst_channel(weight.flatten(1), error.flatten(1))
         found.append(
             WeightQuality(
                 name=layer.name,
                 bits=layer.grid.bits,
                 sqnr_db=_finite(sqnr_db(float(weight.square().sum()), float(error.square().sum()))),
+                worst_db=worst_db,
+                worst_channel=worst_channel,
+                bias_db=_ratio(layer.float_bias.double(), layer.bias.double()),
             )
         )
     return tuple(found)
+
+
+def _worst_channel(weight: Tensor, error: Tensor) -> tuple[float | None, int | None]:
+    """Least signal to noise of an output channel, and which; channels without a weight are none."""
+    power, noise = weight.square().sum(1), error.square().sum(1)
+    ratios = torch.where((power > 0) & (noise > 0), power / noise, torch.inf)
+    channel = int(ratios.argmin())
+    ratio = float(ratios[channel])
+    return (round(10 * math.log10(ratio), 2), channel) if math.isfinite(ratio) else (None, None)
+
+
+def _ratio(expected: Tensor, found: Tensor) -> float | None:
+    power, noise = float(expected.square().sum()), float((found - expected).square().sum())
+    return _finite(sqnr_db(power, noise)) if power > 0 and noise > 0 else None
 
 
 def _add(total: _Sums, expected: Tensor, before: Tensor, after: Tensor, part: Any) -> None:

@@ -21,7 +21,6 @@ from export.fold import fold
 from export.summary import classes_digest
 from genq_export.config.build import BuildConfig
 from genq_export.config.export import ExportConfig
-from genq_export.core.errors import BackendError, UserError
 from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
 from genq_export.network.onnx_graph import read_model
@@ -74,16 +73,16 @@ def _unlike(expected: Any, found: Any, where: str = "") -> Iterator[str]:
 
 def _unlike_tensors(expected: Path, found: Path) -> Iterator[str]:
     with safe_open(expected, "np") as one, safe_open(found, "np") as other:
-        names = set(one.keys()) | set(other.keys())
-        for name in sorted(names):
-            if name not in one.keys() or name not in other.keys():
+        names = set(one.keys()), set(other.keys())
+        for name in sorted(names[0] | names[1]):
+            if name not in names[0] & names[1]:
                 yield f"{name} is only in one of the integer model and what the reference folds to"
             elif not _same(one.get_tensor(name), other.get_tensor(name)):
                 yield f"{name} is not what the reference folds to"
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
 
 
 def _short(value: Any) -> str:
@@ -105,7 +104,9 @@ def unlike_export(
     """
     made = workspace.read_manifest().stages.get("export")
     here = package_versions()
-    others = [f"{name} {made.versions.get(name)}" for name in _WRITERS if made and made.versions.get(name) != here.get(name)]
+    others = [
+        f"{name} {made.versions.get(name)}" for name in _WRITERS if made and made.versions.get(name) != here.get(name)
+    ]
     if others:
         return (), f"the file was not held against the integer model written anew: it was made with {', '.join(others)}"
     digests = tuple(sha256(workspace.path(name)) for name in INTEGER_FILES)

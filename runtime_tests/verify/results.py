@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 # Keys of results that every verification has beside its runtimes.
 FLOAT = "float"
 REFERENCE = "reference"
+UNQUANTIZED = "reference in float"  # its quantizers off
 
 BackendStatus = Literal["ok", "failed", "refused", "missing"]
 
@@ -149,12 +150,34 @@ class LayerQuality(Frozen):
     clipped: float
 
 
+class OutputDistance(Frozen):
+    """Outputs of one backend against the float network's on one set of images.
+
+    images: "held-out" (synthetic, calibrated nothing), "calibration", "evaluation" or "random". sqnr_db: of all
+    outputs together; None: no difference at all. agreement: share of equal top-1 classes where the output is logits.
+    """
+
+    backend: str
+    images: str
+    n: int
+    sqnr_db: float | None
+    cosine: float
+    agreement: float | None = None
+
+
 class WeightQuality(Frozen):
-    """The weight of one layer on its grid against the float weight, dB (None: equal)."""
+    """The weight of one layer on its grid against the float weight, dB (None: equal).
+
+    worst_db: of the output channel where it is least, `worst_channel`; None: equal, or a run of an earlier release.
+    bias_db: of the bias against the float bias, None: equal, or the layer had none.
+    """
 
     name: str
     bits: int
     sqnr_db: float | None
+    worst_db: float | None = None
+    worst_channel: int | None = None
+    bias_db: float | None = None
 
 
 class LatencyRow(Frozen):
@@ -227,6 +250,7 @@ class Verification(Frozen):
     cost: PairedTest | None = None
     confusion: tuple[ConfusionChange, ...] = ()
     fidelity: tuple[BackendFidelity, ...] = ()
+    from_float: tuple[OutputDistance, ...] = ()
     layers: tuple[LayerQuality, ...] = ()
     weights: tuple[WeightQuality, ...] = ()
     latency: Latency | None = None

@@ -19,10 +19,20 @@ from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
+from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.layer_quality import activation_quality, weight_quality
 from runtime_tests.verify.machine import further_versions, this_machine, threads_each, torch_threads
 from runtime_tests.verify.predictions import Predictions, backend_runs, predict
-from runtime_tests.verify.results import FLOAT, Evaluation, LayerQuality, Verification, WeightQuality
+from runtime_tests.verify.results import (
+    FLOAT,
+    REFERENCE,
+    UNQUANTIZED,
+    Evaluation,
+    LayerQuality,
+    OutputDistance,
+    Verification,
+    WeightQuality,
+)
 from runtime_tests.verify.runtime_pool import OpenRuntime, RuntimePool, deployed, open_runtimes
 from runtime_tests.verify.sample import quality_sample, sample_images
 from runtime_tests.verify.speed import MeasureSpeed
@@ -90,6 +100,8 @@ def verify(
             fidelity = compare_codes(pool, sample, workspace, settings.time_limit, progress)
             constants = constant_mismatches(pool, workspace, config, model, notes)
             seconds.lap("fidelity")
+            named = "random" if compared is None else "calibration" if images is None else "evaluation"
+            from_float = _from_float(pool, deployed(config, pool), model, named, sample, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
             seconds.lap("quality")
         speed = measure_speed(workspace, config, model, pool.opened, progress)
@@ -114,6 +126,7 @@ def verify(
         cost=accuracy.paired_test(*pair) if pair is not None else None,
         confusion=accuracy.confusion_changes(*pair, class_names) if pair is not None else (),
         fidelity=fidelity,
+        from_float=from_float,
         layers=layers,
         weights=weights,
         latency=speed.latency,
@@ -131,6 +144,21 @@ def _pair(
     if images is None or images.labels is None or FLOAT not in finished or name not in finished:
         return None
     return finished[FLOAT], finished[name], images.labels
+
+
+def _from_float(
+    pool: RuntimePool, name: str, model: LoadedModel, named: str, sample: list[Batch], notes: list[str]
+) -> tuple[OutputDistance, ...]:
+    """The reference and the deployed file against float, on the sample and on images that calibrated nothing."""
+    held_out = held_out_images(model)
+    if not held_out:
+        notes.append(f"no held-out images were drawn: the network takes {model.input_size[0]} channels")
+    sets = {HELD_OUT: held_out, named: sample} if held_out else {named: sample}
+    backends = {backend: pool.opened[backend] for backend in dict.fromkeys((REFERENCE, name)) if backend in pool.opened}
+    reference = pool.opened.get(REFERENCE)
+    if isinstance(reference, TorchBackend):
+        backends[UNQUANTIZED] = InFloat(reference)
+    return output_distances(pool.float_backend, backends, sets)
 
 
 def _quality(

@@ -14,6 +14,7 @@ from runtime_tests.verify.results import (
     Latency,
     LayerQuality,
     Machine,
+    OutputDistance,
     PairedTest,
     Score,
     Size,
@@ -60,6 +61,10 @@ def run(**changes: Any) -> Verification:
         "layers": (
             LayerQuality(name="a", sqnr_db=20.0, own_sqnr_db=20.0, cosine=1, clipped=0),
             LayerQuality(name="b", sqnr_db=5.5, own_sqnr_db=9.0, cosine=1, clipped=0),
+        ),
+        "from_float": (
+            OutputDistance(backend="reference", images="held-out", n=32, sqnr_db=20.0, cosine=0.99, agreement=1.0),
+            OutputDistance(backend="onnxruntime", images="held-out", n=32, sqnr_db=20.0, cosine=0.99, agreement=1.0),
         ),
         "size": Size(float_bytes=1000, deployed_bytes=250),
         "constants": (),

@@ -61,8 +61,10 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return "not measured"
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points".replace("-", MINUS)
-    if gate.name in ("constants", "runtimes"):
+    if gate.name in ("constants", "runtimes", "weights"):
         return f"{value:.0f}"
+    if gate.name in ("float_sqnr", "added_noise", "graph"):
+        return f"{value:.1f} dB".replace("-", MINUS)
     if gate.name == "speedup":
         return f"{value:.2f}{TIMES}"
     # Two digits are enough for most; a code match of 99.9999 % needs more.

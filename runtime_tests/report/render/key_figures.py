@@ -38,6 +38,12 @@ def _fidelity(report: Report) -> Iterator[KeyFigure]:
     agreement = gates.deployed_agreement(report.run)
     if agreement is not None:
         yield KeyFigure("agreement with reference", percent(agreement), (report.run.deployed,))
+    found = gates.deployed_from_float(report.run)
+    if found is not None and found.sqnr_db is not None:
+        shown = f"{found.sqnr_db:.1f} dB".replace("-", MINUS)
+        yield KeyFigure(
+            "outputs against float", shown, (f"cosine {found.cosine:.4f},", f"on {found.n} {found.images} images")
+        )
     fidelity = gates.deployed_fidelity(report.run)
     if fidelity is not None:
         context = (f"of {fidelity.codes:,}", f"on {fidelity.images} images,", f"against the {fidelity.against}")

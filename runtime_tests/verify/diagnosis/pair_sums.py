@@ -118,7 +118,7 @@ def saturation_of(layers: tuple[str, ...] | list[str]) -> str:
 
 
 def _explanation(layers: list[str]) -> str:
-    return f"{saturation_of(layers)}: weights of 7 bits, or a processor with VNNI instructions, compute it right"
+    return f"{saturation_of(layers)}: with weights of 7 bits it computes right"
 
 
 def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:

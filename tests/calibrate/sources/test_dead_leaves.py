@@ -10,11 +10,12 @@ from PIL import Image
 
 from calibrate import run
 from calibrate.prompts import Prompt
-from calibrate.sources.dead_leaves import DeadLeavesImages, dead_leaves, noise
+from calibrate.sources.dead_leaves import DeadLeavesImages
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.data.calibration_set import read_rows
+from genq_export.data.dead_leaves import dead_leaves, noise
 from genq_export.models.loaded import LoadedModel
 
 
