@@ -5,7 +5,7 @@ quick to make and to ask: only `knows`, `names`, `offers`, `load` and `resized` 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.sizes import Sizes
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from genq_export.data.evaluation import EvaluationSet
 
 
@@ -75,6 +77,10 @@ class Door(ABC):
 
     def resized(self, config: ModelConfig, sizes: Sizes) -> LoadedModel | None:
         """Create the network, with any weights, in other sizes than its own: those of a checkpoint; None: it cannot."""
+        return None
+
+    def renamed(self, tensors: "Mapping[str, Tensor]", module: "nn.Module") -> "Mapping[str, Tensor] | None":
+        """Give the tensors of a checkpoint that was saved under older names the network's; None: it knows no others."""
         return None
 
     def knows(self, config: ModelConfig) -> bool:

@@ -1,7 +1,8 @@
 """Networks that timm knows by name, with its weights from the Hugging Face hub or a checkpoint of the user's."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.sizes import Sizes
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _NAME = re.compile(r"\w+(\.[\w.-]+)?")  # an architecture, and the tag of its weights
 _SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
@@ -58,6 +59,17 @@ class TimmDoor(Door):
             return None
         model = described(config.name, module)
         return replace(model, input_size=(sizes.channels, *model.input_size[1:]))
+
+    def renamed(self, tensors: "Mapping[str, Tensor]", module: "nn.Module") -> "Mapping[str, Tensor] | None":
+        """As timm itself does when it loads weights of the architecture that others have published."""
+        rename = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        if rename is None:
+            return None
+        try:
+            found = rename(dict(tensors), module)
+        except Exception:  # whatever it raises at names that it does not expect
+            return None
+        return found if isinstance(found, Mapping) else None
 
     def knows(self, config: ModelConfig) -> bool:
         """Has timm an architecture of this name, and weights of its tag?"""

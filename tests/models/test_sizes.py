@@ -1,5 +1,6 @@
 """Networks whose weights have another head or first convolution than their name, and what is no classifier at all."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,29 @@ def test_outputs_that_are_no_logits_are_named(function: object, line: str) -> No
 
 def test_logits_are_counted() -> None:
     assert count_logits("net", Returns(lambda x: x.mean((2, 3))), (3, 8, 8)) == 3
+
+
+def original_convnext(name: str) -> str:
+    """The name of a tensor in the checkpoints of ConvNeXt's authors."""
+    name = re.sub(r"stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name).replace(
+        "stem.", "downsample_layers.0."
+    )
+    name = re.sub(r"stages\.(\d)\.blocks\.", r"stages.\1.", name)
+    for ours, theirs in (("conv_dw", "dwconv"), ("mlp.fc1", "pwconv1"), ("mlp.fc2", "pwconv2"), ("head.norm", "norm")):
+        name = name.replace(ours, theirs)
+    return name.replace("head.fc", "head")
+
+
+def test_older_names_are_changed_as_timm_does(tmp_path: Path) -> None:
+    trained = timm.create_model("test_convnext", num_classes=7).eval()
+    tensors = {original_convnext(name): tensor for name, tensor in trained.state_dict().items()}
+    assert not set(tensors) & {"stem.0.weight", "head.fc.weight"}
+    torch.save({"model": tensors}, tmp_path / "w.pth")
+    found = load_model(ModelConfig(name="test_convnext", weights=tmp_path / "w.pth"))
+    image = torch.randn(1, *found.input_size)
+    torch.testing.assert_close(found.module(image), trained(image))
+    assert found.classes == 7 and any("older names were changed" in note for note in found.notes)
+    del tensors["norm.weight"]
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"missing 'stem\.0\.weight', the file has"):
+        load_model(ModelConfig(name="test_convnext", weights=tmp_path / "w.pth"))
