@@ -41,6 +41,8 @@ def _under_its_names(state: "StateDict", door: Door, model: LoadedModel) -> "tup
     fit = fitted(state, model.module)
     if not fit.missing or (found := door.renamed(state.tensors, model.module)) is None:
         return state, fit
-    other = replace(state, tensors=found, notes=(*state.notes, "older names were changed as the network's library does"))
+    other = replace(
+        state, tensors=found, notes=(*state.notes, "older names were changed as the network's library does")
+    )
     renamed = fitted(other, model.module)
     return (state, fit) if renamed.missing else (other, renamed)

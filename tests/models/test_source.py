@@ -121,7 +121,7 @@ def test_every_door_says_what_it_offers() -> None:
     plain = [offer.name for door in all_doors() for offer in door.offers("")]
     assert plain == [
         *zoo.ZOO_MODELS, "efficientnet_lite0", "FILE.py:FUNCTION", "FILE.pt2", "torchvision:NAME",
-        "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER", "./FOLDER, OWNER/NAME",
+        "FILE.onnx", "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER", "./FOLDER, OWNER/NAME",
     ]  # fmt: skip
 
 
