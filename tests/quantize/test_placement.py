@@ -147,13 +147,13 @@ class Odd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(3, 4, 2, stride=2)
+        self.up = nn.Conv3d(3, 4, 3, padding=1)
         self.limit = nn.Hardtanh()
         self.conv = nn.Conv2d(4, 4, 1)
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.conv(self.limit(self.conv(self.up(x)))).mean((2, 3)))
+        logits: Tensor = self.head(self.conv(self.limit(self.conv(self.up(torch.stack([x, x.flip(3)], 2)).mean(2)))).mean((2, 3)))
         return logits
 
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_quantized_is_listed_and_a_layer_called_twice_has_two_nam
     settings: Callable[..., QuantizeConfig],
 ) -> None:
     gm, placement = prepare(Odd().eval(), (3, 8, 8), settings(), rule_for("onnxruntime"))
-    assert [(row["name"], row["op"]) for row in placement.unquantized] == [("up", "conv_transpose2d")]
+    assert [(row["name"], row["op"]) for row in placement.unquantized] == [("up", "conv3d")]
     assert list(layers(gm)) == ["conv", "conv_2", "head"]
     assert quantizers(gm)["limit"].grid.signed
 
