@@ -188,7 +188,7 @@ def _weights(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
     name, title = "weights", "Weight channels unlike their float weight"
     learned = [method for method in _LEARNING if grids.uses(method)]
     if learned:
-        reason = f"{' and '.join(learned)} moved codes and biases on purpose, so that one makes up for another"
+        reason = f"{layer_names(learned)} moved codes and biases on purpose, so that one makes up for another"
         return Ungated(name=name, reason=reason)
     measured = [item for item in run.weights if item.worst_channel is not None]
     if not measured:

@@ -153,7 +153,9 @@ class Odd(nn.Module):
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.conv(self.limit(self.conv(self.up(torch.stack([x, x.flip(3)], 2)).mean(2)))).mean((2, 3)))
+        logits: Tensor = self.head(
+            self.conv(self.limit(self.conv(self.up(torch.stack([x, x.flip(3)], 2)).mean(2)))).mean((2, 3))
+        )
         return logits
 
 
