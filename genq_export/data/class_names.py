@@ -54,12 +54,27 @@ class ClassNames:
 
 
 def read_class_names(path: Path) -> ClassNames:
-    """Read a file of class names in any of the forms above.
+    """Read a file of class names in any of the forms above; of synsets alone the names are WordNet's.
 
     Raises:
         UserError: where it is none of them, an index is missing, or a name is empty, twice there or only punctuation.
     """
-    return _read(path, (_structured, _table, _lines))
+    found = _read(path, (_structured, _table, _lines))
+    return _of_synsets(found, path) if all(_SYNSET.fullmatch(name) for name in found.names) else found
+
+
+def _of_synsets(found: ClassNames, path: Path) -> ClassNames:
+    """The lemmas of ImageNet's synsets, which are known here."""
+    from genq_export.data.wordnet import IMAGENET_CLASSES, first_lemma, imagenet
+
+    lemmas = dict(zip(imagenet().synsets, imagenet().lemmas, strict=True))
+    unknown = [synset for synset in found.names if synset not in lemmas]
+    if unknown:
+        raise UserError(f"{path} holds synsets alone, and {unknown[0]} is none of ImageNet's: give a name beside each")
+    whole = len(found.names) == IMAGENET_CLASSES  # whose prompts take the first lemma by themselves
+    names = tuple(lemmas[synset] if whole else first_lemma(lemmas[synset]) for synset in found.names)
+    _check(names, path)
+    return ClassNames(names, f"{found.form}, synsets alone: named by WordNet", found.names)
 
 
 def read_listing(path: Path) -> ClassNames:

@@ -73,6 +73,17 @@ def test_an_index_before_or_behind_each_name(tmp_path: Path, line: str, first: i
     assert read_class_names(path).names == NAMES
 
 
+def test_synsets_alone_are_named_by_wordnet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("n02504458\nn01440764\n")
+    found = read_class_names(path)
+    assert found.names == ("African elephant", "tench") and found.keys == ("n02504458", "n01440764")
+    assert "synsets alone" in found.form
+    path.write_text("n02504458\nn99999999\n")
+    with pytest.raises(UserError, match="n99999999 is none of ImageNet's: give a name beside each"):
+        read_class_names(path)
+
+
 @pytest.mark.parametrize("names", [("terminal 1", "terminal 2"), ("2 wheels", "4 wheels"), ("1.5 t", "3.5 t")])
 def test_numbers_that_belong_to_a_name_stay(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = tmp_path / "a.txt"

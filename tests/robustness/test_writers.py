@@ -58,6 +58,7 @@ _PROVEN = {
     ("runtime_tests/verify/diagnosis/pair_sums.py", "tempfile.TemporaryDirectory"): "new, ours alone",
     ("runtime_tests/verify/diagnosis/probe_effect.py", "path.write_bytes"): "in a new folder, ours alone",
     ("runtime_tests/verify/diagnosis/probe_effect.py", "tempfile.TemporaryDirectory"): "new, ours alone",
+    ("runtime_tests/verify/lineage.py", "tempfile.TemporaryDirectory"): "new, ours alone",
     ("runtime_tests/verify/speed.py", "tempfile.TemporaryDirectory"): "new, ours alone",
 }
 
