@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path: Path, arguments: str) -> No
 
 _STOPPED_AT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests may ignore it
 wanted = sys.argv.pop(1)
 seen = []
 def hook(event, arguments):
@@ -78,7 +80,7 @@ main()
 @pytest.mark.parametrize("module", ["typer", "rich", "pydantic", "yaml", "genq_export.cli.program", "numpy", "torch"])
 def test_ctrl_c_while_a_module_is_imported(tmp_path: Path, module: str) -> None:
     command = [sys.executable, "-c", _STOPPED_AT, module, "build", "fashion_resnet", "-q", "-o", "out"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_with_tree(), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_with_tree(), timeout=120)
     assert (done.returncode, done.stderr) == (130, "stopped; the same command goes on from here\n")
 
 
@@ -116,6 +118,15 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         _ends(ZeroDivisionError())
 
 
+@pytest.fixture
+def stoppable() -> Iterator[None]:
+    """What runs the tests may ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("stoppable")
 def test_ctrl_c_that_a_library_turns_into_another_error_is_still_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
     program = typer.Typer()
 
