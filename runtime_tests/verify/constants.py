@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import fx
 
 from export.passes.zero_point_shift import without_zero_points
-from genq_export.network.aten import called_module
+from genq_export.network.aten import called_module, op_name
 from genq_export.network.names import codes_tensor, product_tensor, weight_tensor
 
 _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze")
@@ -94,10 +95,11 @@ def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
     if _holds_int8(model, constants):
         oracle = without_zero_points(oracle)
     behind_relu, behind_convolution = _behind_relu(oracle)
+    padded = _padded_with_zeros(oracle)
     found: list[Mismatch] = []
     for part in oracle.modules():
         if hasattr(part, "weight_codes"):
-            found += _layer(model, constants, part)
+            found += _layer(model, constants, part, padded.get(part.name))
         elif hasattr(part, "scale") and hasattr(part, "zero_point"):
             found += _quantizer(constants, part, part.name in behind_relu, part.name in behind_convolution)
     return found
@@ -133,7 +135,22 @@ def _behind_relu(oracle: Any) -> tuple[set[str], set[str]]:
     return found, of_convolutions
 
 
-def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[Mismatch]:
+def _padded_with_zeros(oracle: Any) -> dict[str, list[int]]:
+    """What lies in front of layers as an operator of its own (top, left, bottom, right), which a Conv may take in."""
+    found: dict[str, list[int]] = {}
+    for node in oracle.graph.nodes:
+        name = getattr(called_module(oracle, node), "name", None)
+        source = node.args[0] if node.args else None
+        if name is None or not isinstance(source, fx.Node) or op_name(source) not in ("pad", "constant_pad_nd"):
+            continue
+        sides, *mode = source.args[1:]
+        if len(sides) == 4 and not any(mode[-1:]) and mode[:1] in ([], ["constant"], [0], [0.0]):
+            left, right, top, bottom = sides
+            found[str(name)] = [top, left, bottom, right]
+    return found
+
+
+def _layer(model: onnx.ModelProto, constants: Constants, part: Any, padded: list[int] | None) -> Iterator[Mismatch]:
     dequantize = constants.producer(weight_tensor(part.name))
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         yield Mismatch(part.name, f"the file has no weight codes of {part.name}", "", None)
@@ -147,7 +164,7 @@ def _layer(model: onnx.ModelProto, constants: Constants, part: Any) -> Iterator[
         yield Mismatch(part.name, f"nothing in the file reads the weights of {part.name}", "", None)
         return
     if reader.op_type == "Conv":
-        yield from _geometry(reader, part)
+        yield from _geometry(reader, part, padded)
     yield from _bias(model, constants, reader, part)
 
 
@@ -181,8 +198,8 @@ def _bias_input(model: onnx.ModelProto, reader: onnx.NodeProto, name: str) -> tu
     return (reader.input[2] if len(reader.input) > 2 and reader.input[2] else None), False
 
 
-def _geometry(convolution: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
-    """Strides, pads, dilations and groups of a convolution are constants of it."""
+def _geometry(convolution: onnx.NodeProto, part: Any, padded: list[int] | None) -> Iterator[Mismatch]:
+    """Strides, pads, dilations and groups of a convolution are constants of it; its pads may hold those in front."""
     found = {item.name: list(item.ints) or int(item.i) for item in convolution.attribute}
     geometry = part.geometry
     wanted: dict[str, Any] = {
@@ -194,7 +211,10 @@ def _geometry(convolution: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
     usual = {"strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1], "group": 1}
     for name, value in wanted.items():
         there = found.get(name, usual[name])
-        if there != value:
+        taken_in = (
+            name == "pads" and padded is not None and there == [a + b for a, b in zip(value, padded, strict=True)]
+        )
+        if there != value and not taken_in:
             message = f"{name} of {part.name} is {there} in the file and {value} in the integer model"
             yield Mismatch(part.name, message, "", None)
 
