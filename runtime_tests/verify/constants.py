@@ -143,8 +143,9 @@ def _padded_with_zeros(oracle: Any) -> dict[str, list[int]]:
         source = node.args[0] if node.args else None
         if name is None or not isinstance(source, fx.Node) or op_name(source) not in ("pad", "constant_pad_nd"):
             continue
-        sides, *mode = source.args[1:]
-        if len(sides) == 4 and not any(mode[-1:]) and mode[:1] in ([], ["constant"], [0], [0.0]):
+        arguments: list[Any] = list(source.args[1:])
+        sides, how = arguments[0], [word for word in arguments[1:] if word not in ("constant", None, 0)]
+        if len(sides) == 4 and not how:
             left, right, top, bottom = sides
             found[str(name)] = [top, left, bottom, right]
     return found
