@@ -109,7 +109,7 @@ def make_golden(
     images = pixels[: _images_that_fit(pixels, room)]
     answers = [compute(numbers_of(image, table)) for image in images]
     first_outputs, first_codes = answers[0]
-    at_table, at_pixels = data.put(table), None
+    at_table = data.put(table)
     outputs = []
     for name, value in first_outputs.items():
         at = data.put(np.stack([found[name][0] for found, _ in answers]).astype("<f4"))
