@@ -135,9 +135,20 @@ def numbers_of(image: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[
     return np.stack([table[channel][pixels] for channel, pixels in enumerate(image)])[None]
 
 
-def levels(channels: int) -> NDArray[np.uint8]:
-    """Every pixel value in every channel, uint8 [1, 256, 1, C]: the network's preprocessing makes the table of them."""
-    return np.repeat(np.arange(_LEVELS, dtype=np.uint8)[None, :, None, None], channels, axis=3)
+def in_levels(numbers: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Write numbers as pixels: each becomes the nearest of 256 even levels between its channel's least and largest.
+
+    Args:
+        numbers: float32 [N, C, H, W], what the network takes.
+
+    Returns:
+        Pixels uint8 [N, C, H, W], and the number of each level float32 [C, 256].
+    """
+    low, high = numbers.min((0, 2, 3)), numbers.max((0, 2, 3))
+    table = np.linspace(low, high, _LEVELS, axis=1, dtype=np.float32)
+    step = np.where(high > low, (high - low) / (_LEVELS - 1), 1)[:, None, None]
+    pixels = np.clip(np.rint((numbers - low[:, None, None]) / step), 0, _LEVELS - 1).astype(np.uint8)
+    return pixels, table
 
 
 class _Data:

@@ -1,29 +1,29 @@
 """The `check` folder of a build: golden data, and small programs that hold the file against it on any device."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from export.check.golden import MOST_IMAGES, Answers, Subject, levels, make_golden
+from export.check.golden import MOST_IMAGES, Answers, Subject, in_levels, make_golden
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import Workspace, sha256
+from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.containers import container_shift
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.onnx_graph import QuantizerNode, code_outputs, quantizers, read_model
+from genq_export.runtimes.onnxruntime import AS_WRITTEN
 
 FOLDER = "check"
 PROGRAMS = ("check.py", "check.mjs", "compare.mjs", "sha256.mjs", "index.html")
 # Codes of a network whose float operators (LayerNorm, softmax) other processors round otherwise.
 _LEAST = 0.999
-# What ONNX Runtime needs to compute the form of another runtime as it is written.
-_AS_WRITTEN = {"session.disable_quant_qdq": "1"}
 
 
 def write_check(
@@ -34,9 +34,9 @@ def write_check(
     Args:
         workspace: of the build.
         config: `export.check_size` bounds the data.
-        model: its preprocessing makes numbers of pixels.
+        model: its preprocessing makes numbers of images.
         integer_model: what the file stands for; the source of all that is expected.
-        images: at the network's input size; they are spread over the list.
+        images: of the calibration set; those that are taken are spread over the list.
 
     Returns:
         The files, relative to the build folder; none where the config wants no check.
@@ -46,14 +46,10 @@ def write_check(
         return []
     path = workspace.path("model.onnx")
     file = read_model(path)
-    nodes = quantizers(file)
-    golden, data = make_golden(
-        _subject(config, model, sha256(path), nodes),
-        _pixels(images),
-        model.normalize(torch.from_numpy(levels(model.input_size[0])))[0, :, :, 0].numpy(),
-        lambda batch: _answers(integer_model, batch, nodes[0].dtype if nodes else "uint8"),
-        room,
-    )
+    subject = _subject(config, model, sha256(path), quantizers(file))
+    pixels, table = in_levels(_numbers(images, model))
+    shifts = _container_shifts(integer_model, subject.dtype)
+    golden, data = make_golden(subject, pixels, table, lambda batch: _answers(integer_model, batch, shifts), room)
     contents = {
         "golden.json": (golden.model_dump_json(indent=1) + "\n").encode(),
         "golden.bin": data,
@@ -74,23 +70,28 @@ def _subject(config: BuildConfig, model: LoadedModel, digest: str, nodes: tuple[
         model=digest,
         tensors={node.name: node.tensor for node in nodes},
         dtype=container,
-        session=_AS_WRITTEN if container == "int8" else {},
+        session=dict([AS_WRITTEN]) if container == "int8" else {},
         least=_LEAST,
     )
 
 
-def _pixels(images: list[Path]) -> NDArray[np.uint8]:
-    """uint8 [N, C, H, W] of the images that the check may take, evenly spread over the list."""
+def _numbers(images: list[Path], model: LoadedModel) -> NDArray[np.float32]:
+    """float32 [N, C, H, W] of the images that the check may take, evenly spread over the list."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int))
-    return np.stack([np.asarray(Image.open(images[index]).convert("RGB")).transpose(2, 0, 1) for index in chosen])
+    numbers: NDArray[np.float32] = load_images([images[index] for index in chosen], model).numpy()
+    return numbers
 
 
-def _answers(integer_model: GraphNetwork, batch: NDArray[np.float32], container: str) -> Answers:
-    """What the integer model makes of one image; codes as the file's container holds them."""
-    logits, codes = record_codes(integer_model, torch.from_numpy(batch))
-    shifts = {
+def _container_shifts(integer_model: GraphNetwork, container: str) -> dict[str, int]:
+    """What the file's container adds to the codes of each quantizer."""
+    return {
         part.name: container_shift(container, part.lo, part.hi)
         for part in integer_model.modules()
         if isinstance(part, IntegerQuantizer)
     }
+
+
+def _answers(integer_model: GraphNetwork, batch: NDArray[np.float32], shifts: Mapping[str, int]) -> Answers:
+    """What the integer model makes of one image; codes as the file's container holds them."""
+    logits, codes = record_codes(integer_model, torch.from_numpy(batch))
     return {"logits": logits.numpy()}, {name: found.numpy() + shifts[name] for name, found in codes.items()}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.check.golden import Subject, levels, make_golden, numbers_of
+from export.check.golden import Subject, in_levels, make_golden, numbers_of
 
 SUBJECT = Subject("net", "W4A4", "onnxruntime", "0" * 64, {"a": "a/codes", "b": "b/codes"}, "uint8", {}, 0.999)
 ASSETS = Path(__file__).parents[3] / "export" / "check" / "assets"
@@ -38,11 +38,18 @@ def test_every_nth_code_and_all_hashes_are_kept_within_the_room(count: int, side
             assert item.sha256[image] == hashlib.sha256(truth.tobytes()).hexdigest()
 
 
-def test_levels_give_a_table_of_what_preprocessing_makes_of_each_pixel() -> None:
-    values = levels(3).astype(np.float32)
-    table = np.moveaxis(values * np.array([1, 2, 3], np.float32), -1, 1)[0, :, :, 0]
-    image = np.array([[[7]], [[7]], [[255]]], np.uint8)
-    assert numbers_of(image, table).reshape(-1).tolist() == [7, 14, 765]
+def test_numbers_are_written_as_the_nearest_of_even_levels() -> None:
+    numbers = np.random.default_rng(0).normal(0, [[[[3]], [[1]]]], (5, 2, 4, 4)).astype(np.float32)
+    numbers[0, :, 0, 0] = 0
+    pixels, table = in_levels(numbers)
+    steps = (numbers.max((0, 2, 3)) - numbers.min((0, 2, 3))) / 255
+    for image, found in zip(numbers, pixels, strict=True):
+        assert (np.abs(numbers_of(found, table)[0] - image) <= steps[:, None, None] * 0.501).all()
+
+
+def test_pixels_of_eight_bits_and_a_channel_of_one_number_stay_what_they_are() -> None:
+    numbers = np.stack([np.arange(256, dtype=np.float32), np.full(256, 7, np.float32)]).reshape(1, 2, 16, 16)
+    assert numbers_of(in_levels(numbers)[0][0], in_levels(numbers)[1]).tolist() == numbers.tolist()
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
