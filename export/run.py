@@ -62,6 +62,8 @@ def run(
     outputs += [*(compiled.files if compiled is not None else ()), "README.md", write_description(workspace, model)]
     if images:
         outputs += write_check(workspace, config, model, integer_model, list(images))
+    else:
+        progress.say("  no check folder: there are no calibration images to make it of")
     summary = _summary(config, facts, storage, audit, compiled, in_words(model), classes_digest(model.class_names))
     return StageResult(outputs, summary.model_dump(mode="json"))
 

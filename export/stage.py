@@ -6,7 +6,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.registry import TARGETS
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
-from genq_export.data.calibration_set import kept_images
+from genq_export.data.calibration_set import kept_images_if_there
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 from genq_export.targets import target
@@ -54,7 +54,7 @@ class ExportStage:
         """Write the file, have it audited, and describe it."""
         from export.run import run
 
-        images = kept_images(context.workspace.path("calibration"))
+        images = kept_images_if_there(context.workspace.path("calibration"))
         return run(context.workspace, context.config, context.load_model(), context.progress, images)
 
     def assist(self, context: StageContext, task: object) -> None:

@@ -130,6 +130,14 @@ def kept_images(folder: Path) -> list[Path]:
     return [folder / row.file_name for row in kept_rows(folder)]
 
 
+def kept_images_if_there(folder: Path) -> list[Path]:
+    """Files of the kept images; none where the set did not travel with its build, or is not whole."""
+    try:
+        return kept_images(folder)
+    except UserError:
+        return []
+
+
 def kept_labels(folder: Path) -> list[int | None]:
     """Class index of each of `kept_images`: what was prompted, not what a network sees. None: a reference image."""
     return [row.label for row in kept_rows(folder)]

@@ -13,6 +13,7 @@ from genq_export.core.companions import check_packages
 from genq_export.core.errors import MissingError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
+from genq_export.data.calibration_set import kept_images_if_there
 from genq_export.models import source as models
 from genq_export.models.description import FILE, NetworkDescription, read_description
 from genq_export.pipeline.build import read_config
@@ -40,7 +41,7 @@ def reverify(
     to the CPU. settings: other fields of `verify`, such as how labels are read. Raises UserError where the folder holds
     no exported build or the evaluation images cannot be used.
     """
-    from runtime_tests.verify.stage import calibration_images, evaluation_problems, run_verify
+    from runtime_tests.verify.stage import evaluation_problems, run_verify
 
     check_packages()
     workspace = Workspace.existing(folder)
@@ -51,7 +52,7 @@ def reverify(
         raise MissingError(problems)
     with workspace.locked():
         model, note = float_network(workspace, config)
-        images = calibration_images(workspace)
+        images = kept_images_if_there(workspace.path("calibration"))
         with memory_watched("verify"):
             result = run_verify(workspace, config, model, progress, images, (note,) if note else ())
         _record(workspace, config, result)

@@ -11,7 +11,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
-from genq_export.data.calibration_set import kept_images
+from genq_export.data.calibration_set import kept_images_if_there
 from genq_export.data.layout import used_digest
 from genq_export.data.raw import Reading
 from genq_export.models import source as models
@@ -67,19 +67,11 @@ class VerifyStage:
 
     def run(self, context: StageContext) -> StageResult:
         """Measure, and keep what other machines measured of the same files."""
-        images = calibration_images(context.workspace)
+        images = kept_images_if_there(context.workspace.path("calibration"))
         return run_verify(context.workspace, context.config, context.load_model(), context.progress, images)
 
     def assist(self, context: StageContext, task: object) -> None:
         """Never asked."""
-
-
-def calibration_images(workspace: Workspace) -> list[Path]:
-    """Images that the build was calibrated on; none where the folder came without them."""
-    try:
-        return kept_images(workspace.path("calibration"))
-    except UserError:
-        return []
 
 
 def evaluation_problems(config: BuildConfig, network: "LoadedModel | None") -> list[str]:

@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 from genq_export import build
 from genq_export.cli.app import main
 from genq_export.config.build import BuildConfig
+from genq_export.config.export import ExportConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images_if_there
 from genq_export.pipeline.build import read_config, run_stages
 from genq_export.pipeline.plan import plan
 from genq_export.runtimes.load import load
-from runtime_tests.verify.stage import calibration_images
 from tests.launched import environments
 
 SAME_BYTES = ("calibration/metadata.jsonl", "model.safetensors", "model.onnx")
@@ -160,10 +161,18 @@ def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_calibration_images_are_known_unless_the_folder_came_without_them(built: Path, tmp_path: Path) -> None:
-    assert len(calibration_images(Workspace(built))) == 40
+    assert len(kept_images_if_there(built / "calibration")) == 40
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     shutil.rmtree(copy / "calibration" / "images")
-    assert calibration_images(Workspace(copy)) == []
+    assert kept_images_if_there(copy / "calibration") == []
+
+
+def test_a_folder_without_its_calibration_set_is_exported_without_a_check(built: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy, ignore=shutil.ignore_patterns("calibration", "check"))
+    config = read_config(copy).model_copy(update={"export": ExportConfig(int4_storage=False)})
+    assert run_stages(config, copy, ("export",), Progress(quiet=True)) == ("export",)
+    assert (copy / "model.onnx").is_file() and not (copy / "check").exists()
 
 
 def test_a_build_folder_loads_as_a_callable(built: Path) -> None:
