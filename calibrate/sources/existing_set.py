@@ -5,7 +5,7 @@ from pathlib import Path
 from calibrate.sources.source import FinishedSet, set_folder
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
-from genq_export.core.errors import UserError
+from genq_export.core.errors import UserError, problems_of
 from genq_export.core.paths import inside, reading
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
@@ -27,11 +27,7 @@ class ExistingSet(FinishedSet):
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """Is there a set, and is it whole?"""
-        try:
-            kept_rows(_set_folder(config))
-        except UserError as error:
-            return [str(error)]
-        return []
+        return problems_of(kept_rows, _set_folder(config))
 
     def take_over(
         self, workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress

@@ -1,5 +1,8 @@
 """What a user is meant to see, and what goes wrong with one runtime while the others go on."""
 
+from collections.abc import Callable
+from typing import Any
+
 
 class UserError(Exception):
     """Bad input or a missing piece: one line that says what was wrong, where, and what to do.
@@ -35,3 +38,12 @@ class BackendMissing(BackendError):
 def reason_of(error: BaseException) -> str:
     """The first line of what an exception says, or its kind where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def problems_of(check: Callable[..., object], *arguments: Any) -> list[str]:
+    """What a check says that raises UserError where something is wrong; empty where nothing is."""
+    try:
+        check(*arguments)
+    except UserError as error:
+        return [str(error)]
+    return []

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config.model import ModelConfig
-from genq_export.core.errors import UserError, reason_of
+from genq_export.core.errors import UserError, problems_of, reason_of
 from genq_export.models.door import ANY_GENERATOR, Door, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.own_module import described_module
@@ -52,11 +52,7 @@ class PythonFileDoor(Door):
 
     def architecture_problems(self, config: ModelConfig) -> list[str]:
         """A file that is not there, or a name that is missing; the rest is seen when it runs."""
-        try:
-            _check(*_parts(config))
-        except UserError as error:
-            return [str(error)]
-        return []
+        return problems_of(_check, *_parts(config))
 
     def offers(self, search: str) -> list[Offer]:
         """The form of its names."""

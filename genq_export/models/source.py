@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from genq_export.config.model import ModelConfig
 from genq_export.config.registry import DOORS
-from genq_export.core.errors import UserError
+from genq_export.core.errors import UserError, problems_of
 from genq_export.core.registry import resolve
 from genq_export.data.class_names import read_class_names
 from genq_export.data.digests import file_digest
@@ -48,11 +48,11 @@ def problems(config: ModelConfig, module: "nn.Module | None" = None) -> list[str
     """List everything that would keep `load_model` from working, a sentence each; nothing is downloaded to find out."""
     found = []
     if config.weights is not None:
-        found += _weights_problems(config.weights)
+        found += problems_of(weights_files, config.weights)
     if config.classes is not None and not config.classes.is_file():
         found.append(f"class-name file {config.classes} does not exist (--classes takes a text file, one name a line)")
     elif config.classes is not None:
-        found += _class_file_problems(config.classes)
+        found += problems_of(read_class_names, config.classes)
     if module is not None:
         return found
     found += door_for(config).architecture_problems(config)
@@ -202,22 +202,6 @@ def _unknown_model(name: str) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else "`genq-export models` lists what can be built"
     return f"unknown model '{name}': {hint}"
-
-
-def _weights_problems(path: Path) -> list[str]:
-    try:
-        weights_files(path)
-    except UserError as error:
-        return [str(error)]
-    return []
-
-
-def _class_file_problems(path: Path) -> list[str]:
-    try:
-        read_class_names(path)
-    except UserError as error:
-        return [str(error)]
-    return []
 
 
 @lru_cache(maxsize=1)  # preflight asks for it several times

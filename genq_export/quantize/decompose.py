@@ -31,7 +31,7 @@ from genq_export.quantize.transposed_convolutions import (
     fold_norm_behind_transposed,
     in_front_of_moves,
 )
-from genq_export.quantize.writer import Writer
+from genq_export.quantize.writer import Writer, per_axis
 
 _aten = torch.ops.aten
 
@@ -215,12 +215,12 @@ def _conv1d(
     """[B, C, L] as [B, C, 1, L]."""
     if len(write.shape(input)) != 3:
         return None
-    stride, dilation = ([1, *_listed(part)] for part in (stride, dilation))
+    stride, dilation = ([1, *per_axis(part, 1)] for part in (stride, dilation))
     image, kernel = (write(_aten.unsqueeze.default, part, 2) for part in (input, weight))
     if isinstance(padding, str):
         result = write(_aten.conv2d.padding, image, kernel, bias, stride, padding, dilation, groups)
     else:
-        result = write(_aten.conv2d.default, image, kernel, bias, stride, [0, *_listed(padding)], dilation, groups)
+        result = write(_aten.conv2d.default, image, kernel, bias, stride, [0, *per_axis(padding, 1)], dilation, groups)
     return write(_aten.squeeze.dim, result, 2)
 
 
@@ -238,7 +238,7 @@ def _conv3d(
     sizes, kernel = write.shape(input), write.shape(weight)
     if len(sizes) != 5 or -1 in sizes[1:] or isinstance(padding, str):
         return None
-    geometry = [[*_listed(part)] * (3 // len(_listed(part))) for part in (stride, padding, dilation)]
+    geometry = [per_axis(part, 3) for part in (stride, padding, dilation)]
     flat = [axis for axis in range(3) if kernel[2 + axis] == 1 and geometry[0][axis] == 1 and geometry[1][axis] == 0]
     if not flat:
         return None
@@ -255,9 +255,6 @@ def _conv3d(
         back[2 + part] = 1 if place == 0 else 2 + place
     return write(_aten.permute.default, result, back)
 
-
-def _listed(sizes: Any) -> list[int]:
-    return [*sizes] if isinstance(sizes, list | tuple) else [sizes]
 
 
 def _avg_pool2d(

@@ -8,7 +8,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import METHODS
 from genq_export.core.distributed import Ranks
-from genq_export.core.errors import UserError
+from genq_export.core.errors import problems_of
 from genq_export.core.registry import module_of
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images
@@ -51,11 +51,7 @@ class QuantizeStage:
         """Methods in an order that would undo one by another."""
         from genq_export.quantize.method import methods_of
 
-        try:
-            methods_of(config.quantize)
-        except UserError as error:
-            return [str(error)]
-        return []
+        return problems_of(methods_of, config.quantize)
 
     def notes(self, config: BuildConfig) -> list[str]:
         """Nothing to say."""

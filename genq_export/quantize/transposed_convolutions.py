@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from genq_export.network.aten import is_constant, op_name
-from genq_export.quantize.writer import Writer
+from genq_export.quantize.writer import Writer, per_axis
 
 _aten = torch.ops.aten
 _PLACING = (["pixel_shuffle"], ["reshape", "permute", "reshape"])
@@ -34,7 +34,7 @@ def conv_transpose2d(
     dilation: Any = (1,),
 ) -> fx.Node | None:
     """input [B, Cin, H, W], weight [Cin, C / groups, kh, kw] -> [B, C, H', W']."""
-    stride, padding, further, dilation = map(_pair, (stride, padding, output_padding, dilation))
+    stride, padding, further, dilation = (per_axis(part, 2) for part in (stride, padding, output_padding, dilation))
     sizes = write.shape(input)
     if len(sizes) != 4 or -1 in sizes[1:] or not is_constant(weight):
         return None
@@ -80,16 +80,10 @@ def conv_transpose1d(
     if len(write.shape(input)) != 3:
         return None
     image, kernel = (write(_aten.unsqueeze.default, part, 2) for part in (input, weight))
-    ones, zeros = ([[end, _pair(part)[0]] for part in parts] for end, parts in (
-        (1, (stride, dilation)), (0, (padding, output_padding)),
-    ))  # fmt: skip
-    result = conv_transpose2d(write, image, kernel, bias, ones[0], zeros[0], zeros[1], groups, ones[1])
+    stride, dilation = ([1, *per_axis(part, 1)] for part in (stride, dilation))
+    padding, output_padding = ([0, *per_axis(part, 1)] for part in (padding, output_padding))
+    result = conv_transpose2d(write, image, kernel, bias, stride, padding, output_padding, groups, dilation)
     return None if result is None else write(_aten.squeeze.dim, result, 2)
-
-
-def _pair(sizes: Any) -> list[int]:
-    listed = [*sizes] if isinstance(sizes, list | tuple) else [sizes]
-    return listed * (2 // len(listed))
 
 
 def _spread(write: Writer, weight: fx.Node, dilation: Sequence[int]) -> fx.Node:

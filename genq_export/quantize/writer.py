@@ -43,3 +43,9 @@ class Writer:
     def shape(self, node: fx.Node) -> list[int]:
         """Sizes, with -1 for the one that the batch decides."""
         return [size if isinstance(size, int) else -1 for size in self.value(node).shape]
+
+
+def per_axis(sizes: Any, axes: int) -> list[int]:
+    """`2` or `[2]` for two axes is `[2, 2]`: how ATen states a stride, a padding or a dilation."""
+    listed = [*sizes] if isinstance(sizes, list | tuple) else [sizes]
+    return listed * (axes // len(listed))

@@ -18,6 +18,7 @@ from torch import fx
 
 from export.passes.zero_point_shift import without_zero_points
 from genq_export.network.aten import called_module, op_name
+from genq_export.network.containers import container_shift
 from genq_export.network.names import codes_tensor, product_tensor, weight_tensor
 
 _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze")
@@ -232,7 +233,7 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool, behind_convol
     yield from _compare(constants, node.input[1], name, "scale", part.scale.cpu().numpy())
     zero = constants.value(node.input[2]) if len(node.input) > 2 else None
     container = np.iinfo(np.uint8 if zero is None else zero.dtype)
-    shift = 128 if container.min == 0 and part.lo < 0 else 0
+    shift = container_shift(container.dtype.name, part.lo, part.hi)
     if zero is not None:
         yield from _compare(constants, node.input[2], name, "zero-point", np.asarray(part.zero_point + shift))
     elif part.zero_point + shift:
