@@ -10,6 +10,7 @@ from torch import nn
 
 from genq_export.config.build import BuildConfig
 from genq_export.models.loaded import LoadedModel
+from tests.calibrate.pipelines import saved, stable_diffusion_2_1
 
 torch.set_num_threads(1)  # networks this small only lose by sharing their work
 
@@ -124,3 +125,8 @@ QUANTIZE = {"weight_bits": 4, "activation_bits": 4}
 def read_lines(path: Path) -> list[dict[str, object]]:
     """The rows of a jsonl file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def stable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(stable_diffusion_2_1, tmp_path_factory.mktemp("stable") / "tiny")

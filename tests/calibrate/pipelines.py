@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import transformers
 
+from calibrate.generators import find_generator
+from calibrate.prompts import Prompt
+from calibrate.sources.diffusers_images import DiffusersImages, load_diffusers_images
+from genq_export.config.build import BuildConfig
 from tools.train_zoo.captions import vocabulary
 from tools.train_zoo.text import MAX_LENGTH, build_tokenizer
 
@@ -191,3 +196,20 @@ def _renamed(name: str, *rules: tuple[str, str]) -> str:
     for pattern, new in rules:
         name = re.sub(pattern, new, name)
     return name
+
+
+PROMPTS = [Prompt("a photo of a bag", 0), Prompt("a photo of a dress", 1)]
+
+
+def config_of(generator: Path | str, **options: Any) -> BuildConfig:
+    return BuildConfig.for_model("fashion_resnet", generator=str(generator), steps=1, **options)
+
+
+def opened(generator: Path | str, said: list[str] | None = None, **options: Any) -> DiffusersImages:
+    config = config_of(generator, **options)
+    lines = [] if said is None else said
+    return load_diffusers_images(find_generator(config), config.calibrate, "cpu", lines.append)
+
+
+def drawn(images: DiffusersImages) -> np.ndarray:
+    return images.draw(PROMPTS, [1, 2])[0]
