@@ -256,7 +256,6 @@ def _conv3d(
     return write(_aten.permute.default, result, back)
 
 
-
 def _avg_pool2d(
     write: Writer,
     self: fx.Node,
