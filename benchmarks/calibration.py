@@ -35,7 +35,7 @@ from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import run as quantize_stage
+from genq_export.quantization import run as quantize_stage
 
 UNFILTERED = {"energy_keep": 1.0, "distribution_keep": 1.0}
 BY_ENERGY = {"energy_keep": 0.675, "distribution_keep": 1.0}  # as many are dropped as by both filters

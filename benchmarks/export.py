@@ -37,7 +37,7 @@ from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import reason_of
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.runtimes.tensorrt_packages import engine_builder
 from genq_export.targets import rule_for
 

@@ -179,9 +179,9 @@ def _steps(row: Row) -> Iterator[str]:
     from genq_export.config.quantize import QuantizeConfig
     from genq_export.network.files import load_reference, save_reference
     from genq_export.network.hooks import record_codes
-    from genq_export.quantize.blocks import split
-    from genq_export.quantize.capture import capture
-    from genq_export.quantize.prepare import calibrate_ranges, prepare
+    from genq_export.quantization.blocks import split
+    from genq_export.quantization.capture import capture
+    from genq_export.quantization.prepare import calibrate_ranges, prepare
     from genq_export.targets import rule_for
 
     torch.set_num_threads(1)
@@ -247,7 +247,7 @@ def _in_runtime(
 def _through(blocks: Any, images: Any) -> Any:
     import torch
 
-    from genq_export.quantize.blocks import run_blocks
+    from genq_export.quantization.blocks import run_blocks
 
     with torch.no_grad():
         return run_blocks(blocks, images)

@@ -137,7 +137,7 @@ FAULTS = (
 
 def build(case: Case, home: Path) -> tuple[LoadedModel, Workspace, BuildConfig, list[Path]]:
     """Quantize: dead leaves of the case's seed, ranges alone."""
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     preset = "default" if case.learned else "quick"
     values = BuildConfig.for_model(case.model, preset=preset, bits=case.bits, target=case.target).model_dump(

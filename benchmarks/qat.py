@@ -26,7 +26,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import run as quantize_stage
+from genq_export.quantization import run as quantize_stage
 from runtime_tests.verify.metrics import kl_divergence
 
 JUDGED = 10_000

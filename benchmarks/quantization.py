@@ -26,7 +26,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize import run as quantize_stage
+from genq_export.quantization import run as quantize_stage
 
 COLUMNS = ("W8A8", "W4A4 PTQ", "W4A4 QAT", "W2A4 PTQ", "W2A4 QAT")
 SYNTHETIC, REAL = "energy and distribution", "real training images"

@@ -23,12 +23,12 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.network.hooks import set_quantization
-from genq_export.quantize.activation_cache import ActivationCache, ActivationsInMemory
-from genq_export.quantize.algorithms.reconstruction import learn
-from genq_export.quantize.blocks import Block, split
-from genq_export.quantize.blockwise import BlockStore, reconstruct
-from genq_export.quantize.method import BlockImages
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory
+from genq_export.quantization.algorithms.reconstruction import learn
+from genq_export.quantization.blocks import Block, split
+from genq_export.quantization.blockwise import BlockStore, reconstruct
+from genq_export.quantization.method import BlockImages
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
 SIZE = (3, 224, 224)

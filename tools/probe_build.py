@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-REFERENCE = (("genq_export.network.files", "load_reference"), ("genq_export.quantize.reference", "load_reference"))
+REFERENCE = (("genq_export.network.files", "load_reference"), ("genq_export.quantization.reference", "load_reference"))
 ORACLE = (("genq_export.network.files", "load_integer_model"), ("export.fold", "load_integer_model"))
-RECORD = (("genq_export.network.hooks", "record_codes"), ("genq_export.quantize.fake_quant", "record_codes"))
+RECORD = (("genq_export.network.hooks", "record_codes"), ("genq_export.quantization.fake_quant", "record_codes"))
 
 
 def main() -> None:

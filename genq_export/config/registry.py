@@ -6,7 +6,7 @@ Values are import paths, `package.module:name`, resolved by `genq_export.core.re
 # The flow, in order.
 STAGES: dict[str, str] = {
     "calibrate": "calibrate.stage:CalibrateStage",
-    "quantize": "genq_export.quantize.stage:QuantizeStage",
+    "quantize": "genq_export.quantization.stage:QuantizeStage",
     "export": "export.stage:ExportStage",
     "verify": "runtime_tests.verify.stage:VerifyStage",
     "report": "runtime_tests.report.stage:ReportStage",
@@ -54,13 +54,13 @@ FILTERS: dict[str, str] = {
     "patch_entropy": "calibrate.filters.patch_entropy:PATCH_ENTROPY",
 }
 
-# What turns a prepared network into a good quantized one (genq_export/quantize/algorithms/).
+# What turns a prepared network into a good quantized one (genq_export/quantization/algorithms/).
 METHODS: dict[str, str] = {
-    "layernorm_equalization": "genq_export.quantize.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
-    "mixed_precision": "genq_export.quantize.algorithms.mixed_precision:MIXED_PRECISION",
-    "gptq": "genq_export.quantize.algorithms.gptq:GPTQ",
-    "reconstruction": "genq_export.quantize.algorithms.reconstruction:RECONSTRUCTION",
-    "bias_correction": "genq_export.quantize.algorithms.bias_correction:BIAS_CORRECTION",
-    "qat": "genq_export.quantize.algorithms.qat:QAT",
-    "rounding_ties": "genq_export.quantize.algorithms.rounding_ties:ROUNDING_TIES",
+    "layernorm_equalization": "genq_export.quantization.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
+    "mixed_precision": "genq_export.quantization.algorithms.mixed_precision:MIXED_PRECISION",
+    "gptq": "genq_export.quantization.algorithms.gptq:GPTQ",
+    "reconstruction": "genq_export.quantization.algorithms.reconstruction:RECONSTRUCTION",
+    "bias_correction": "genq_export.quantization.algorithms.bias_correction:BIAS_CORRECTION",
+    "qat": "genq_export.quantization.algorithms.qat:QAT",
+    "rounding_ties": "genq_export.quantization.algorithms.rounding_ties:ROUNDING_TIES",
 }

@@ -8,7 +8,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
-from genq_export.quantize.summary import QuantizeSummary
+from genq_export.quantization.summary import QuantizeSummary
 from runtime_tests.report.model import (
     Bits,
     LayerCost,

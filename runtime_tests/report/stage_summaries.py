@@ -13,7 +13,7 @@ from export.summary import ExportSummary
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
-from genq_export.quantize.summary import QuantizeSummary
+from genq_export.quantization.summary import QuantizeSummary
 from runtime_tests.verify.results import damaged_field
 
 

@@ -15,7 +15,7 @@ from export.onnx_qdq import export_onnx
 from genq_export.config.build import Target
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 from tests.networks import SIZE, BareAttention, PlainNet, ShiftNet, SiluNet, WideResidualNet, noise
 

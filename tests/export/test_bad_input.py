@@ -15,7 +15,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
 

@@ -21,8 +21,8 @@ from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.hooks import record_codes
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import codes_tensor
-from genq_export.quantize.prepare import calibrate_ranges, prepare
-from genq_export.quantize.rounding_ties import avoid_ties
+from genq_export.quantization.prepare import calibrate_ranges, prepare
+from genq_export.quantization.rounding_ties import avoid_ties
 from genq_export.runtimes.onnxruntime import session_options
 from genq_export.targets import rule_for
 from tests.export.conftest import NETWORKS, SIZE

@@ -12,7 +12,7 @@ from export.onnx_qdq import export_onnx
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.files import load_reference, save_reference
 from genq_export.network.hooks import record_codes
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.runtimes.onnxruntime import OnnxRuntimeSession
 from genq_export.targets import rule_for
 from runtime_tests.verify.code_comparison import container_shift

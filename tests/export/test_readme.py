@@ -16,8 +16,8 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
-from genq_export.quantize.rounding_ties import avoid_ties
-from genq_export.quantize.run import run as run_quantize
+from genq_export.quantization.rounding_ties import avoid_ties
+from genq_export.quantization.run import run as run_quantize
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genq_export.network import grid
 from genq_export.network.grid import Grid
-from genq_export.quantize import range_search
+from genq_export.quantization import range_search
 
 FEW = settings(deadline=None, max_examples=25)
 BITS = st.integers(2, 8)

@@ -102,7 +102,7 @@ def test_only_the_target_in_use_decides_the_export(target: str, other: str) -> N
 
 
 def test_every_stage_covers_its_own_room_and_no_room_above() -> None:
-    for stage, room in zip(STAGES, ("calibrate.", "genq_export.quantize.", "export.", "runtime_tests.verify.",
+    for stage, room in zip(STAGES, ("calibrate.", "genq_export.quantization.", "export.", "runtime_tests.verify.",
                                     "runtime_tests.report."), strict=True):  # fmt: skip
         found = modules(stage, "onnxruntime")
         assert any(name.startswith(room) for name in found)

@@ -19,7 +19,7 @@ def export_small(home: Path) -> Path:
 
     from export.run import run as run_export
     from genq_export.models.source import load_model
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     torch.set_num_threads(1)
     for number, (pixels, label) in enumerate(zip(*zoo.few_shot_set(), strict=True)):

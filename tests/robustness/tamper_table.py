@@ -27,7 +27,7 @@ from genq_export.data.calibration_set import read_rows, write_rows
 from genq_export.pipeline.build import read_config
 from genq_export.pipeline.integrity import changes
 from genq_export.pipeline.stages import STAGES, find_stage
-from genq_export.quantize.summary import QuantizeSummary
+from genq_export.quantization.summary import QuantizeSummary
 from genq_export.runtimes.engine_file import read_engine_facts
 from runtime_tests.report.model import Report, read_report
 from runtime_tests.report.stage_summaries import read_summaries

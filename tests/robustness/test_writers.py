@@ -47,7 +47,10 @@ _PROVEN = {
     ("genq_export/data/webdataset.py", "tempfile.TemporaryFile"): "has no name",
     ("genq_export/pipeline/build.py", "workspace.write_bytes"): "write_atomic",
     ("genq_export/pipeline/build.py", ".write_bytes"): "write_atomic",
-    ("genq_export/quantize/activation_cache.py", "tempfile.TemporaryFile"): "has no name, or a new one for a moment",
+    (
+        "genq_export/quantization/activation_cache.py",
+        "tempfile.TemporaryFile",
+    ): "has no name, or a new one for a moment",
     ("genq_export/runtimes/isolation/process.py", "tempfile.TemporaryFile"): "has no name",
     ("runtime_tests/report/render/html.py", "small.save"): "into memory",
     ("runtime_tests/report/schema.py", "SCHEMA_FILE.write_text"): "a file of the source tree, by its author",

@@ -60,7 +60,7 @@ def pristine_build(
 ) -> Path:
     """A quantized and exported build that no test may change."""
     from export.run import run as run_export
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     folder = tmp_path_factory.mktemp("build") / "resnet"
     workspace = Workspace.open(folder)

@@ -24,7 +24,7 @@ from genq_export.network.files import load_integer_model
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantize.run import run as run_quantize
+from genq_export.quantization.run import run as run_quantize
 from genq_export.runtimes import runtime
 from genq_export.targets import rule_for, target
 from genq_export.targets.base import Compiled, InputSize, Target

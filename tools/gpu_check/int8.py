@@ -120,7 +120,7 @@ def check(device: str = "cuda", network: str = "resnet50", side: int = 224) -> l
     from export.fold import fold
     from export.onnx_qdq import export_onnx
     from genq_export.config.build import BuildConfig
-    from genq_export.quantize.prepare import calibrate_ranges, prepare
+    from genq_export.quantization.prepare import calibrate_ranges, prepare
     from genq_export.runtimes.tensorrt_packages import engine_builder
     from genq_export.targets.tensorrt import TENSORRT
 

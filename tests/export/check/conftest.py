@@ -13,7 +13,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
-from genq_export.quantize.run import run as run_quantize
+from genq_export.quantization.run import run as run_quantize
 
 QUIET = Progress(quiet=True)
 

@@ -17,7 +17,7 @@ from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
 

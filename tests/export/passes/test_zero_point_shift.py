@@ -24,7 +24,7 @@ from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerLayer, IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import codes_tensor, scale_name
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
 Reference = Callable[..., GraphNetwork]

@@ -61,7 +61,7 @@ def test_saturation_is_told_apart_from_fusion(
 ) -> None:
     """Of 8-bit weights, too, where this processor cuts off their sums; nothing is said of it where it does not."""
     from export.run import run as run_export
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     values = config.model_dump()
     values["quantize"]["first_last_bits"] = 8

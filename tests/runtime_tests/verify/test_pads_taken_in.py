@@ -11,7 +11,7 @@ from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
 from genq_export.network.onnx_graph import read_model
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 from runtime_tests.verify.constants import mismatches
 

@@ -122,7 +122,7 @@ def test_saturated_sums_are_told_from_other_differences(
 ) -> None:
     """An 8-bit first layer is right on processors with VNNI, and on others the explanation says why it is not."""
     from export.run import run as run_export
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     known = known_sum(runtime, 60.0)
     if known is None:

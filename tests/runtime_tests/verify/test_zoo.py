@@ -20,7 +20,7 @@ QUIET = Progress(quiet=True)
 @pytest.mark.parametrize("name", zoo.ZOO_MODELS)
 def test_codes_are_the_oracles(name: str, target: Target, few_images: Path, tmp_path: Path) -> None:
     from export.run import run as run_export
-    from genq_export.quantize.run import run as run_quantize
+    from genq_export.quantization.run import run as run_quantize
 
     if not zoo.weights_file(name).is_file():
         pytest.skip(f"{name} is not in the package")

@@ -10,7 +10,7 @@ from genq_export import zoo
 from genq_export.config.build import BuildConfig
 from genq_export.models.source import load_model
 from genq_export.network.files import save_integer_model
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
 

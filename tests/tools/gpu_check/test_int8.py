@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from export.fold import fold
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.quantize.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 from tools.gpu_check.int8 import compare_on, engine_validity, integer_conv2d, integer_product
 

@@ -1,0 +1,25 @@
+"""The last step: scales moved by a hair, so that no integer kernel rounds a sum to another code than the reference."""
+
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.quantization.activation_cache import ActivationStore
+from genq_export.quantization.method import Method, MethodContext, Phase
+from genq_export.quantization.rounding_ties import avoid_ties
+from genq_export.quantization.summary import Findings
+from genq_export.quantization.working_network import WorkingNetwork
+
+
+class RoundingTies(Method):
+    """Avoid rounding ties; a scale that moved behind this could make new ones."""
+
+    name = "rounding_ties"
+    phase = Phase.FINISH
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Move scales of additions, then weight scales of convolutions."""
+        avoid_ties(network.graph)
+        return Findings()
+
+
+ROUNDING_TIES = RoundingTies()
