@@ -1,6 +1,7 @@
 """One small network for every operator that is rewritten on its way to integers: float32 [B, 3, 16, 16] -> [B, 5]."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -312,6 +313,11 @@ def _pointwise() -> dict[str, nn.Module]:
     return {"a": nn.Conv2d(8, 8, 1), "b": nn.Conv2d(8, 8, 1), "c": nn.Conv2d(16, 8, 1), "d": nn.Conv2d(16, 8, 1)}
 
 
+def max_pool_of_padded(_: nn.Module, x: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """The largest of numbers below zero in every window, beyond the edge as well."""
+    return F.max_pool2d(F.pad(-x, sides, value=float("-inf")), 3, 2)
+
+
 OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "fused attention": lambda: Tokens(FusedAttention(2)),
     "fused attention, one head": lambda: Tokens(FusedAttention(0)),
@@ -355,5 +361,7 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = {
     "average, own divisor": lambda: Image(nn.AvgPool2d(2, divisor_override=3)),
     "average, rounded up": lambda: Image(nn.AvgPool2d(4, 3, 1, ceil_mode=True)),
     "average, rounded up, own divisor": lambda: Image(nn.AvgPool2d(4, 3, 1, ceil_mode=True, divisor_override=5)),
+    "pad with -inf, max_pool": lambda: Image(Call(partial(max_pool_of_padded, sides=(0, 1, 0, 1)))),
+    "pad with -inf alike, max_pool": lambda: Image(Call(partial(max_pool_of_padded, sides=(1, 1, 1, 1)))),
     "average, rounded up, inside": lambda: Image(nn.AvgPool2d(4, 3, 1, ceil_mode=True, count_include_pad=False)),
 }

@@ -11,8 +11,7 @@ Only these are computed in integers, so everything that multiplies has to become
     conv_transpose1d, 2d            conv2d with a channel for every place between two pixels (transposed_convolutions)
     conv2d with mixed weights       conv2d with all of them, then the mixture (mixed_weights)
 
-Other rewrites are for what an exporter or a runtime computes otherwise: average pooling with a divisor of its own, or
-that counts padding beyond the edge.
+Other rewrites are for what no grid holds or what an exporter or a runtime computes otherwise (pooling).
 """
 
 import math
@@ -21,10 +20,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.nn import functional as F
 
 from genq_export.network.aten import NON_NEGATIVE_OPS, SHORT_NEGATIVE_TAIL_OPS, is_constant, op_name
 from genq_export.quantization.mixed_weights import conv2d_of_mixed_weights
+from genq_export.quantization.pooling import avg_pool2d, max_pool2d
 from genq_export.quantization.transposed_convolutions import (
     conv_transpose1d,
     conv_transpose2d,
@@ -256,34 +255,6 @@ def _conv3d(
     return write(_aten.permute.default, result, back)
 
 
-def _avg_pool2d(
-    write: Writer,
-    self: fx.Node,
-    kernel_size: list[int],
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> fx.Node | None:
-    """The mean over what lies inside, times what the divisor makes of it at each place.
-
-    ONNX has no divisor of one's own, and ONNX Runtime counts differently beyond the edge where it also rounds up.
-    """
-    rounds_up = ceil_mode and count_include_pad
-    size = write.shape(self)[-2:]
-    if (divisor_override is None and not rounds_up) or -1 in size:
-        return None
-    geometry = (kernel_size, stride, padding, ceil_mode)
-    factor = F.avg_pool2d(torch.ones(1, 1, *size), *geometry, count_include_pad, divisor_override)
-    mean = write(_aten.avg_pool2d.default, self, *geometry, False)
-    if (factor == 1).all():
-        return mean
-    if (factor == factor.flatten()[0]).all():
-        return write(_aten.mul.Tensor, mean, float(factor.flatten()[0]))
-    return write(_aten.mul.Tensor, mean, write.constant("divisors", factor))
-
-
 _NORMS: dict[str, _Rewrite] = {"batch_norm": fold_norm_behind_transposed}
 _FIRST: dict[str, _Rewrite] = {
     "scaled_dot_product_attention": _attention,
@@ -296,7 +267,8 @@ _FIRST: dict[str, _Rewrite] = {
     "conv3d": _conv3d,
     "conv_transpose1d": conv_transpose1d,
     "conv_transpose2d": conv_transpose2d,
-    "avg_pool2d": _avg_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "max_pool2d": max_pool2d,
 }
 _ACTIVATIONS: dict[str, _Rewrite] = dict.fromkeys((*NON_NEGATIVE_OPS, *SHORT_NEGATIVE_TAIL_OPS), in_front_of_moves)
 _ROUNDS: tuple[dict[str, _Rewrite], ...] = (

@@ -5,12 +5,13 @@ from itertools import combinations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from genq_export.core.errors import UserError
 from genq_export.network.aten import op_name
 from genq_export.quantization.capture import capture
 from genq_export.quantization.layers import layers_of, products_of
-from tests.operators import OPERATORS, Image
+from tests.operators import OPERATORS, Call, Image
 
 SIZE = (3, 16, 16)
 REWRITTEN = (
@@ -60,3 +61,15 @@ def test_an_average_is_a_mean_of_what_lies_inside(kernel: int, stride: int, padd
     graph = capture(Image(pool).eval().requires_grad_(False), SIZE).graph
     pools = [node for node in graph.nodes if op_name(node) == "avg_pool2d"]
     assert len(pools) == 1 and pools[0].args[5:] == (False,)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sides", "padding", "pads"),
+    [(3, (0, 1, 0, 1), 0, True), (3, (1, 1, 1, 1), 0, False), ((4, 3), (0, 2, 1, 1), (1, 0), True)],
+)
+def test_a_largest_number_beyond_the_edge_is_one_of_the_image(
+    kernel: int, sides: tuple[int, ...], padding: int, pads: bool
+) -> None:
+    pool = Call(lambda module, x: F.max_pool2d(F.pad(-x, sides, value=-torch.inf), kernel, 2, padding))
+    graph = capture(Image(pool).eval().requires_grad_(False), SIZE).graph
+    assert [node.args[2] for node in graph.nodes if op_name(node) == "pad"] == ["replicate"] * pads
