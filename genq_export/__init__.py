@@ -4,6 +4,7 @@
 >>> report = build(BuildConfig.for_model("fashion_resnet", bits=4))
 >>> report.passed
 >>> logits = load("build/fashion_resnet-w4a4-onnxruntime")(images)
+>>> quantized = quantize(net, images, input_size=(3, 224, 224), mean=(0.5,), std=(0.5,))
 """
 
 # `python -m genq_export` has put the current folder in front of everything, where a stray `typing.py` would run in the
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
     from genq_export.config.build import BuildConfig
     from genq_export.core.errors import UserError
     from genq_export.pipeline.build import build
+    from genq_export.pipeline.quantize import quantize
     from genq_export.runtimes.load import load
 
 install_torchvision_hook()
 
-__all__ = ["BuildConfig", "UserError", "build", "load"]
+__all__ = ["BuildConfig", "UserError", "build", "load", "quantize"]
 
 _PLACES = {
     "BuildConfig": "genq_export.config.build:BuildConfig",
     "UserError": "genq_export.core.errors:UserError",
     "build": "genq_export.pipeline.build:build",
     "load": "genq_export.runtimes.load:load",
+    "quantize": "genq_export.pipeline.quantize:quantize",
 }
 
 

@@ -65,7 +65,7 @@ def decode_image(source: Path | IO[bytes], name: str, upright: bool = False) -> 
         deep = _is_deep_colour(image)
         image.load()
         turned = ImageOps.exif_transpose(image) if upright else image
-        pixels = _rgb(turned)
+        pixels = as_rgb(turned)
         if deep and 0 < max(high for _, high in pixels.getextrema()) < 16:  # type: ignore[misc]
             raise ValueError("16-bit colours that fill 12 bits at most, whose range the file does not say")
         return pixels
@@ -89,6 +89,21 @@ def opened_image(source: Path | IO[bytes], name: str) -> Iterator[Image.Image]:
 def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Image:
     """As `read_image`, from the bytes of a file."""
     return decode_image(io.BytesIO(content), name, upright)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow's -> RGB; raises ValueError for deep pixels whose range cannot be told."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
+    if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
+        profile = image.info.get("icc_profile")
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        image.info["icc_profile"] = profile
+    image = _srgb(image)
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La"):
+        return image.convert("RGB")
+    over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
 
 
 def check_header(path: Path) -> None:
@@ -126,21 +141,6 @@ def _register_heif() -> bool:
         return False
     register_heif_opener()
     return True
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow's -> RGB."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
-        profile = image.info.get("icc_profile")
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        image.info["icc_profile"] = profile
-    image = _srgb(image)
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La"):
-        return image.convert("RGB")
-    over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-    return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
 
 
 def _srgb(image: Image.Image) -> Image.Image:

@@ -27,7 +27,9 @@ def described_module(config: ModelConfig, name: str, module: "nn.Module") -> Loa
     if getattr(module, "pretrained_cfg", None):
         return _with_notes(described(name, module), notes)
     if config.input_size is None:
-        raise UserError(f"{name} does not say what it takes: give --input-size CHANNELS,HEIGHT,WIDTH")
+        raise UserError(
+            f"{name} does not say what it takes: give --input-size CHANNELS,HEIGHT,WIDTH (from Python: input_size=)"
+        )
     notes += not_told(config, name)
     channels = config.input_size[0]
     classes = count_logits(name, module, config.input_size)

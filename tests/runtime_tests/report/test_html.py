@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runtime_tests.report.model import LayerCost, Storage
 from runtime_tests.report.render import html
+from runtime_tests.report.render.first_screen import first_screen
 from tests.runtime_tests.measured import COST, SLOW, report, run
 
 
@@ -44,6 +45,15 @@ def test_the_page_is_well_formed(tmp_path: Path) -> None:
     nesting.feed(html.render_html(failed, tmp_path))
     nesting.close()
     assert nesting.open == [] and nesting.wrong == []
+
+
+def test_the_first_screen_stands_on_other_pages(tmp_path: Path) -> None:
+    nesting = Nesting()
+    part = first_screen(report(run(latency=SLOW), latency=SLOW, model="<b>", heading="Reported by"), tmp_path)
+    nesting.feed(part)
+    nesting.close()
+    assert nesting.open == [] and nesting.wrong == []
+    assert "&lt;b&gt;" in part and "Reported by." in part and "<style" not in part and "Failed" not in part
 
 
 class Nesting(HTMLParser):
