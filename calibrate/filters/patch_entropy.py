@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import nn
 
+from calibrate.filters.attention import attention_layers
 from calibrate.filters.filter import Filter
 from genq_export.config.calibrate import CalibrateConfig
 
 BANDWIDTH, POINTS, FLOOR = 0.01, 10, 1e-4
-_PROJECTIONS = (("qkv",), ("q_proj", "k_proj"), ("q", "kv"))
 
 
 class PatchEntropyFilter(Filter):
@@ -53,37 +53,19 @@ class PatchEntropyFilter(Filter):
 PATCH_ENTROPY = PatchEntropyFilter()
 
 
-def attention_layers(module: nn.Module) -> list[nn.Module]:
-    """Self-attention layers as timm writes them: heads, a projection of the input, and `proj` behind the heads."""
-    return [
-        layer
-        for layer in module.modules()
-        if isinstance(getattr(layer, "num_heads", None), int)
-        and isinstance(getattr(layer, "proj", None), nn.Linear)
-        and any(all(isinstance(getattr(layer, n, None), nn.Linear) for n in names) for names in _PROJECTIONS)
-        and not hasattr(layer, "latent")  # attention pooling has queries of its own and no patches to compare
-    ]
-
-
 @contextmanager
 def recording(module: nn.Module, images: int) -> Iterator[list[torch.Tensor]]:
     """While active, a forward pass of `images` images appends each block's entropy to the list given, float64 [images].
 
-    What enters `proj` is `attention @ V` with the heads side by side, so fused attention needs no switching off.
+    Attention that is one operator needs no switching off.
     """
     seen: list[torch.Tensor] = []
     prefix = int(getattr(module, "num_prefix_tokens", 0))
 
-    def hook_for(heads: int) -> object:
-        def add(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            seen.append(patch_entropy(patches_of(inputs[0], images, heads, prefix)))
+    def add(tokens: torch.Tensor, heads: int) -> None:
+        seen.append(patch_entropy(patches_of(tokens, images, heads, prefix)))
 
-        return add
-
-    handles = [
-        layer.proj.register_forward_pre_hook(hook_for(layer.num_heads))  # type: ignore[union-attr,arg-type]
-        for layer in attention_layers(module)
-    ]
+    handles = [layer.watched(add) for layer in attention_layers(module)]
     try:
         yield seen
     finally:

@@ -27,6 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from calibrate.filters import patch_entropy
+from calibrate.filters.attention import attention_layers
 from calibrate.filters.bn_sensitivity import bn_layers
 from calibrate.pixels import reject_reason, threads, to_pixels
 from calibrate.prompts import Prompt
@@ -62,7 +63,7 @@ class DistilledImages:
         self.steps = config.steps or steps
         self._batch_size = config.batch_size or batch_size
         self._network = identity
-        if self.method == "PSAQ-ViT" and not patch_entropy.attention_layers(model.module):
+        if self.method == "PSAQ-ViT" and not attention_layers(model.module):
             raise UserError(
                 f"{model.name} has neither BatchNorm statistics nor attention to distil images from (ONNX files come"
                 " with BatchNorm folded): give --generator leaves, or a text-to-image pipeline"

@@ -15,6 +15,7 @@ from genq_export.models.onnx_import.network import OnnxNetwork, Operator, Sizes,
 from genq_export.models.onnx_import.node import Argument, Node
 from genq_export.models.onnx_import.operators import OPERATORS
 from genq_export.models.onnx_import.reading import OnnxFile
+from genq_export.models.onnx_import.tokens import attention_products, prefix_tokens
 from genq_export.models.onnx_import.tree import Tree
 from genq_export.models.onnx_import.values import IMAGES, AsSizes, Value, line
 
@@ -74,6 +75,9 @@ class _Assembly:
             self._network.results = tuple(self._read(value) for value in results)
         shapes = {name: self._shape(name, value) for name, value in zip(self._file.results, results, strict=True)}
         self._network.steps = _freed(self._steps, self._network.results)
+        known = {value.name: value.shape for value in self._values.values() if not value.known}
+        self._network.attention = attention_products(self._network, known)
+        self._network.num_prefix_tokens = prefix_tokens(self._network, known)
         return Imported(self._file, self._network.eval(), tuple(computed), self._values, channels_last, shapes)
 
     def _images(self, input_size: tuple[int, int, int], channels_last: bool) -> Value:

@@ -5,6 +5,7 @@ the runtime does not compute by itself is covered by the whole.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from genq_export.core.errors import UserError, reason_of
 from genq_export.models.onnx_import.assemble import Imported
 from genq_export.models.onnx_import.container import shown
 from genq_export.models.onnx_import.groups import Group
+from genq_export.models.onnx_import.reading import OnnxFile
 from genq_export.models.onnx_import.values import IMAGES, Value, line
 from genq_export.runtimes.onnxruntime import plain_options
 
@@ -29,12 +31,41 @@ _ELEMENTS = {
 }  # fmt: skip
 
 
-def check(imported: Imported, input_size: tuple[int, int, int]) -> float:
+@dataclass(frozen=True)
+class Answers:
+    """What the runtime makes of random images.
+
+    outputs: of the whole file, for one image at a time and, where its batch is free, for two at once; None: it does
+    not run the file, and `problem` says why.
+    """
+
+    outputs: tuple[list[NDArray[Any]], ...] | None
+    problem: str = ""
+
+
+def answers_of(file: OnnxFile, input_size: tuple[int, int, int], channels_last: bool) -> Answers:
+    """Ask the runtime, which holds the file's numbers meanwhile: nothing else should."""
+    images = _images(input_size)
+    layout = images.permute(0, 2, 3, 1).contiguous() if channels_last else images
+    names = list(file.results)
+    try:
+        session = _session(str(file.path), exact=False)
+        parts = [
+            [session.run(names, {file.source: part.numpy()}) for part in layout.split(count)]
+            for count in ((1,) if file.shape[0] == 1 else (1, 2))
+        ]
+    except Exception as error:  # onnxruntime's exceptions have no public base class
+        return Answers(None, reason_of(error))
+    return Answers(tuple([np.concatenate(outputs) for outputs in zip(*calls, strict=True)] for calls in parts))
+
+
+def check(imported: Imported, input_size: tuple[int, int, int], answers: Answers) -> float:
     """Compare with the file, and with its nodes one by one.
 
     Args:
         imported: as `assemble` gives it.
         input_size: (channels, height, width).
+        answers: of the same file, for this size.
 
     Returns:
         The largest difference of an output, relative to its largest number.
@@ -42,17 +73,23 @@ def check(imported: Imported, input_size: tuple[int, int, int]) -> float:
     Raises:
         UserError: naming the node, or the output, that is not what the runtime computes.
     """
-    images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
+    if answers.outputs is None:
+        raise UserError(
+            f"{imported.file.path}: ONNX Runtime does not run it ({answers.problem}), so it cannot be checked"
+        )
+    images = _images(input_size)
     first = images[:1]
     with torch.no_grad():
-        together = (1,) if imported.file.shape[0] == 1 else (1, 2)
-        wanted = _answers(imported, images, together)
         watcher = _Watcher(imported)
         watcher.seen(imported.file.source, first.permute(0, 2, 3, 1) if imported.channels_last else first)
         alone = imported.network.run(first, watcher.seen)
         del watcher
-        _compare_outputs(imported, alone, [part[:1] for part in wanted[0]])
-        return _compare_outputs(imported, imported.network.run(images), wanted[-1])
+        _compare_outputs(imported, alone, [part[:1] for part in answers.outputs[0]])
+        return _compare_outputs(imported, imported.network.run(images), answers.outputs[-1])
+
+
+def _images(input_size: tuple[int, int, int]) -> Tensor:
+    return torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
 
 
 class _Watcher:
@@ -110,12 +147,18 @@ def relative_difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     """The largest difference as a share of the largest number; infinite where shapes, types or infinities differ."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return float("inf")
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
-    finite = np.isfinite(b)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-        return float("inf")
-    largest = np.abs(b[finite]).max(initial=0.0)
-    return float(np.abs(a[finite] - b[finite]).max(initial=0.0) / max(largest, 1e-6))
+    if found.dtype != np.float32:  # whose differences float32 holds as well, in half the memory
+        found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    finite = np.isfinite(wanted)
+    if not finite.all():
+        if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+            return float("inf")
+        found, wanted = found[finite], wanted[finite]
+    with np.errstate(all="ignore"):
+        difference = np.subtract(found, wanted)
+    gap = float(np.abs(difference, out=difference).max(initial=0.0))
+    largest = max(float(wanted.max(initial=0.0)), -float(wanted.min(initial=0.0)))
+    return gap / max(largest, 1e-6) if np.isfinite(gap) else float("inf")
 
 
 def _known(value: Value) -> Tensor:
@@ -166,23 +209,6 @@ def _in_order(group: Group) -> list[Any]:
         ordered += ready
         left = [member for member in left if member not in ready]
     return ordered
-
-
-def _answers(imported: Imported, images: Tensor, together: tuple[int, ...]) -> list[list[NDArray[Any]]]:
-    """The runtime's outputs for the whole file, for each number of images that it gets at once."""
-    layout = images.permute(0, 2, 3, 1).contiguous() if imported.channels_last else images
-    names = list(imported.file.results)
-    try:
-        session = _session(str(imported.file.path), exact=False)
-        parts = [
-            [session.run(names, {imported.file.source: part.numpy()}) for part in layout.split(count)]
-            for count in together
-        ]
-    except Exception as error:
-        raise UserError(
-            f"{imported.file.path}: ONNX Runtime does not run it ({reason_of(error)}), so it cannot be checked"
-        ) from None
-    return [[np.concatenate(outputs) for outputs in zip(*calls, strict=True)] for calls in parts]
 
 
 def _compare_outputs(imported: Imported, found: tuple[Tensor, ...], wanted: list[NDArray[Any]]) -> float:

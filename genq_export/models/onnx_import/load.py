@@ -4,7 +4,7 @@ from pathlib import Path
 
 from genq_export.core.errors import UserError
 from genq_export.models.onnx_import.assemble import Imported, assemble
-from genq_export.models.onnx_import.check import check
+from genq_export.models.onnx_import.check import answers_of, check
 from genq_export.models.onnx_import.network import OnnxNetwork
 from genq_export.models.onnx_import.reading import read_file
 
@@ -29,9 +29,10 @@ def load_network(path: Path, given: Size | None) -> tuple[OnnxNetwork, Size, int
     """
     file = read_file(path)
     size, channels_last = input_size(path, file.shape, given)
+    answers = answers_of(file, size, channels_last)
     imported = assemble(file, size, channels_last)
     classes = _classes(path, imported)
-    check(imported, size)
+    check(imported, size, answers)
     network = imported.network
     del file, imported
     _in_order(network)

@@ -38,17 +38,18 @@ class Operator(nn.Module):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
-        self._function = function
+        self.function = function
 
     def forward(self, *arguments: Any) -> Any:
         """What the function gives."""
-        return self._function(*arguments)
+        return self.function(*arguments)
 
 
 class OnnxNetwork(nn.Module):
     """Takes float32 [B, *input_size] for any B, and gives the file's output, or a tuple of them.
 
-    `assemble.assemble` fills it with modules, parameters and steps.
+    `assemble.assemble` fills it with modules, parameters and steps. attention: paths of the modules that give
+    `attention @ V` (`tokens`). num_prefix_tokens: class tokens and others in front of those of the image.
     """
 
     def __init__(self, source: str) -> None:
@@ -57,6 +58,8 @@ class OnnxNetwork(nn.Module):
         self.steps: tuple[Step, ...] = ()
         self.constants: dict[str, str] = {}
         self.results: tuple[str, ...] = ()
+        self.attention: tuple[str, ...] = ()
+        self.num_prefix_tokens = 0
 
     def forward(self, images: Tensor) -> Any:
         """One tensor for each output of the file."""

@@ -5,6 +5,7 @@ that its nodes read must be given by something in it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -33,18 +34,29 @@ _TAKEN = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "boo
 class OnnxFile:
     """What a file holds, without the file's own objects, which keep all of it in memory.
 
-    nodes: sorted, so that what is read was given before; Constant nodes are among the tensors. tensors: by name; those
-    in `literals` come from Constant nodes. shape: sizes of the input, None where they are free. folder: where it lies.
+    nodes: sorted, so that what is read was given before; Constant nodes are among the tensors. needed: names of the
+    tensors that they read, and of the outputs; those in `literals` come from Constant nodes. shape: sizes of the input,
+    None where they are free.
     """
 
     path: Path
     opset: int
     nodes: tuple[NodeProto, ...]
-    tensors: dict[str, Tensor]
+    needed: frozenset[str]
     literals: frozenset[str]
     source: str
     shape: tuple[int | None, ...]
     results: tuple[str, ...]
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, read when they are first asked for: they are all of a file's size.
+
+        Raises:
+            UserError: where one is damaged or of a type that is not taken.
+        """
+        given = _given(parsed(self.path).graph)[0]
+        return {name: _tensor(tensor, self.path) for name, tensor in given.items() if name in self.needed}
 
 
 def read_file(path: Path) -> OnnxFile:
@@ -59,17 +71,20 @@ def read_file(path: Path) -> OnnxFile:
     if not graph.node or not graph.output:
         raise UserError(f"{path} holds no network (an ONNX file has nodes and outputs): is it another kind of file?")
     _check_operators(graph.node, path)
-    nodes, literals = split_constants(graph.node)
+    given, nodes, literals = _given(graph)
     source = _source(graph, path)
-    given = {tensor.name: tensor for tensor in graph.initializer} | literals
     results = tuple(output.name for output in graph.output)
     ordered = _ordered(nodes, {source.name, *given}, results, path)
-    needed = {name for node in ordered for name in node.input} | set(results)
+    needed = frozenset(name for node in ordered for name in node.input) | set(results)
     check_place(path, [tensor for name, tensor in given.items() if name in needed])
-    tensors = {name: _tensor(tensor, path) for name, tensor in given.items() if name in needed}
     copies = tuple(_copy(node) for node in ordered)
-    names = frozenset(literals)
-    return OnnxFile(path, opset, copies, tensors, names, source.name, _shape(source, path), results)
+    return OnnxFile(path, opset, copies, needed, literals, source.name, _shape(source, path), results)
+
+
+def _given(graph: Any) -> tuple[dict[str, Any], list[Any], frozenset[str]]:
+    """Stored tensors by name, the nodes that compute, and which of the tensors come from Constant nodes."""
+    nodes, literals = split_constants(graph.node)
+    return {tensor.name: tensor for tensor in graph.initializer} | literals, nodes, frozenset(literals)
 
 
 def _opset(model: Any, path: Path) -> int:

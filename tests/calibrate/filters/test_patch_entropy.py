@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from calibrate.filters.patch_entropy import attention_layers, patch_entropy, patches_of, recording
+from calibrate.filters.attention import attention_layers
+from calibrate.filters.patch_entropy import patch_entropy, patches_of, recording
 
 
 def _by_definition(patches: torch.Tensor) -> float:

@@ -11,7 +11,7 @@ from onnx import helper
 from torch import nn
 
 from genq_export.core.errors import UserError
-from genq_export.models.onnx_import.check import check
+from genq_export.models.onnx_import.check import answers_of, check
 from genq_export.models.onnx_import.load import load_network
 from tests import networks
 from tests.models.onnx_import.graphs import draw, imported, network, noise, runtime, write
@@ -76,7 +76,7 @@ def test_written_out_layers_are_one(tmp_path: Path) -> None:
     assert Counter(group.node.op_type for group in taken.groups) == Counter(
         {"LayerNormalization": 1, "MatMul": 1, "Gelu": 1, "Swish": 1, "HardSwish": 1, "Add": 2}
     )
-    assert check(taken, (4, 6, 8)) < 1e-5
+    assert check(taken, (4, 6, 8), answers_of(taken.file, (4, 6, 8), False)) < 1e-5
 
 
 def test_a_file_for_one_image_takes_any_number(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_wrong_translation_is_found(tmp_path: Path) -> None:
         next(taken.network.parameters()).add_(0.01)
     # The file's tensor shares its memory with the parameter: the runtime's own copy of the file tells.
     with pytest.raises(UserError, match="is not what ONNX Runtime computes"):
-        check(taken, (4, 6, 8))
+        check(taken, (4, 6, 8), answers_of(taken.file, (4, 6, 8), False))
 
 
 def test_names_out_of_a_file_replace_nothing(tmp_path: Path) -> None:

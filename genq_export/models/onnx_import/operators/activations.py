@@ -106,22 +106,22 @@ def clip(node: Node) -> Value:
 
 def softmax(node: Node) -> Value:
     """Along one axis; before opset 13 over all axes from it on."""
-    return _soft(node, F.softmax)
+    return _soft(node, nn.Softmax)
 
 
 def log_softmax(node: Node) -> Value:
     """The logarithm of `softmax`."""
-    return _soft(node, F.log_softmax)
+    return _soft(node, nn.LogSoftmax)
 
 
-def _soft(node: Node, function: Any) -> Value:
+def _soft(node: Node, kind: type[nn.Softmax | nn.LogSoftmax]) -> Value:
     x = node.input(0)
     axis = x.axis(int(node.attribute("axis", -1 if node.opset >= 13 else 1)))
-    inner = [int(size) for size in x.shape[axis + 1 :]]
+    inner, soft = [int(size) for size in x.shape[axis + 1 :]], kind(axis)
     if node.opset >= 13 or all(size == 1 for size in inner):
-        return node.emit(lambda x: function(x, axis), x)
+        return node.emit(soft, x)
     sizes = [int(size) for size in x.shape[axis:]]
-    return node.emit(lambda x: function(x.flatten(axis), axis).unflatten(axis, sizes), x)
+    return node.emit(lambda x: soft(x.flatten(axis)).unflatten(axis, sizes), x)
 
 
 def dropout(node: Node) -> Value:

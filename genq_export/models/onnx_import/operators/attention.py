@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genq_export.models.onnx_import.node import Node
@@ -24,12 +24,25 @@ def attention(node: Node) -> Value:
     scale = node.attribute("scale")
     parts = [node.input(index) for index in (0, 1, 2)] + ([node.input(3)] if node.has(3) else [])
 
-    def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        if flat:
-            q, k, v = (x.unflatten(-1, (n, -1)).transpose(1, 2) for x, n in zip((q, k, v), heads, strict=True))
-        factor = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-        grouped = q.shape[1] != k.shape[1]
-        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=factor, enable_gqa=grouped)
-        return found.transpose(1, 2).flatten(2) if flat else found
+    layer = Attention(heads if flat else None, None if scale is None else float(scale), causal)
+    return node.emit(layer, *parts)
 
-    return node.emit(attended, *parts)
+
+class Attention(nn.Module):
+    """heads: of queries, keys and values where they stand side by side, [B, tokens, heads * width]; else None."""
+
+    def __init__(self, heads: list[int] | None, scale: float | None, causal: bool) -> None:
+        super().__init__()
+        self.heads, self._scale, self._causal = heads, scale, causal
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """As many axes as the queries have."""
+        if self.heads is not None:
+            parts = zip((q, k, v), self.heads, strict=True)
+            q, k, v = (x.unflatten(-1, (count, -1)).transpose(1, 2) for x, count in parts)
+        factor = 1 / math.sqrt(q.shape[-1]) if self._scale is None else self._scale
+        grouped = q.shape[1] != k.shape[1]
+        found = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=self._causal, scale=factor, enable_gqa=grouped
+        )
+        return found if self.heads is None else found.transpose(1, 2).flatten(2)
