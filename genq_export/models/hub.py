@@ -1,5 +1,7 @@
 """What of the Hugging Face hub is at hand."""
 
+from pathlib import Path
+
 from genq_export.core.paths import refuse_links_out
 
 _PATIENCE = 5.0  # seconds for each of connecting and answering
@@ -17,6 +19,13 @@ def in_hub_cache(repository: str) -> bool:
     for folder in found:
         refuse_links_out(folder, folder)
     return bool(found)
+
+
+def cached_repositories(owner: str) -> int:
+    """How many repositories of models of one owner are in the local cache."""
+    from huggingface_hub import constants
+
+    return len([*Path(constants.HF_HUB_CACHE).glob(f"models--{owner}--*")])
 
 
 def hub_reachable() -> bool:

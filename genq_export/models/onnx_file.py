@@ -4,12 +4,13 @@ The file is read as data, made into a network of torch's layers (`onnx_import`),
 anything else is done with it. It says nothing of pixels: what the user does not say of them is not guessed.
 """
 
+from importlib.metadata import version
 from pathlib import Path
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
 from genq_export.data.digests import file_digest, files_digest
-from genq_export.models.door import Door, Offer
+from genq_export.models.door import Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.own_module import not_told
 
@@ -56,6 +57,13 @@ class OnnxFileDoor(Door):
     def offers(self, search: str) -> list[Offer]:
         """The form of its names."""
         return [] if search else [Offer("FILE.onnx", "the file's", "leaves")]
+
+    def findings(self) -> list[Finding]:
+        """Which files are read, and what they are held against."""
+        from genq_export.models.onnx_import.reading import OPSETS
+
+        note = f"opsets {OPSETS.start} to {OPSETS.stop - 1}, held against ONNX Runtime {version('onnxruntime')}"
+        return [Finding("networks FILE.onnx", "works", note)]
 
 
 ONNX_FILE = OnnxFileDoor()

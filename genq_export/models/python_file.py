@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, problems_of, reason_of
-from genq_export.models.door import ANY_GENERATOR, Door, Offer
+from genq_export.models.door import ANY_GENERATOR, Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.own_module import described_module
 from genq_export.models.python_identity import code_digest, source_files
@@ -57,6 +57,10 @@ class PythonFileDoor(Door):
     def offers(self, search: str) -> list[Offer]:
         """The form of its names."""
         return [] if search else [Offer("FILE.py:FUNCTION", "the function's, or --weights FILE", ANY_GENERATOR)]
+
+    def findings(self) -> list[Finding]:
+        """Python is here; what the user's file imports is not known before it runs."""
+        return [Finding("networks FILE.py:FUNCTION", "works", "the file is run; out of a config with --run-code alone")]
 
 
 PYTHON_FILE = PythonFileDoor()

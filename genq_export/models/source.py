@@ -4,7 +4,6 @@ What comes out is a float32 network in eval mode with its preprocessing and clas
 import torch: `identity` must answer quickly for a build that has nothing to do.
 """
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ from genq_export.models.checkpoint import weights_digest, weights_files
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.logits import count_logits
+from genq_export.models.near_names import near_names
 from genq_export.models.own_module import described_module
 from genq_export.models.preprocessing import given_identity, with_given
 from genq_export.models.sizes import Sizes
@@ -198,8 +198,12 @@ def _matching(config: ModelConfig) -> Door | None:
 
 
 def _unknown_model(name: str) -> str:
-    known = list(dict.fromkeys(known for door in all_doors() for known in door.names()))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if Path(name).is_file():
+        return (
+            f"{name} is no network: networks come as FILE.onnx, FILE.pt2 or FILE.py:FUNCTION, weights alone with the"
+            " architecture that they are for (`genq-export build ARCHITECTURE --weights FILE`)"
+        )
+    close = near_names(name, (door.names() for door in all_doors()))
     hint = f"did you mean {', '.join(close)}?" if close else "`genq-export models` lists what can be built"
     return f"unknown model '{name}': {hint}"
 

@@ -12,7 +12,7 @@ from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError, reason_of
 from genq_export.data.digests import file_digest
 from genq_export.models import hub
-from genq_export.models.door import Door, Offer
+from genq_export.models.door import Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.sizes import Sizes
 
@@ -120,6 +120,11 @@ class TimmDoor(Door):
         form = "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER"
         found = timm.list_models(f"*{search}*", pretrained=True) if search else [form]
         return [Offer(name, weights, generator) for name in found]
+
+    def findings(self) -> list[Finding]:
+        """How many weights are in the hub's cache."""
+        cached = f"{hub.cached_repositories('timm')} of their weights in the hub cache"
+        return [Finding("networks of timm", "works", f"timm {version('timm')}, {cached}")]
 
 
 TIMM = TimmDoor()

@@ -163,7 +163,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, run: Run) 
 
 
 def test_doctor_and_models_answer(run: Run) -> None:
-    assert "target tensorrt" in run("doctor").stdout
+    said = " ".join(run("doctor").stdout.split())
+    doors = ("FILE.onnx", "FILE.pt2", "FILE.py:FUNCTION", "of timm", "of torchvision", "of transformers")
+    assert "target tensorrt" in said and [door for door in doors if f"networks {door}" not in said] == []
     assert "fashion_vit" in run("models").stdout
 
 

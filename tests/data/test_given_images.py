@@ -52,7 +52,7 @@ def test_at_most_so_many_are_written_and_no_more_are_asked_for(tmp_path: Path) -
 REFUSED = {
     "one image": (FLOATS[0], r"images of shape \(3, 8, 6\): images are a folder, an array"),
     "no images": (7, "images are int: "),
-    "normalized": (FLOATS * 4 - 2, r"image 0 goes from -2 to 1\.9\d+: .* images \* std \+ mean"),
+    "normalized": (FLOATS * 4 - 2, r"image 0 goes from -2 to 1\.9\d+: .*images \* std \+ mean"),
     "figures up to 255": (FLOATS * 255, "divide figures for 0 to 255 by 255"),
     "not a number": (FLOATS * np.nan, "goes from nan to nan"),
     "integers": (PIXELS.astype(np.int64), r"image 0 is int64 of shape \(8, 6, 3\)"),
