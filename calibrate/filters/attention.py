@@ -1,4 +1,4 @@
-"""Where a network computes `attention @ V`: in layers as timm writes them, or in one that was read from an ONNX file."""
+"""Where a network computes `attention @ V`: in layers as timm writes them, or in one that comes from an ONNX file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,7 @@ class ProjectedAttention:
     def watched(self, watcher: Watcher) -> RemovableHandle:
         """Tell what every call computes."""
         heads = int(self.layer.num_heads)
-        handle: RemovableHandle = self.layer.proj.register_forward_pre_hook(
-            lambda _, inputs: watcher(inputs[0], heads)
-        )
+        handle: RemovableHandle = self.layer.proj.register_forward_pre_hook(lambda _, inputs: watcher(inputs[0], heads))
         return handle
 
 

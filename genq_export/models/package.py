@@ -66,7 +66,9 @@ class PackageDoor(Door):
     def findings(self) -> list[Finding]:
         """Is the package there?"""
         found = problem()
-        return [Finding(f"network {NAME}", "works" if found is None else "missing", found or "weights from its package")]
+        return [
+            Finding(f"network {NAME}", "works" if found is None else "missing", found or "weights from its package")
+        ]
 
 
 PACKAGE = PackageDoor()

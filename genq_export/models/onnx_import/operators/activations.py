@@ -1,7 +1,6 @@
 """Activation functions, each element by itself or along one axis."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn

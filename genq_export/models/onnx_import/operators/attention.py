@@ -42,7 +42,5 @@ class Attention(nn.Module):
             q, k, v = (x.unflatten(-1, (count, -1)).transpose(1, 2) for x, count in parts)
         factor = 1 / math.sqrt(q.shape[-1]) if self._scale is None else self._scale
         grouped = q.shape[1] != k.shape[1]
-        found = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=self._causal, scale=factor, enable_gqa=grouped
-        )
+        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=self._causal, scale=factor, enable_gqa=grouped)
         return found if self.heads is None else found.transpose(1, 2).flatten(2)
