@@ -1,10 +1,11 @@
 """Where the time of a file goes: its operators as ONNX Runtime runs them, on one thread.
 
     python benchmarks/operator_times.py [--networks deit_tiny_patch16_224 mobilenetv2_100] [--runs 60]
+    python benchmarks/operator_times.py --networks net.onnx --input-size 3,48,192
 
-Random weights, W8A8, batch 1, 224 pixels. Each network's float file and ours, run in turns; of each operator the median
-of what the runtime's own profiler measured, summed by kind. The last column is what the products take alone: no way
-of writing the rest of the file can make it faster than that.
+Networks of timm with random weights, or ONNX files; W8A8, batch 1. Each network's float file and ours, run in turns;
+of each operator the median of what the runtime's own profiler measured, summed by kind. The last column is what the
+products take alone: no way of writing the rest of the file can make it faster than that.
 """
 
 # ruff: noqa: E402 - the sibling is imported before its folder leaves the search path
@@ -31,10 +32,11 @@ import torch
 from export.fold import fold
 from export.onnx_qdq import export_onnx
 from genq_export.config.build import BuildConfig
+from genq_export.models.onnx_import.load import load_network
 from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
-SIZE = (3, 224, 224)
+Size = tuple[int, int, int]
 WARM_UP = 10
 KINDS = {
     "products": (
@@ -52,6 +54,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["deit_tiny_patch16_224", "mobilenetv2_100"])
+    parser.add_argument("--input-size", type=_size, default=(3, 224, 224), metavar="C,H,W")
     parser.add_argument("--runs", type=int, default=60)
     options = parser.parse_args()
     print(f"CPU instructions: {instructions()}\n")
@@ -59,34 +62,42 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
-            files = write_files(name, Path(folder))
-            for label, times in profile(files, options.runs).items():
-                print(row(name, label, times), flush=True)
+            files = write_files(name, options.input_size, Path(folder))
+            for label, times in profile(files, options.input_size, options.runs).items():
+                print(row(Path(name).name, label, times), flush=True)
 
 
-def write_files(name: str, folder: Path) -> dict[str, Path]:
+def _size(text: str) -> Size:
+    channels, height, width = map(int, text.split(","))
+    return channels, height, width
+
+
+def write_files(name: str, size: Size, folder: Path) -> dict[str, Path]:
     """The float file and ours, quantized by ranges alone."""
     torch.manual_seed(0)
-    module = timm.create_model(name).eval()
-    files = {"float32": folder / f"{name}.onnx", "W8A8": folder / f"{name}-w8.onnx"}
-    torch.onnx.export(
-        module, (torch.zeros(1, *SIZE),), files["float32"], dynamo=True, verbose=False, external_data=False,
-        opset_version=21, input_names=["input"],
-    )  # fmt: skip
+    if name.endswith(".onnx"):
+        files, module = {"float32": Path(name)}, load_network(Path(name), size)[0].eval().requires_grad_(False)
+    else:
+        files, module = {"float32": folder / f"{name}.onnx"}, timm.create_model(name).eval()
+        torch.onnx.export(
+            module, (torch.zeros(1, *size),), files["float32"], dynamo=True, verbose=False, external_data=False,
+            opset_version=21,
+        )  # fmt: skip
     rule = rule_for("onnxruntime")
-    network, _ = prepare(module, SIZE, BuildConfig.for_model(name, bits=8).quantize, rule)
-    calibrate_ranges(network, [torch.randn(2, *SIZE)])
-    export_onnx(fold(network), SIZE, rule, files["W8A8"], int4_storage=True)
+    network, _ = prepare(module, size, BuildConfig.for_model(name, bits=8).quantize, rule)
+    calibrate_ranges(network, [torch.randn(2, *size)])
+    files["W8A8"] = folder / "w8.onnx"
+    export_onnx(fold(network), size, rule, files["W8A8"], int4_storage=True)
     return files
 
 
-def profile(files: dict[str, Path], runs: int) -> dict[str, dict[str, float]]:
+def profile(files: dict[str, Path], size: Size, runs: int) -> dict[str, dict[str, float]]:
     """Milliseconds by operator of each file, their calls in turns."""
     sessions = {label: profiled_session(path) for label, path in files.items()}
-    image = np.random.default_rng(0).standard_normal((1, *SIZE), dtype=np.float32)
+    image = np.random.default_rng(0).standard_normal((1, *size), dtype=np.float32)
     for _ in range(runs + WARM_UP):
         for session in sessions.values():
-            session.run(None, {"input": image})
+            session.run(None, {session.get_inputs()[0].name: image})
     return {
         label: by_operator(json.loads(Path(session.end_profiling()).read_text())) for label, session in sessions.items()
     }

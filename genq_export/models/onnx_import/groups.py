@@ -65,10 +65,23 @@ class _Graph:
         return self._read[name] == 1
 
     def tensor(self, name: str) -> Tensor | None:
-        """What the file holds under a name, through Identity nodes."""
-        while name not in self._tensors and name in self._giver and self._giver[name].op_type == "Identity":
-            name = self._giver[name].input[0]
-        return self._tensors.get(name)
+        """What the file holds under a name, through Identity and Reshape nodes."""
+        node = self._giver.get(name)
+        if name in self._tensors or node is None:
+            return self._tensors.get(name)
+        if node.op_type == "Identity":
+            return self.tensor(node.input[0])
+        return self._reshaped(node) if node.op_type == "Reshape" else None
+
+    def _reshaped(self, node: NodeProto) -> Tensor | None:
+        """A stored tensor in another shape, as exporters of Paddle write the bias of a convolution."""
+        tensor, shape = self.tensor(node.input[0]), self._tensors.get(node.input[1])
+        if tensor is None or shape is None or 0 in shape:
+            return None
+        try:
+            return tensor.reshape(shape.tolist())
+        except RuntimeError:  # which translating the node will say
+            return None
 
     def number(self, name: str) -> float | None:
         """The number that the file holds under a name."""

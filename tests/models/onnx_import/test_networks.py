@@ -95,6 +95,20 @@ def test_a_file_for_one_image_takes_any_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(network(path, images)[0], one_by_one)
 
 
+def test_a_bias_that_is_reshaped_is_the_layers(tmp_path: Path) -> None:
+    """As Paddle's exporter writes it."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Reshape", ["b", "shape"], ["r"]),
+        helper.make_node("Add", ["c", "r"], ["y"]),
+    ]
+    tensors = {"w": draw(5, 4, 1, 1), "b": draw(5, seed=1), "shape": np.array([1, -1, 1, 1], np.int64)}
+    path = write(tmp_path / "n.onnx", nodes, tensors)
+    (layer,) = [part for part in imported(path).network.modules() if isinstance(part, nn.Conv2d)]
+    assert layer.bias is not None and torch.equal(layer.bias, torch.from_numpy(tensors["b"]))
+    np.testing.assert_allclose(network(path, noise())[0], runtime(path, noise())[0], rtol=1e-5, atol=1e-5)
+
+
 def test_channels_last(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Transpose", ["x"], ["c"], perm=[0, 3, 1, 2]),
