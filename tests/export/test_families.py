@@ -13,7 +13,7 @@ THROUGH = (
     "xcit_nano_12_p16_224", "vit_base_patch16_siglip_224", "eva02_tiny_patch14_224", "test_maxvit", "convit_tiny",
     "coat_lite_tiny", "resnetv2_50x1_bit", "test_nfnet", "convnext_zepto_rms", "botnet26t_256", "mixnet_s",
     "skresnet18", "resnest14d", "ghostnet_050", "test_vit", "mvitv2_tiny", "gcvit_xxtiny", "efficientnet_cc_b0_4e",
-    "lowformer_b0", "hgnetv2_b0", "hrnet_w18_small", "repvgg_a0",
+    "lowformer_b0", "hgnetv2_b0", "hrnet_w18_small", "repvgg_a0", "vit_tiny_r_s16_p8_224",
 )  # fmt: skip
 
 
