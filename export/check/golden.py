@@ -23,7 +23,7 @@ Compute = Callable[[NDArray[np.float32]], Answers]
 
 MOST_IMAGES = 8
 _SHARE_OF_IMAGES = 0.4  # of the room; the rest is for codes
-_LEVELS = 256
+LEVELS = 256
 
 
 class Output(Frozen):
@@ -145,9 +145,9 @@ def in_levels(numbers: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[
         Pixels uint8 [N, C, H, W], and the number of each level float32 [C, 256].
     """
     low, high = numbers.min((0, 2, 3)), numbers.max((0, 2, 3))
-    table = np.linspace(low, high, _LEVELS, axis=1, dtype=np.float32)
-    step = np.where(high > low, (high - low) / (_LEVELS - 1), 1)[:, None, None]
-    pixels = np.clip(np.rint((numbers - low[:, None, None]) / step), 0, _LEVELS - 1).astype(np.uint8)
+    table = np.linspace(low, high, LEVELS, axis=1, dtype=np.float32)
+    step = np.where(high > low, (high - low) / (LEVELS - 1), 1)[:, None, None]
+    pixels = np.clip(np.rint((numbers - low[:, None, None]) / step), 0, LEVELS - 1).astype(np.uint8)
     return pixels, table
 
 

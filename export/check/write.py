@@ -1,27 +1,23 @@
 """The `check` folder of a build: golden data, and small programs that hold the file against it on any device."""
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from export.check.golden import MOST_IMAGES, Answers, Subject, in_levels, make_golden
+from export.check.answers import answering
+from export.check.golden import MOST_IMAGES, Subject, in_levels, make_golden
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
-from genq_export.network.containers import container_shift
-from genq_export.network.hooks import record_codes
-from genq_export.network.integer import IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.onnx_graph import QuantizerNode, code_outputs, quantizers, read_model
 from genq_export.runtimes.onnxruntime import AS_WRITTEN
 
 FOLDER = "check"
-PROGRAMS = ("check.py", "check.mjs", "compare.mjs", "sha256.mjs", "index.html")
+PROGRAMS = ("check.py", "check.mjs", "compare.mjs", "sha256.mjs", "runtime.mjs", "show.mjs", "index.html", "page.css")
 # Codes of a network whose float operators (LayerNorm, softmax) other processors round otherwise.
 _LEAST = 0.999
 
@@ -48,8 +44,7 @@ def write_check(
     file = read_model(path)
     subject = _subject(config, model, sha256(path), quantizers(file))
     pixels, table = in_levels(_numbers(images, model))
-    shifts = _container_shifts(integer_model, subject.dtype)
-    golden, data = make_golden(subject, pixels, table, lambda batch: _answers(integer_model, batch, shifts), room)
+    golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtype), room)
     contents = {
         "golden.json": (golden.model_dump_json(indent=1) + "\n").encode(),
         "golden.bin": data,
@@ -80,18 +75,3 @@ def _numbers(images: list[Path], model: LoadedModel) -> NDArray[np.float32]:
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int))
     numbers: NDArray[np.float32] = load_images([images[index] for index in chosen], model).numpy()
     return numbers
-
-
-def _container_shifts(integer_model: GraphNetwork, container: str) -> dict[str, int]:
-    """What the file's container adds to the codes of each quantizer."""
-    return {
-        part.name: container_shift(container, part.lo, part.hi)
-        for part in integer_model.modules()
-        if isinstance(part, IntegerQuantizer)
-    }
-
-
-def _answers(integer_model: GraphNetwork, batch: NDArray[np.float32], shifts: Mapping[str, int]) -> Answers:
-    """What the integer model makes of one image; codes as the file's container holds them."""
-    logits, codes = record_codes(integer_model, torch.from_numpy(batch))
-    return {"logits": logits.numpy()}, {name: found.numpy() + shifts[name] for name, found in codes.items()}

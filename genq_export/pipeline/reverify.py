@@ -4,7 +4,7 @@ What was measured before stays. Neither the config nor the stages of the build a
 and copied back is still up to date.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +63,26 @@ def take_result(folder: Path, result: Path) -> "DeviceResult":
     """Add what the check found on another device to `verify.json`. Raises UserError where it is not of this build."""
     from runtime_tests.verify.device_result import take_result as take
 
+    return _taken(folder, lambda workspace: take(workspace, result))
+
+
+def keep_result(folder: Path, found: "DeviceResult", source: str) -> "DeviceResult":
+    """Add what a device found, and told this machine itself, to `verify.json`.
+
+    Raises:
+        UserError: where it is not of this build.
+        BusyError: where another command works in the folder.
+    """
+    from runtime_tests.verify.device_result import keep_result as keep
+
+    return _taken(folder, lambda workspace: keep(workspace, found, source))
+
+
+def _taken(folder: Path, take: "Callable[[Workspace], DeviceResult]") -> "DeviceResult":
     workspace = Workspace.existing(folder)
     workspace.finished("verify")
     with workspace.locked():
-        taken = take(workspace, result)
+        taken = take(workspace)
         workspace.rehash("verify")
     return taken
 

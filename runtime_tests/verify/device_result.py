@@ -29,7 +29,21 @@ def take_result(workspace: Workspace, path: Path) -> DeviceResult:
     Raises:
         UserError: where it is no result, or one of another file or build.
     """
-    result = _read(path).model_copy(update={"received": time.strftime("%Y-%m-%d", time.gmtime())})
+    return keep_result(workspace, _read(path), str(path))
+
+
+def keep_result(workspace: Workspace, found: DeviceResult, source: str) -> DeviceResult:
+    """Put what was found beside what was measured, with the day.
+
+    Args:
+        workspace: the build, locked by the caller.
+        found: of a device.
+        source: where it is from, for people.
+
+    Raises:
+        UserError: where it is of another file or build.
+    """
+    result = found.model_copy(update={"received": time.strftime("%Y-%m-%d", time.gmtime())})
     for name, digest in ((_MODEL, result.model), (_DATA, result.golden)):
         place = workspace.path(name)
         with reading(place):
@@ -37,7 +51,7 @@ def take_result(workspace: Workspace, path: Path) -> DeviceResult:
                 raise UserError(f"{workspace.folder} has no {name}: export it again, and check that on the device")
             if sha256(place) != digest:
                 raise UserError(
-                    f"{path} is of another {name} than this build's: copy model.onnx and check/ of {workspace.folder}"
+                    f"{source} is of another {name} than this build's: copy model.onnx and check/ of {workspace.folder}"
                     " to the device and run the check there again"
                 )
     measured = read_verification(workspace)

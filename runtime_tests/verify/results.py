@@ -260,45 +260,47 @@ class Verification(Frozen):
     seconds: dict[str, float] = {}
 
 
-_Text = Annotated[str, Field(max_length=500)]
-_Count = Annotated[int, Field(ge=0, le=10**9)]
-_Number = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+ShortText = Annotated[str, Field(max_length=500)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Number = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 
 
 class CallTimes(Frozen):
     """Milliseconds of a call."""
 
-    median: _Number
-    p90: _Number
+    median: Number
+    p90: Number
 
 
 class DeviceResult(Frozen):
     """What the check of a build found on another device, as its programs write it.
 
-    model, golden: sha256 of what was checked. received: the day on which it was taken into the build.
+    model, golden: sha256 of what was checked. received: the day on which it was taken into the build. compared_by:
+    "host" where the device sent its codes of fresh images and did not know what was expected.
     """
 
     format: Literal[1]
     verdict: Literal["same codes", "same within its tolerance", "other codes"]
-    images: _Count
+    images: Count
     outputs_equal: bool
-    outputs_largest_gap: _Number
-    same_answers: _Count
-    quantizers: _Count
-    quantizers_unlike: _Count
+    outputs_largest_gap: Number
+    same_answers: Count
+    quantizers: Count
+    quantizers_unlike: Count
     codes_equal: Annotated[float, Field(ge=0, le=1)]
-    moved_by_watching: _Number
-    first_unlike: _Text
-    first_unlike_codes: _Count
-    first_unlike_by: _Count
-    model: _Text
-    golden: _Text
-    runtime: _Text
-    device: _Text
+    moved_by_watching: Number
+    first_unlike: ShortText
+    first_unlike_codes: Count
+    first_unlike_by: Count
+    model: ShortText
+    golden: ShortText
+    runtime: ShortText
+    device: ShortText
     threads: Annotated[int, Field(ge=0, le=4096)]
     latency_ms: Annotated[dict[Literal["deployed", "float"], CallTimes], Field(max_length=2)]
-    note: _Text = ""
-    received: _Text = ""
+    note: ShortText = ""
+    received: ShortText = ""
+    compared_by: Literal["device", "host"] = "device"
 
 
 class VerifyFile(Frozen):

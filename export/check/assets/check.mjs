@@ -10,6 +10,7 @@ import os from "node:os";
 import { createRequire } from "node:module";
 import { check } from "./compare.mjs";
 
+process.on("uncaughtException", (error) => { console.error(`cannot check: ${error.message}`); process.exit(1); });
 const here = new URL(".", import.meta.url), options = { model: new URL("../model.onnx", here) }, given = process.argv.slice(2);
 for (let i = 0; i < given.length; i++) if (given[i].startsWith("--")) options[given[i].slice(2)] = given[++i]; else options.model = given[i];
 const require = createRequire(process.cwd() + "/"), ort = require("onnxruntime-node"), read = (file) => new Uint8Array(fs.readFileSync(file));

@@ -4,17 +4,21 @@
 import { sha256 } from "./sha256.mjs";
 
 export async function check(ort, files, { device, runtime, threads = 1, runs = 20, providers, say = () => {} }) {
-  const golden = JSON.parse(new TextDecoder().decode(files.golden)), data = files.data;
-  if (sha256(data) !== golden.data) throw new Error("golden.bin is damaged or belongs to another build: copy the whole check folder again");
-  const open = (bytes, entries) => ort.InferenceSession.create(bytes, {
-    executionProviders: providers, intraOpNumThreads: threads, logSeverityLevel: 3, ...extra(entries) });
-  const plain = await open(files.model, golden.session);
-  const probed = await open(joined(files.model, files.probes), golden.session);
+  const golden = parsed(files.golden), data = files.data;
+  if (!golden || sha256(data) !== golden.data) throw new Error("golden.json or golden.bin is damaged or belongs to another build: copy the whole check folder again");
+  const { plain, probed, timed } = await open(ort, files, golden.session, { threads, providers });
   const result = await compare(ort, golden, data, plain, probed, say);
-  const timed = { deployed: plain, ...(files.float && { float: await open(files.float, {}) }) };
   const latency_ms = await latency(timed, { [golden.input]: numbers(ort, golden, data, 0) }, runs, say);
   return { ...result, format: 1, model: sha256(files.model), golden: golden.data, runtime, device, threads, latency_ms,
     note: sha256(files.model) === golden.model ? "" : "this is not the file that was made with this check" };
+}
+
+// The model as it is, with its code tensors as outputs, and what is timed.
+export async function open(ort, files, entries, { threads, providers }) {
+  const session = (bytes, entries) => ort.InferenceSession.create(bytes, {
+    executionProviders: providers, intraOpNumThreads: threads, logSeverityLevel: 3, ...extra(entries) });
+  const plain = await session(files.model, entries), probed = await session(joined(files.model, files.probes), entries);
+  return { plain, probed, timed: { deployed: plain, ...(files.float && { float: await session(files.float, {}) }) } };
 }
 
 async function compare(ort, golden, data, plain, probed, say) {
@@ -59,14 +63,15 @@ async function compare(ort, golden, data, plain, probed, say) {
     quantizers_unlike: unlike.size, codes_equal: share, moved_by_watching: moved, first_unlike: first, first_unlike_codes: count, first_unlike_by: by };
 }
 
-function numbers(ort, golden, data, image) {
+// Image `image` of the data as the network takes it.
+export function numbers(ort, golden, data, image) {
   const [channels, height, width] = golden.shape, plane = height * width, values = new Float32Array(channels * plane);
   const table = new Float32Array(data.slice(golden.table, golden.table + 1024 * channels).buffer), start = golden.pixels + image * channels * plane;
   for (let i = 0; i < values.length; i++) values[i] = table[256 * Math.floor(i / plane) + data[start + i]];
   return new ort.Tensor("float32", values, [1, ...golden.shape]);
 }
 
-async function latency(sessions, feed, runs, say) { // batches of 50 ms: a browser's clock may be coarse
+export async function latency(sessions, feed, runs, say) { // batches of 50 ms: a browser's clock may be coarse
   const figures = {};
   const times = Object.fromEntries(Object.keys(sessions).map((name) => [name, []]));
   for (let run = -3; run < runs; run++) {
@@ -85,6 +90,7 @@ async function latency(sessions, feed, runs, say) { // batches of 50 ms: a brows
   return figures;
 }
 
+const parsed = (bytes) => { try { return JSON.parse(new TextDecoder().decode(bytes)); } catch { return null; } };
 const highest = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 const joined = (a, b) => { const both = new Uint8Array(a.length + b.length); both.set(a); both.set(b, a.length); return both; };
 const extra = (entries) => Object.keys(entries).length

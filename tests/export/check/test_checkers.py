@@ -1,5 +1,6 @@
 """The programs of the check folder: they pass on the file that was built, and name what is wrong with any other."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
+from tests.export.check.damage import Damage, flip_weight, remove_clip
 
 
 def run_check(build: Path) -> tuple[int, dict[str, object], str]:
@@ -34,45 +35,15 @@ def test_the_file_that_was_built_has_the_same_codes(build: Path) -> None:
     assert sum(path.stat().st_size for path in (build / "check").iterdir()) < 1_000_000
 
 
-def flip_weight(model: onnx.ModelProto) -> str:
-    """One code of the second quantized convolution moves by 7; returns a part of the name of what must differ."""
-    weights = [t for t in model.graph.initializer if len(t.dims) == 4 and t.data_type in (onnx.TensorProto.INT8, 22)]
-    tensor = weights[1]
-    if tensor.data_type == onnx.TensorProto.INT8:
-        codes = numpy_helper.to_array(tensor).copy()
-        codes.flat[4] = 7 if codes.flat[4] <= 0 else -7
-        tensor.CopyFrom(numpy_helper.from_array(codes, tensor.name))
-    else:
-        raw = bytearray(tensor.raw_data)
-        raw[2] ^= 0x44
-        tensor.raw_data = bytes(raw)
-    return ""
-
-
-def remove_clip(model: onnx.ModelProto) -> str:
-    """A Clip in front of or behind a quantizer is bypassed."""
-    clip = [node for node in model.graph.node if node.op_type == "Clip"][2]
-    if clip.output[0].endswith("/codes"):
-        source = next(node for node in model.graph.node if clip.input[0] in node.output)
-        source.output[0] = clip.output[0]
-        name = clip.output[0].removesuffix("/codes")
-    else:
-        reader = next(node for node in model.graph.node if clip.output[0] in node.input)
-        reader.input[0] = clip.input[0]
-        name = reader.output[0].removesuffix("/codes")
-    model.graph.node.remove(clip)
-    return name
-
-
 @pytest.mark.parametrize("damage", [flip_weight, remove_clip])
-def test_a_changed_file_is_told_with_the_first_quantizer(build: Path, damage: Callable[[onnx.ModelProto], str]) -> None:
+def test_a_changed_file_is_told_with_the_first_quantizer(build: Path, damage: Damage) -> None:
     model = onnx.load(build / "model.onnx")
     name = damage(model)
     onnx.save(model, build / "model.onnx")
     code, result, _ = run_check(build)
     assert code == 1 or result["verdict"] == "same within its tolerance"
     assert result["quantizers_unlike"]
-    assert name in str(result["first_unlike"])
+    assert result["first_unlike"] == name
     assert result["note"]
 
 
@@ -80,11 +51,19 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def cut_data(check: Path) -> None:
+    cut(check / "golden.bin")
+
+
+def cut_golden(check: Path) -> None:
+    cut(check / "golden.json")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda check: cut(check / "golden.bin"),
-        lambda check: cut(check / "golden.json"),
+        cut_data,
+        cut_golden,
         lambda check: (check / "golden.bin").write_bytes(np.zeros(10, np.uint8).tobytes()),
         lambda check: (check / "probes.bin").unlink(),
     ],
@@ -95,6 +74,26 @@ def test_golden_data_that_is_not_whole_is_told(build: Path, spoil: Callable[[Pat
     assert code == 1 and not result
     assert "copy the whole check folder again" in said
     assert "Traceback" not in said
+
+
+def of_another_build(check: Path) -> None:
+    """Golden data that is whole, of images whose pixels are others."""
+    golden, data = json.loads((check / "golden.json").read_bytes()), bytearray((check / "golden.bin").read_bytes())
+    pixels = slice(golden["pixels"], golden["pixels"] + int(np.prod(golden["shape"])) * golden["images"])
+    data[pixels] = bytes(255 - level for level in data[pixels])
+    golden |= {"data": hashlib.sha256(data).hexdigest(), "model": "0" * 64}
+    (check / "golden.json").write_text(json.dumps(golden))
+    (check / "golden.bin").write_bytes(data)
+
+
+def test_another_builds_golden_data_is_told_from_the_first_quantizer_on(build: Path) -> None:
+    of_another_build(build / "check")
+    code, result, _ = run_check(build)
+    names = [item["name"] for item in json.loads((build / "check/golden.json").read_bytes())["quantizers"]]
+    assert code == 1
+    assert result["verdict"] == "other codes"
+    assert result["first_unlike"] == names[0] and result["first_unlike_by"]
+    assert result["note"] == "this is not the file that was made with this check"
 
 
 def test_no_room_no_check(tmp_path: Path, pristine: Path) -> None:
@@ -108,20 +107,44 @@ def test_no_room_no_check(tmp_path: Path, pristine: Path) -> None:
     assert not (build / "check").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [None, flip_weight, remove_clip])
-def test_node_says_the_same(build: Path, damage: Callable[[onnx.ModelProto], str] | None) -> None:
-    """Needs `npm install onnxruntime-node` in the current folder or above it."""
+@pytest.fixture
+def node() -> Callable[[Path], subprocess.CompletedProcess[str]]:
+    """Runs `check.mjs`. Needs `npm install onnxruntime-node` in the current folder or above it."""
     found = shutil.which("node") and subprocess.run(["node", "-e", "require('onnxruntime-node')"], capture_output=True)
     if not found or found.returncode:
         pytest.skip("node or its package onnxruntime-node is not installed")
-    if damage is not None:
+    return lambda build: subprocess.run(
+        ["node", build / "check" / "check.mjs", "--runs", "1", "--output", build / "node.json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+Node = Callable[[Path], subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [cut_golden, cut_data])
+def test_node_tells_golden_data_that_was_cut(build: Path, spoil: Callable[[Path], None], node: Node) -> None:
+    spoil(build / "check")
+    done = node(build)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot check: golden.json or golden.bin is damaged")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [None, flip_weight, remove_clip, of_another_build])
+def test_node_says_the_same(build: Path, damage: Damage | None, node: Node) -> None:
+    if damage is of_another_build:
+        of_another_build(build / "check")
+    elif damage is not None:
         model = onnx.load(build / "model.onnx")
         damage(model)
         onnx.save(model, build / "model.onnx")
     _, expected, _ = run_check(build)
-    result = build / "node.json"
-    subprocess.run(["node", build / "check" / "check.mjs", "--runs", "1", "--output", result], capture_output=True)
-    told = json.loads(result.read_text())
+    node(build)
+    told = json.loads((build / "node.json").read_text())
     for name in ("verdict", "quantizers_unlike", "first_unlike", "first_unlike_codes", "first_unlike_by"):
         assert told[name] == expected[name]

@@ -1,0 +1,31 @@
+"""What the integer model makes of an image, with codes as the file's container holds them."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.check.golden import Answers, Compute
+from genq_export.network.containers import container_shift
+from genq_export.network.hooks import record_codes
+from genq_export.network.integer import IntegerQuantizer
+from genq_export.network.interpreter import GraphNetwork
+
+
+def answering(integer_model: GraphNetwork, container: str) -> Compute:
+    """What computes outputs by name, and codes by quantizer.
+
+    Args:
+        integer_model: what the file stands for.
+        container: "uint8" or "int8", the file's.
+    """
+    shifts = {
+        part.name: container_shift(container, part.lo, part.hi)
+        for part in integer_model.modules()
+        if isinstance(part, IntegerQuantizer)
+    }
+
+    def answers(batch: NDArray[np.float32]) -> Answers:
+        logits, codes = record_codes(integer_model, torch.from_numpy(batch))
+        return {"logits": logits.numpy()}, {name: found.numpy() + shifts[name] for name, found in codes.items()}
+
+    return answers

@@ -1,0 +1,161 @@
+"""The page in headless Chromium: on this machine, and as a phone on plain http sees it.
+
+Needs Debian's chromium, node, and `npm install onnxruntime-web playwright-core` in the current folder or above it.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genq_export.core.workspace import Workspace
+from genq_export.serve.server import Server
+from genq_export.serve.service import page_files
+from runtime_tests.verify.verify_file import read_verification
+from tests.serve.builds import make_build
+from tests.serve.conftest import PHONE, Serve
+
+PROGRAM = Path(__file__).with_name("browser.mjs")
+RESOLVE = "console.log(require('path').dirname(require.resolve('onnxruntime-web')));require.resolve('playwright-core')"
+AS_A_PHONE = f"--host-resolver-rules=MAP {PHONE} 127.0.0.1"
+
+Browser = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def dist() -> Path:
+    """The folder of onnxruntime-web."""
+    if not (shutil.which("node") and Path("/usr/bin/chromium").is_file()):
+        pytest.skip("node or Chromium is not installed")
+    found = subprocess.run(["node", "-e", RESOLVE], capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("onnxruntime-web or playwright-core is not installed")
+    return Path(found.stdout.strip())
+
+
+def opened(link: str, **options: Any) -> dict[str, Any]:
+    """What the page shows in the end."""
+    told = json.dumps({"link": link, **options})
+    done = subprocess.run(["node", PROGRAM, told], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+def as_a_phone(link: str) -> str:
+    return link.replace("127.0.0.1", PHONE)
+
+
+@pytest.fixture(scope="module", params=["fashion_resnet", "fashion_mobilenet", "fashion_vit"])
+def network(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=[8, 4])
+def zoo_build(request: pytest.FixtureRequest, network: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_build(tmp_path_factory.mktemp("zoo"), network, request.param)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phone", [False, True])
+def test_the_codes_in_a_browser_are_the_integer_models(
+    module_serve: Serve, zoo_build: Path, dist: Path, network: str, phone: bool
+) -> None:
+    _, links = module_serve(zoo_build, dist)
+    link, flags = (as_a_phone(links[-1]), [AS_A_PHONE]) if phone else (links[-1], [])
+    shown = opened(link, flags=flags)
+    assert shown["secure"] is shown["isolated"] is not phone
+    assert shown["width"] <= 390
+    assert [line for line in shown["said"] if "Opener-Policy" not in line] == []  # of plain http, where it is ignored
+    result = read_verification(Workspace.existing(zoo_build)).devices[-1]
+    assert result.compared_by == "host" and result.latency_ms["deployed"].median > 0
+    assert "HeadlessChrome" in result.device
+    assert not phone or result.threads == 1
+    if network == "fashion_vit":
+        assert result.codes_equal >= 0.999 and result.same_answers == result.images
+        assert shown["verdict"].startswith("Yes")
+    else:
+        assert shown["verdict"] == "Yes: the codes of every quantizer are the integer model's."
+        assert result.verdict == "same codes" and result.outputs_equal
+
+
+@pytest.fixture
+def served(serve: Serve, build: Path, dist: Path) -> tuple[Server, list[str]]:
+    return serve(build, dist)
+
+
+@pytest.mark.slow
+def test_a_picture_gets_the_class_that_it_is_of(served: tuple[Server, list[str]], pristine: Path) -> None:
+    picture = pristine.parent / "3.png"
+    shown = opened(served[1][-1], steps=["check", "picture", "reload", "check"], picture=str(picture))
+    assert shown["verdict"].startswith("Yes") and not shown["address"].partition("#")[2]
+    shown = opened(served[1][-1], steps=["picture"], picture=str(picture))
+    assert shown["answers"].splitlines()[0].startswith("t-shirt")
+    shown = opened(served[1][-1], steps=["picture"], picture=str(PROGRAM))
+    assert shown["picture"] == "This browser cannot read browser.mjs as a picture: take a JPEG or PNG"
+
+
+@pytest.mark.slow
+def test_a_link_that_was_used_says_so(served: tuple[Server, list[str]]) -> None:
+    link = served[1][-1]
+    opened(link, steps=[])
+    assert "used before" in opened(link)["verdict"]
+
+
+@pytest.mark.slow
+def test_a_reply_that_was_lost_is_asked_for_again(served: tuple[Server, list[str]], build: Path) -> None:
+    assert opened(served[1][-1], lose=2)["verdict"].startswith("Yes")
+    assert len(read_verification(Workspace.existing(build)).devices) == 1
+
+
+SLEEPS = """
+  const get = window.fetch;
+  const turn = () => document.dispatchEvent(new Event('visibilitychange'));
+  const sleep = () => { Object.defineProperty(document, 'hidden', { value: true, configurable: true }); turn(); };
+  const wake = () => { delete document.hidden; turn(); };
+  window.fetch = (name, ...more) => {
+    if (name === 'questions') { setTimeout(sleep, 10); setTimeout(wake, 2000); }
+    return get(name, ...more);
+  };
+"""
+
+
+@pytest.mark.slow
+def test_a_page_that_was_hidden_says_so(served: tuple[Server, list[str]]) -> None:
+    assert "its page was hidden for" in opened(served[1][-1], init=SLEEPS)["figures"]
+
+
+NO_SIMD = "WebAssembly.validate = () => false;"
+NO_ROOM = "Response.prototype.arrayBuffer = () => Promise.reject(new RangeError('Array buffer allocation failed'));"
+NO_WASM = "delete window.WebAssembly;"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        (NO_SIMD, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
+        (NO_WASM, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
+        (NO_ROOM, "This browser has no room for model.onnx ("),
+    ],
+)
+def test_what_a_browser_lacks_is_one_line(served: tuple[Server, list[str]], init: str, words: str) -> None:
+    shown = opened(served[1][-1], init=init)
+    assert shown["verdict"].startswith(words) and "\n" not in shown["verdict"]
+
+
+@pytest.mark.slow
+def test_encryption_gives_a_phone_threads(serve: Serve, build: Path, dist: Path) -> None:
+    pytest.importorskip("cryptography")
+    _, links = serve(build, dist, tls=True)
+    assert links[-1].startswith("https://")
+    shown = opened(as_a_phone(links[-1]), flags=[AS_A_PHONE])
+    assert shown["secure"] and shown["isolated"] and shown["verdict"].startswith("Yes")
+
+
+def test_the_pages_own_code_is_small() -> None:
+    assert sum(path.stat().st_size for path in page_files().values()) < 60_000
