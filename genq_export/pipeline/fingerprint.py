@@ -72,6 +72,7 @@ def code_identity(modules: Iterable[str], root: Path = SOURCES) -> str:
     return digest.hexdigest()
 
 
+@cache
 def bare_code(source: str) -> str:
     """Python source without comments, docstrings, blank lines and spaces at the ends of lines."""
     lines = source.splitlines()
