@@ -1,7 +1,12 @@
-"""What block reconstruction costs in time and memory, on a ResNet-50 with random weights at 224 px.
+"""What block reconstruction costs in time and memory, at 224 px; by default of a ResNet-50 with random weights.
 
     python benchmarks/reconstruction.py              # one step of a stage-2 bottleneck, as a multiple of bare training
     python benchmarks/reconstruction.py --memory     # peak memory of the whole PTQ with 1,024 images
+    python benchmarks/reconstruction.py --sum window=7 precision=bfloat16     # 1,000 steps of every block, by sample
+    python benchmarks/reconstruction.py --sum window=7 --network efficientnet_lite0
+
+For the sum every block takes 5 steps that are not timed and 30 that are, with the defaults and with the settings of
+`quantize.reconstruction` given, one behind the other; the sum over blocks is multiplied to 1,000 steps each.
 
 The step is compared with forward and backward of the same block in float, batch 32, three at a time, alternating,
 medians of processor time, which other work on the machine disturbs least. For memory, two iterations a block: more take
@@ -20,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.config.build import BuildConfig
+from genq_export.config.model import ModelConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
+from genq_export.models.source import load_model
 from genq_export.network.hooks import set_quantization
 from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory
 from genq_export.quantization.algorithms.reconstruction import learn
@@ -34,6 +41,7 @@ from genq_export.targets import rule_for
 SIZE = (3, 224, 224)
 BATCH = 32
 _AT_A_TIME = 3
+_WARM_UP = 5
 
 
 def main() -> None:
@@ -43,15 +51,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--block", default="layer2.1")
+    parser.add_argument("--sum", nargs="*", metavar="FIELD=VALUE", help="all blocks, against these settings")
+    parser.add_argument("--network", default="resnet50", help="of the sum")
+    parser.add_argument("--steps", type=int, default=30, help="timed in every block, for the sum")
     options = parser.parse_args()
     if options.memory:
         measure_memory(options.images)
+    elif options.sum is not None:
+        measure_sum(options.network, options.sum, options.steps)
     else:
         measure_step(options.block, options.rounds)
 
 
-def network() -> nn.Module:
-    """A ResNet-50 whose channels differ."""
+def network(name: str = "resnet50") -> nn.Module:
+    """A ResNet-50 whose channels differ; or a network with the weights that it comes with."""
+    if name != "resnet50":
+        return load_model(ModelConfig(name=name)).module
     import timm
 
     torch.manual_seed(0)
@@ -63,9 +78,10 @@ def network() -> nn.Module:
     return module
 
 
-def settings(iterations: int) -> QuantizeConfig:
-    """W4A4 as `genq-export build resnet50` has it."""
-    changes = [f"quantize.reconstruction.iterations={iterations}", f"quantize.batch_size={BATCH}"]
+def settings(iterations: int, *others: str) -> QuantizeConfig:
+    """W4A4 as `genq-export build resnet50` has it; others: of `quantize.reconstruction`."""
+    changes = [f"quantize.reconstruction.{setting}" for setting in (f"iterations={iterations}", *others)]
+    changes.append(f"quantize.batch_size={BATCH}")
     return BuildConfig.for_model("resnet50", settings=changes).quantize
 
 
@@ -96,6 +112,42 @@ def measure_step(name: str, rounds: int) -> None:
     print(f"float forward + backward {1000 * floats:8.1f} ms")
     print(f"reconstruction step      {1000 * steps:8.1f} ms")
     print(f"ratio                    {ratio:8.2f}    (goal: at most 1.40)")
+
+
+def measure_sum(name: str, changed: list[str], steps: int) -> None:
+    """Print what 1,000 steps of every block cost with the defaults and with other settings, and the ratio."""
+    gm, _ = prepare(network(name), SIZE, settings(1), rule_for("onnxruntime"))
+    x = torch.randn(BATCH, *SIZE, generator=torch.Generator().manual_seed(0))
+    calibrate_ranges(gm, [x[:8]])
+    total = [0.0, 0.0]
+    for block in split(gm):
+        set_quantization(block.module, False)
+        with torch.no_grad():
+            target = block.module(x)
+        set_quantization(block.module, True)
+        given = BlockImages(ActivationsInMemory(x), ActivationsInMemory(x), ActivationsInMemory(target))
+        taken = [_seconds_of_a_step(block, given, steps, others) for others in ([], changed)]
+        total = [before + 1000 * now for before, now in zip(total, taken, strict=True)]
+        print(
+            f"{block.name:12} {tuple(target.shape[1:])!s:16} {1000 * taken[0]:8.1f} {1000 * taken[1]:8.1f} ms",
+            flush=True,
+        )
+        x = target
+    ratio = total[0] / total[1]
+    print(f"{name}, 1,000 steps a block, {torch.get_num_threads()} thread(s), seconds of processor time:")
+    print(f"defaults {total[0]:,.0f}, {' '.join(changed)} {total[1]:,.0f}: {ratio:.2f} times as fast")
+
+
+def _seconds_of_a_step(block: Block, given: BlockImages, steps: int, others: list[str]) -> float:
+    """Processor time of one step, without setting up and without the first five."""
+    state = {name: tensor.clone() for name, tensor in block.module.state_dict().items()}
+    times = []
+    for count in (_WARM_UP, _WARM_UP + steps):
+        started = time.process_time()
+        learn(block, given, settings(count, *others), seed=0)
+        times.append(time.process_time() - started)
+        block.module.load_state_dict(state)
+    return (times[1] - times[0]) / steps
 
 
 def _bare_timer(block: Block, x: Tensor, target: Tensor) -> Callable[[], float]:

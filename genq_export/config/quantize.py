@@ -117,6 +117,15 @@ class ReconstructionConfig(MethodConfig):
     drop_probability: Annotated[float, Formerly("quantize.drop_probability")] = Field(
         0.5, ge=0, le=1, description="QDrop: share of activations left unquantized"
     )
+    window: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="a step learns from a random window of this many positions a side of every map that is larger",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of convolutions and products in a step; codes and what is learned stay float32"
+    )
 
     @property
     def is_on(self) -> bool:

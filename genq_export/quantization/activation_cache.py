@@ -1,12 +1,15 @@
 """Activations of all images (pixels, block inputs, targets): in memory while the budget lasts, in files beyond it.
 
 Files are read and written with plain calls, a batch at a time: a memory map would count as memory of the process as
-soon as it is read. A file has no name once it is open, so nothing is left behind however the process ends.
+soon as it is read. Only where a part of a row is wanted that row is mapped, for as long as it takes to copy it. A file
+has no name once it is open, so nothing is left behind however the process ends.
 """
 
 import math
+import mmap
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +17,8 @@ import torch
 from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
+
+Part = Callable[[Tensor], Tensor]
 
 
 class ActivationStore(Protocol):
@@ -39,6 +44,12 @@ class ActivationStore(Protocol):
             A tensor [M, ...] and row numbers int64 [B] in it. In memory it is the whole store, so nothing is copied.
         """
 
+    def parts(self, chosen: Tensor, take: Sequence[Part] | None) -> list[Tensor]:
+        """Return of each row chosen (int64 [B]) the part that `take` takes of it as a view; None: all of it.
+
+        What is returned is not to be changed.
+        """
+
     def close(self) -> None:
         """Give back memory or disk."""
 
@@ -61,6 +72,10 @@ class ActivationsInMemory:
 
     def gather(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         return self._values, chosen
+
+    def parts(self, chosen: Tensor, take: Sequence[Part] | None) -> list[Tensor]:
+        rows = [self._values[row] for row in chosen.tolist()]
+        return rows if take is None else [part(row) for part, row in zip(take, rows, strict=True)]
 
     def close(self) -> None:
         self._values = torch.empty(0)
@@ -93,6 +108,7 @@ class ActivationsOnDisk:
     def write(self, start: int, values: Tensor) -> None:
         self._file.seek(start * self._row_bytes)
         self._file.write(values.contiguous().numpy().data.cast("B"))
+        self._file.flush()  # so that what is mapped has it
 
     def read(self, start: int, stop: int) -> Tensor:
         found = torch.empty((stop - start, *self.shape[1:]))
@@ -105,8 +121,25 @@ class ActivationsOnDisk:
             self._fill(found[place : place + 1], row)
         return found, torch.arange(len(chosen))
 
+    def parts(self, chosen: Tensor, take: Sequence[Part] | None) -> list[Tensor]:
+        if take is None:
+            return list(self.gather(chosen)[0])
+        return [self._part(row, part) for row, part in zip(chosen.tolist(), take, strict=True)]
+
     def close(self) -> None:
         self._file.close()
+
+    def _part(self, row: int, take: Part) -> Tensor:
+        """Copied from a map of this row alone, of which only the pages that the part lies on are read."""
+        first = row * self._row_bytes
+        offset = first % mmap.ALLOCATIONGRANULARITY
+        length = offset + self._row_bytes
+        # A private copy, as torch takes no buffer that must not be written to.
+        with mmap.mmap(self._file.fileno(), length, offset=first - offset, access=mmap.ACCESS_COPY) as mapped:
+            values = torch.frombuffer(mapped, dtype=torch.float32, count=self._row_bytes // 4, offset=offset)
+            part = take(values.view(self.shape[1:])).clone()
+            del values
+        return part
 
     def _fill(self, target: Tensor, start: int) -> None:
         self._file.seek(start * self._row_bytes)

@@ -36,6 +36,10 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
         chosen = torch.tensor([9, 0, 9, 3])
         found, places = kept.gather(chosen)
         assert torch.equal(found[places], values[chosen])
+        assert torch.equal(torch.stack(kept.parts(chosen, None)), values[chosen])
+        parts = kept.parts(chosen, [lambda row: row[:, 1:3], lambda row: row, lambda row: row[2:], lambda row: row[:1]])
+        assert [part.shape[0] for part in parts] == [3, 3, 1, 1]
+        assert torch.equal(parts[0], values[9][:, 1:3]) and torch.equal(parts[2], values[9][2:])
         kept.close()
     assert list(tmp_path.iterdir()) == []
 

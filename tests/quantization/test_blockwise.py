@@ -11,6 +11,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
 from genq_export.network.interpreter import GraphNetwork
+from genq_export.quantization.algorithms.reconstruction import computes_in_bfloat16
 from genq_export.quantization.blockwise import BlockStore, reconstruct
 from genq_export.quantization.placement import Placement
 
@@ -49,6 +50,19 @@ def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, sett
     config = settings(2, reconstruction={"iterations": 60})
     errors = reconstruct(gm, images, config, 0, store_in({}), Progress(quiet=True))
     assert sum(row.after for row in errors.values()) < 0.9 * sum(row.before for row in errors.values())
+
+
+@pytest.mark.parametrize("way", [{"window": 3}, {"window": 3, "precision": "bfloat16"}])
+def test_windows_and_bfloat16_learn_as_well_and_repeat(
+    prepared: Prepared, settings: Settings, images: Tensor, way: dict[str, object]
+) -> None:
+    if way.get("precision") and not computes_in_bfloat16(torch.device("cpu")):
+        pytest.skip("this CPU has no bfloat16")
+    config = settings(2, reconstruction={"iterations": 60, **way})
+    (gm, _), (again, _) = prepared("residual", "onnxruntime", 2), prepared("residual", "onnxruntime", 2)
+    errors = reconstruct(gm, images, config, 0, store_in({}), Progress(quiet=True))
+    assert sum(row.after for row in errors.values()) < 0.9 * sum(row.before for row in errors.values())
+    assert same(dict(gm.state_dict()), run(again, images, config))
 
 
 def test_only_the_scale_of_the_input_is_not_learned(prepared: Prepared, settings: Settings, images: Tensor) -> None:

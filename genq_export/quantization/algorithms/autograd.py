@@ -6,12 +6,14 @@ backward pass recomputes what the forward pass had, and random masks are drawn a
 are written out for the same reason: a late layer has more weights than its input has numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from genq_export.quantization.activation_cache import Part
 
 GAMMA, ZETA = -0.1, 1.1  # ends of AdaRound's stretched sigmoid
 _TINY = 1e-30
@@ -30,14 +32,14 @@ def drop_mask(count: int, drop: float, generator: torch.Generator) -> Tensor:
     return words.view(torch.uint8)[:count] < threshold
 
 
-def mix(first: Tensor, second: Tensor, rows: Tensor, drop: float, generator: torch.Generator) -> Tensor:
-    """first[rows], each element taken from second[rows] instead with probability `drop`."""
+def mix(first: Sequence[Tensor], second: Sequence[Tensor], drop: float, generator: torch.Generator) -> Tensor:
+    """Tensors of one shape as a batch, each element taken from `second` instead with probability `drop`."""
     if drop == 0:
-        return first[rows]
-    mixed = first.new_empty((len(rows), *first.shape[1:]))
-    for place, row in enumerate(rows.tolist()):
-        share = _as_numbers(drop_mask(mixed[place].numel(), drop, generator), first).view_as(mixed[place])
-        torch.lerp(first[row], second[row], share, out=mixed[place])
+        return torch.stack(list(first))
+    mixed = first[0].new_empty((len(first), *first[0].shape))
+    for a, b, target in zip(first, second, mixed, strict=True):
+        share = _as_numbers(drop_mask(target.numel(), drop, generator), target).view_as(target)
+        torch.lerp(a, b, share, out=target)
     return mixed
 
 
@@ -48,7 +50,7 @@ def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: T
     outside, 0 where dropped (arXiv 1902.08153, eq. 3).
 
     Args:
-        x: float32, any shape.
+        x: float32 or bfloat16, any shape; what comes of it has the same type, and is computed in float32.
         scale: float32 scalar.
         low: least code minus zero-point.
         high: largest code minus zero-point.
@@ -58,9 +60,15 @@ def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: T
     return result
 
 
-def squared_error(found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-    """Sum of (found - target[rows])^2, scalar; can be differentiated once, with respect to `found`."""
-    result: Tensor = _SquaredError.apply(found, target, rows)  # type: ignore[no-untyped-call]
+def squared_error(found: Tensor, target: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
+    """Sum of (part(found) - target)^2 over a batch, scalar; can be differentiated once, with respect to `found`.
+
+    Args:
+        found: [B, ...]
+        target: B tensors.
+        parts: for each of the batch, what takes the part that is compared, as a view.
+    """
+    result: Tensor = _SquaredError.apply(found, target, parts)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -125,12 +133,11 @@ class _RoundingRegulariser(torch.autograd.Function):
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, found: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-        difference = torch.empty_like(found)
+    def forward(ctx: Any, found: Tensor, target: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
+        difference = torch.zeros_like(found)
         total = torch.zeros((), dtype=torch.float64, device=found.device)
-        for place, row in enumerate(rows.tolist()):
-            part = torch.sub(found[place], target[row], out=difference[place])
-            total += part.square().sum()
+        for one, into, wanted, part in zip(found, difference, target, parts, strict=True):
+            total += torch.sub(part(one), wanted, out=part(into)).square().sum()
         ctx.difference = difference
         return total.to(found.dtype)
 
@@ -147,11 +154,14 @@ class _QuantizeWithDrop(torch.autograd.Function):
         ctx.save_for_backward(x, scale, *([] if dropped is None else [dropped]))
         ctx.limits = low, high
         out = torch.empty_like(x)
-        for source, target, skipped in _pieces(x, out, dropped):
-            torch.div(source, scale, out=target)
-            target.round_().clamp_(low, high).mul_(scale)
+        for piece, target, skipped in _pieces(x, out, dropped):
+            source = piece.float()  # itself, but for bfloat16
+            found = torch.div(source, scale, out=target if target.dtype == source.dtype else None)
+            found.round_().clamp_(low, high).mul_(scale)
             if skipped is not None:
-                torch.lerp(target, source, _as_numbers(skipped, x), out=target)
+                torch.lerp(found, source, _as_numbers(skipped, source), out=found)
+            if found is not target:
+                target.copy_(found)
         return out
 
     @staticmethod
@@ -162,10 +172,11 @@ class _QuantizeWithDrop(torch.autograd.Function):
         grad_x = torch.empty_like(x)
         grad_scale = torch.zeros((), dtype=torch.float64, device=x.device)
         dropped = rest[0] if rest else None
-        work = x.new_empty((5, min(_piece_of(x), x.numel())))
-        for (source, given, skipped), (_, target, _) in zip(
+        work = torch.empty((5, min(_piece_of(x), x.numel())), device=x.device)
+        for (piece, given, skipped), (_, target, _) in zip(
             _pieces(x, gradient, dropped), _pieces(x, grad_x, dropped), strict=True
         ):
+            source, given = piece.float(), given.float()
             ratio, codes, slope, inside, passed = work[:, : len(source)]
             torch.div(source, scale, out=ratio)
             torch.round(ratio, out=codes)
@@ -176,8 +187,8 @@ class _QuantizeWithDrop(torch.autograd.Function):
                 passed.copy_(skipped.view(torch.uint8))
                 slope.addcmul_(slope, passed, value=-1)
                 torch.maximum(inside, passed, out=inside)
-            torch.mul(given, inside, out=target)
             grad_scale += torch.dot(given, slope)
+            target.copy_(inside.mul_(given))
         return grad_x, grad_scale.to(scale.dtype), None, None, None
 
 

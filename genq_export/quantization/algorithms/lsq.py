@@ -62,9 +62,9 @@ class ScaleLearner(nn.Module):
         return power_of_two_ste(scale) if self.pow2 else scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32 of any shape -> the same shape, quantized except where dropped."""
+        """Numbers of any shape -> the same shape and type, quantized except where dropped."""
         dropped = drop_mask(x.numel(), self.drop, self._generator).to(x.device) if self.drop > 0 else None
-        return quantize_with_drop(x.float(), self.scale(), self.low, self.high, dropped)  # autocast gives bfloat16
+        return quantize_with_drop(x, self.scale(), self.low, self.high, dropped)
 
     @torch.no_grad()
     def commit(self, quantizer: ActivationQuantizer) -> None:

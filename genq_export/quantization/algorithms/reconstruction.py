@@ -8,21 +8,24 @@ with goes back to where it began.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
 from genq_export.network.hooks import device_of
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization.activation_cache import ActivationStore
+from genq_export.quantization.activation_cache import Part
 from genq_export.quantization.algorithms.adaround import SoftRounding
 from genq_export.quantization.algorithms.autograd import mix, squared_error
 from genq_export.quantization.algorithms.lsq import ScaleLearner, scale_learners
 from genq_export.quantization.blocks import Block
 from genq_export.quantization.blockwise import block_error, restore, state_of
 from genq_export.quantization.method import BlockImages, BlockMethod
+from genq_export.quantization.windows import Windows
 
 WARM_UP = 0.2
 BETA_START, BETA_END = 20.0, 2.0
@@ -40,7 +43,16 @@ class Reconstruction(BlockMethod):
     name = "reconstruction"
 
     def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
-        """Unless training starts from a network that was only rounded."""
+        """Unless training starts from a network that was only rounded.
+
+        Raises:
+            UserError: where bfloat16 is asked for and this machine does not compute with it.
+        """
+        if settings.reconstruction.precision == "bfloat16" and not computes_in_bfloat16(device_of(graph)):
+            raise UserError(
+                "quantize.reconstruction.precision=bfloat16: this machine has no instructions for it (AVX-512 BF16, AMX"
+                " or a GPU's), and it would be slower: leave it at float32"
+            )
         return not settings.trains_from_rounded
 
     def apply(self, block: Block, images: BlockImages, settings: QuantizeConfig, seed: int) -> None:
@@ -53,6 +65,14 @@ class Reconstruction(BlockMethod):
 
 
 RECONSTRUCTION = Reconstruction()
+
+
+def computes_in_bfloat16(device: torch.device, capabilities: Mapping[str, object] | None = None) -> bool:
+    """Has a device instructions for it? capabilities: of the CPU, by name; None: of this one."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities() if capabilities is None else capabilities
+    return any(present for name, present in found.items() if "bf16" in name)
 
 
 def learn(block: Block, images: BlockImages, config: QuantizeConfig, seed: int) -> None:
@@ -77,8 +97,10 @@ def learn(block: Block, images: BlockImages, config: QuantizeConfig, seed: int) 
         layer.learner = rounding
     for quantizer, scale in scales.items():
         quantizer.learner = scale
+    windows = Windows.of(block, images.quantized_input.shape, images.target.shape, settings.window)
     for step in range(settings.iterations):
-        loss = _loss(block, images, config, roundings, beta_at(step / settings.iterations), generator)
+        batch = _batch(images, windows, config, generator)
+        loss = _loss(block, batch, config, roundings, beta_at(step / settings.iterations))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -104,21 +126,43 @@ def _optimizer(
     return torch.optim.Adam(groups, fused=True)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from: the block's input [B, ...], and of each image the target and the part it is for."""
+
+    given: Tensor
+    target: list[Tensor]
+    parts: list[Part]
+
+
+def _batch(images: BlockImages, windows: Windows | None, config: QuantizeConfig, generator: torch.Generator) -> Batch:
+    """Of random images, windows of them where the block allows it; inputs are mixed element by element (QDrop)."""
+    chosen = torch.randint(len(images.target), (config.batch_size,), generator=generator)
+    drawn = None if windows is None else windows.draw(len(chosen), generator)
+    given = None if drawn is None else [window.given for window in drawn]
+    quantized, floats = (store.parts(chosen, given) for store in (images.quantized_input, images.float_input))
+    return Batch(
+        mix(quantized, floats, config.reconstruction.drop_probability, generator),
+        images.target.parts(chosen, None if drawn is None else [window.wanted for window in drawn]),
+        [_all] * len(chosen) if drawn is None else [window.judged for window in drawn],
+    )
+
+
+def _all(values: Tensor) -> Tensor:
+    return values
+
+
 def _loss(
-    block: Block,
-    images: BlockImages,
-    config: QuantizeConfig,
-    roundings: list[SoftRounding],
-    beta: float | None,
-    generator: torch.Generator,
+    block: Block, batch: Batch, config: QuantizeConfig, roundings: list[SoftRounding], beta: float | None
 ) -> Tensor:
     """The loss of one batch, scalar; beta: of the regulariser, None during the warm-up."""
     settings, device = config.reconstruction, device_of(block.module)
-    chosen = torch.randint(len(images.target), (config.batch_size,), generator=generator)
-    mixed = _mixed(images.quantized_input, images.float_input, chosen, settings.drop_probability, generator)
-    found = block.computed(block.module(mixed.to(device)))
-    target, rows = _moved(images.target.gather(chosen), device)
-    loss: Tensor = squared_error(found, block.computed(target), rows) * (block.channels(found) / found.numel())
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        answer = block.module(batch.given.to(device))
+    found = block.computed(answer).float()
+    wanted = [block.computed(target[None])[0].to(device) for target in batch.target]
+    numbers = sum(target.numel() for target in wanted)
+    loss: Tensor = squared_error(found, wanted, batch.parts) * (block.channels(found) / numbers)
     if beta is not None:
         loss = loss + settings.rounding_weight * sum(part.regulariser(beta) for part in roundings)
     return loss
@@ -159,19 +203,3 @@ def _constant(_step: int) -> float:
 
 def _cosine(iterations: int) -> Callable[[int], float]:
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / iterations, 1.0)))
-
-
-def _mixed(
-    first: ActivationStore, second: ActivationStore, chosen: Tensor, drop: float, generator: torch.Generator
-) -> Tensor:
-    """The rows chosen, element by element from the one or, with probability `drop`, the other."""
-    (a, a_rows), (b, b_rows) = first.gather(chosen), second.gather(chosen)
-    if not torch.equal(a_rows, b_rows):  # one in memory, one on disk
-        a, b, a_rows = a[a_rows], b[b_rows], torch.arange(len(chosen))
-    return mix(a, b, a_rows, drop, generator)
-
-
-def _moved(gathered: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    """What `ActivationStore.gather` gave, on a device: of a large tensor only the rows chosen travel."""
-    values, rows = gathered
-    return gathered if device.type == "cpu" else (values[rows].to(device), torch.arange(len(rows)))

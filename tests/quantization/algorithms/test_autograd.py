@@ -40,8 +40,13 @@ def test_gradients_are_those_of_lsq(drop: float) -> None:
 
 def test_the_squared_error_and_its_gradient_are_the_plain_ones() -> None:
     found, target = numbers(3, 5, 4, 4).requires_grad_(), numbers(9, 5, 4, 4).sin()
-    rows = torch.tensor([7, 0, 7])
-    loss, plain = squared_error(found, target, rows), (found - target[rows]).square().sum()
+    rows = [7, 0, 7]
+    parts = [lambda x: x, lambda x: x[:, 1:3], lambda x: x[:, :, 2:]]
+    loss = squared_error(found, [part(target[row]) for part, row in zip(parts, rows, strict=True)], parts)
+    plain = sum(
+        (part(found[place]) - part(target[row])).square().sum()
+        for place, (part, row) in enumerate(zip(parts, rows, strict=True))
+    )
     assert torch.allclose(loss, plain)
     (gradient,), (expected,) = (torch.autograd.grad(value * 0.5, found) for value in (loss, plain))
     assert torch.allclose(gradient, expected)
@@ -57,8 +62,8 @@ def test_masks_drop_their_share_and_repeat_with_their_seed() -> None:
 def test_mix_takes_each_element_from_one_of_two_rows() -> None:
     a, b = numbers(6, 3, 9, 9), -numbers(6, 3, 9, 9)
     rows = torch.tensor([4, 1, 4])
-    assert torch.equal(mix(a, b, rows, 0.0, torch.Generator()), a[rows])
-    mixed = mix(a, b, rows, 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(mix(a[rows], b[rows], 0.0, torch.Generator()), a[rows])
+    mixed = mix(a[rows], b[rows], 0.5, torch.Generator().manual_seed(0))
     assert bool(((mixed == a[rows]) | (mixed == b[rows])).all())
     assert 0.3 < float((mixed == b[rows]).float().mean()) < 0.7
 

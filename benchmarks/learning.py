@@ -1,0 +1,99 @@
+"""What cheaper ways of learning cost in divergence: the zoo at W4A4, image by image against the defaults.
+
+    python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
+    python benchmarks/learning.py --out bench --settings window=7 iterations=500
+
+Every row is the same network with other settings of `quantize.reconstruction`, from the same calibration set and seed.
+KL from the float network on the 10,000 test images, which take no part; the paired difference from the defaults with
+the 95 % interval of its mean over images (of one seed: another draw of the same settings differs, too). Seconds are
+processor time of the whole quantize stage.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from calibration import calibration_set, parse_with_shared
+from numpy.typing import NDArray
+from qat import answers
+from quantization import SYNTHETIC
+
+from genq_export import zoo
+from genq_export.config.build import BuildConfig
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
+from genq_export.quantization import run as quantize_stage
+from runtime_tests.verify.metrics import kl_divergence
+
+VARIANTS = ("window=7", "window=4", "precision=bfloat16", "window=7 precision=bfloat16")
+
+
+def main() -> None:
+    """Print the table, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["fashion_resnet", "fashion_mobilenet"])
+    parser.add_argument("--settings", nargs="+", default=list(VARIANTS), help="blank between two; each a row")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parse_with_shared(parser)
+    print("| network | learning | processor seconds | KL, nats | paired difference |\n|---|---|---|---|---|")
+    for name in options.models:
+        usual = None
+        for variant in ("", *options.settings):
+            each, seconds = measured(name, variant.split(), options)
+            difference = "–" if usual is None else difference_of(each, usual)
+            usual = each if usual is None else usual
+            label = variant or "defaults"
+            print(f"| {name} | {label} | {seconds:.0f} | {each.mean():.4f} | {difference} |", flush=True)
+
+
+def measured(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
+    """KL of every test image, and what quantizing took."""
+    label = "-".join((name, str(options.seed), str(options.images), str(options.iterations), *variant)).replace(
+        "=", "_"
+    )
+    kept: Path = options.out / "learning" / f"{label}.npz"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        each, seconds = quantized(name, variant, options)
+        np.savez(kept, each=each, seconds=seconds)
+    with np.load(kept) as found:
+        return found["each"], float(found["seconds"])
+
+
+def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
+    """Quantize, and answer the test images."""
+    given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
+    settings = [f"quantize.reconstruction.{field}={value}" for field, value in given.items()]
+    config = BuildConfig.for_model(name, bits=4, images=options.images, seed=options.seed, settings=settings)
+    model = load_model(config.model)
+    images, _ = calibration_set(SYNTHETIC, name, options, options.seed)
+    with tempfile.TemporaryDirectory(dir=options.out) as place:
+        folder = Path(place) / "build"
+        started = time.process_time()
+        quantize_stage.run(Workspace.open(folder), config, model, images, folder / "partial", Progress(quiet=True))
+        seconds = time.process_time() - started
+        reference = load_reference(folder)
+    test = test_images(model)
+    return kl_divergence(answers(model.module, test).numpy(), answers(reference, test).numpy()), seconds
+
+
+def test_images(model: LoadedModel) -> torch.Tensor:
+    """The 10,000 test images as the network takes them."""
+    return model.normalize(torch.from_numpy(zoo.test_set()[0]))
+
+
+def difference_of(each: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
+    """The mean difference with its 95 % interval."""
+    paired = each - usual
+    return f"{paired.mean():+.4f} ± {1.96 * paired.std(ddof=1) / len(paired) ** 0.5:.4f}"
+
+
+if __name__ == "__main__":
+    main()
