@@ -54,8 +54,15 @@ class QuantizeStage:
         return problems_of(methods_of, config.quantize)
 
     def notes(self, config: BuildConfig) -> list[str]:
-        """Nothing to say."""
-        return []
+        """What activations below 8 bits cost, where they gain nothing."""
+        settings = config.quantize
+        if settings.activation_bits >= 8 or settings.uses("mixed_precision"):
+            return []
+        container = target(config.target).rule.activation_container
+        return [
+            f"{settings.activation_bits}-bit activations travel as {container} and are no faster than 8-bit ones:"
+            f" W{settings.weight_bits}A8 (--activation-bits 8) is as small and loses less (docs/tune.md has figures)"
+        ]
 
     def plan(self, config: BuildConfig) -> str:
         """How many images are looked at, and how many steps are learned."""

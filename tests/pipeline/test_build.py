@@ -307,9 +307,16 @@ def test_a_target_that_is_not_installed_is_said_before_the_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genq_export.targets.tensorrt.engine_builder", lambda: None)
-    (note,) = plan(small().model_copy(update={"target": "tensorrt"}), tmp_path / "build")["notes"]
+    folder = tmp_path / "build"
+    config = small(quantize__activation_bits=8)
+    (note,) = plan(config.model_copy(update={"target": "tensorrt"}), folder)["notes"]
     assert "TensorRT is not installed" in note and "tensorrt-rtx" in note
-    assert plan(small(), tmp_path / "build")["notes"] == []
+    assert plan(config, folder)["notes"] == []
+
+
+def test_a_plan_says_where_fewer_bits_of_activations_gain_nothing(tmp_path: Path) -> None:
+    (note,) = plan(small(), tmp_path / "build")["notes"]
+    assert "W4A8 (--activation-bits 8)" in note and "uint8" in note
 
 
 def test_building_from_python_returns_the_report(built: Path) -> None:
