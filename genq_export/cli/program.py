@@ -14,6 +14,7 @@ from genq_export.cli.commands.models import models
 from genq_export.cli.commands.quantize import quantize
 from genq_export.cli.commands.report import report
 from genq_export.cli.commands.serve import serve
+from genq_export.cli.commands.tune import tune
 from genq_export.cli.commands.verify import verify
 from genq_export.cli.console import say
 from genq_export.core.companions import check_packages
@@ -39,5 +40,5 @@ def start(
     check_packages()  # before a command imports any of them
 
 
-for command in (build, calibrate, quantize, export, verify, report, serve, audit, inspect, models, doctor):
+for command in (build, tune, calibrate, quantize, export, verify, report, serve, audit, inspect, models, doctor):
     app.command()(command)

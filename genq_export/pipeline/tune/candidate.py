@@ -1,0 +1,70 @@
+"""A build that may be tried: which bits, which layers stay in float, learned or in closed form."""
+
+from dataclasses import dataclass
+
+from genq_export.config.build import BuildConfig
+
+MIXED_BITS = 6.0  # mean of the mixed-precision candidate
+_FIDELITY_IMAGES = 64  # whose codes are compared while candidates are only held against each other
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point of the grid that `tune` chooses from.
+
+    Attributes:
+        weight_bits, activation_bits: of the layers between the first and the last; None: mixed, `MIXED_BITS` on
+            average.
+        kept: layers that stay in float, the worst first.
+        learned: whether the build's own reconstruction and training follow; else ranges and closed form alone.
+    """
+
+    weight_bits: int | None
+    activation_bits: int | None
+    kept: tuple[str, ...] = ()
+    learned: bool = False
+
+    @property
+    def name(self) -> str:
+        """`w4a8`, `w4a8-float2-learned`: its folder."""
+        bits = f"mixed{MIXED_BITS:g}" if self.weight_bits is None else f"w{self.weight_bits}a{self.activation_bits}"
+        return bits + (f"-float{len(self.kept)}" if self.kept else "") + ("-learned" if self.learned else "")
+
+    def config(self, base: BuildConfig) -> BuildConfig:
+        """The whole build: `base` with this candidate's grids, measured for the main setting of latency alone."""
+        settings = base.quantize
+        grids = (
+            {"mixed_precision": settings.mixed_precision.model_copy(update={"average_bits": MIXED_BITS})}
+            if self.weight_bits is None
+            else {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits}
+        )
+        learning = {} if self.learned else _without_learning(base)
+        quantize = settings.model_copy(
+            update={**grids, **learning, "keep_float": (*settings.keep_float, *self.kept), "sensitivity": True}
+        )
+        verify = base.verify.model_copy(
+            update={
+                "latency_batches": base.verify.latency_batches[:1],
+                "fidelity_images": min(_FIDELITY_IMAGES, base.verify.fidelity_images),
+                "backends": base.verify.backends or (),
+                "gates": base.verify.gates.model_copy(update={"min_integer_share": 0.0}),
+            }
+        )
+        return base.model_copy(update={"quantize": quantize, "verify": verify})
+
+
+def can_learn(base: BuildConfig) -> bool:
+    """Is there anything to learn in builds of this config?"""
+    return base.quantize.uses("reconstruction") or base.quantize.uses("qat")
+
+
+def _without_learning(base: BuildConfig) -> dict[str, object]:
+    settings = base.quantize
+    return {
+        "reconstruction": settings.reconstruction.model_copy(update={"iterations": 0}),
+        "qat": settings.qat.model_copy(update={"epochs": 0}),
+    }
+
+
+# Tried first and always: without learning each takes little longer than measuring it.
+CHEAP = (Candidate(8, 8), Candidate(4, 8), Candidate(None, None), Candidate(4, 4))

@@ -1,0 +1,119 @@
+"""What is tried next, and which of the tried builds is best: decided from outcomes alone.
+
+First the cheap ones. Then those that would be better than the best so far if their loss were smaller, and whose loss is
+within reach: with the layers in float that cost most, and at last learned, as that takes longest.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import Field
+
+from genq_export.config.base import Frozen
+from genq_export.pipeline.tune.candidate import CHEAP, Candidate
+from genq_export.pipeline.tune.outcome import Minimize, Outcome, Unit
+
+# The loss that is held to be nothing worth speaking of, where no limit is given.
+USUAL_LIMIT: Mapping[Unit, float] = {"points": 1.0, "nats": 0.05, "dB": -20.0}
+KEPT = (1, 2)  # of the worst layers in float
+# [ours] On the zoo learning leaves a half to four fifths of the loss in closed form; what needs more is not tried.
+REACH = 3.0  # times the limit
+REACH_DB = 10.0
+SAME = 0.02  # shares of time or size that differ by less are held to be equal
+
+Tried = Mapping[Candidate, Outcome]
+
+
+class Conditions(Frozen):
+    """What is asked of the best build. max_loss: None: `USUAL_LIMIT`."""
+
+    max_loss: float | None = Field(None, allow_inf_nan=False)
+    minimize: Minimize = "latency"
+
+    def limit(self, unit: Unit) -> float:
+        """The largest loss that is allowed, in the unit that could be measured."""
+        return USUAL_LIMIT[unit] if self.max_loss is None else self.max_loss
+
+    def allows(self, outcome: Outcome) -> bool:
+        """Is the loss small enough, and the build better than float?"""
+        return outcome.loss <= self.limit(outcome.unit) and outcome.beats_float(self.minimize)
+
+
+def best(outcomes: Sequence[Outcome], conditions: Conditions) -> Outcome | None:
+    """The best that is allowed; of those equal within noise the one that loses least, then the smallest."""
+    allowed = [outcome for outcome in outcomes if conditions.allows(outcome)]
+    if not allowed:
+        return None
+    least = min(outcome.cost(conditions.minimize) for outcome in allowed)
+    if conditions.minimize == "loss":
+        equal = [outcome for outcome in allowed if outcome.loss == least]
+    else:
+        equal = [outcome for outcome in allowed if outcome.cost(conditions.minimize) <= least * (1 + _margin(outcome))]
+    return min(equal, key=lambda outcome: (outcome.loss, outcome.size_share))
+
+
+def nearest(outcomes: Sequence[Outcome]) -> Outcome:
+    """The one that loses least."""
+    return min(outcomes, key=lambda outcome: (outcome.loss, outcome.size_share))
+
+
+def front(outcomes: Sequence[Outcome], minimize: Minimize) -> list[Outcome]:
+    """The Pareto front of loss and time (of loss and size where that is to be small), the fastest first."""
+    axis: Minimize = "size" if minimize == "size" else "latency"
+    found: list[Outcome] = []
+    for outcome in sorted(outcomes, key=lambda outcome: (outcome.cost(axis), outcome.loss)):
+        if not found or outcome.loss < found[-1].loss:
+            found.append(outcome)
+    return found
+
+
+def next_candidate(tried: Tried, failed: Sequence[Candidate], conditions: Conditions, learn: bool) -> Candidate | None:
+    """What to build next; None where nothing promises anything.
+
+    Args:
+        tried: what was built, with its outcome.
+        failed: what could not be built.
+        conditions: what is asked.
+        learn: whether learning is possible at all.
+    """
+    done = {*tried, *failed}
+    wanted = (candidate for candidate in (*CHEAP, *_follow_ups(tried, conditions, learn)) if candidate not in done)
+    return next(wanted, None)
+
+
+def _follow_ups(tried: Tried, conditions: Conditions, learn: bool) -> Iterator[Candidate]:
+    """Variants of the candidates that promise something, the most promising first; those of all without learning."""
+    promising = sorted(
+        (candidate for candidate in CHEAP if candidate in tried and _promises(tried[candidate], tried, conditions)),
+        key=lambda candidate: (tried[candidate].cost(conditions.minimize), tried[candidate].loss),
+    )
+    for candidate in promising:
+        for count in KEPT:
+            kept = tried[candidate].worst[:count]
+            if len(kept) == count:
+                yield Candidate(candidate.weight_bits, candidate.activation_bits, kept)
+    for candidate in promising:
+        if learn and (candidate.weight_bits, candidate.activation_bits) != (8, 8):
+            yield Candidate(candidate.weight_bits, candidate.activation_bits, learned=True)
+
+
+def _promises(outcome: Outcome, tried: Tried, conditions: Conditions) -> bool:
+    """Would it be better than the best, were its loss smaller; and can that be?"""
+    found = best(list(tried.values()), conditions)
+    if not outcome.beats_float(conditions.minimize):
+        return False
+    if conditions.minimize == "loss":
+        return found is None or outcome in front(list(tried.values()), "loss")[-2:]
+    if found is None:
+        return True
+    cheaper = outcome.cost(conditions.minimize) * (1 + _margin(outcome)) < found.cost(conditions.minimize)
+    return cheaper and not conditions.allows(outcome) and _within_reach(outcome, conditions)
+
+
+def _within_reach(outcome: Outcome, conditions: Conditions) -> bool:
+    limit = conditions.limit(outcome.unit)
+    return outcome.loss <= (limit + REACH_DB if outcome.unit == "dB" else limit * REACH)
+
+
+def _margin(outcome: Outcome) -> float:
+    """How much two shares may differ and be equal."""
+    return max(SAME, outcome.noise)
