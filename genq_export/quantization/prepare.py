@@ -1,6 +1,5 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
-import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, fx, nn
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError
+from genq_export.network import range_search
 from genq_export.network.aten import attribute, called_module, module_path, op_name, root_of
 from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.network.float_weight import FloatWeight
@@ -17,15 +17,12 @@ from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork, from_captured
 from genq_export.network.names import clean_path, part_name, scale_name, tensor_name
 from genq_export.network.serialization import check_storable
-from genq_export.quantization import range_search
 from genq_export.quantization.bit_allocation import bits_by_name
 from genq_export.quantization.capture import capture
 from genq_export.quantization.grid_sign import sign_of
 from genq_export.quantization.layers import layers_of, products_of
 from genq_export.quantization.placement import Placement, narrow_readers, place
 from genq_export.quantization.reparameterize import reparameterized
-
-_SAMPLE_PER_BATCH = 32768
 
 
 def prepare(
@@ -110,13 +107,9 @@ def calibrate_ranges(network: GraphNetwork, batches: Iterable[Tensor], percentil
 
     def keep(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(part, ActivationQuantizer)
-        flat = inputs[0].detach().flatten()
-        extremes = torch.stack((flat.min(), flat.max()))
-        if not torch.isfinite(extremes).all():
+        if not torch.isfinite(torch.stack(torch.aminmax(inputs[0]))).all():
             raise UserError(f"activation '{part.name}' of the float network is not finite on calibration images")
-        step = _step(flat.numel())
-        kept = flat[::step] if percentile is not None else torch.cat((flat[::step], extremes))
-        samples.setdefault(part.name, []).append(kept.cpu().clone())
+        samples.setdefault(part.name, []).append(range_search.sample_of(inputs[0], with_ends=percentile is None))
 
     handles = [part.register_forward_pre_hook(keep) for part in quantizers]
     set_quantization(network, False)
@@ -151,32 +144,11 @@ def _make_room_for_biases(network: GraphNetwork) -> None:
         layer.round_weight()
 
 
-def _step(count: int) -> int:
-    """A stride that takes about `_SAMPLE_PER_BATCH` of `count` numbers and meets every row, column and channel.
-
-    A stride with a common factor would take one column of every picture, or one channel, and never another.
-    """
-    step = max(1, count // _SAMPLE_PER_BATCH)
-    while math.gcd(step, count) > 1:
-        step += 1
-    return step
-
-
 def _set_range(quantizer: ActivationQuantizer, sample: Tensor, percentile: float | None) -> bool:
     """Set scale and zero-point from a sample; False where the tensor is all zeros."""
-    zero_point = 0
-    if percentile is not None:
-        inner = range_search.without_tails(sample, percentile)
-        if not inner.abs().max() > 0:  # hardly ever anything but zero: the tail is all there is
-            inner = sample
-        if quantizer.asymmetric:
-            scale, zero_point = range_search.whole_asymmetric(inner, quantizer.grid.bits, quantizer.pow2)
-        else:
-            scale = range_search.whole_range(inner, quantizer.grid, quantizer.pow2)
-    elif quantizer.asymmetric:
-        scale, zero_point = range_search.search_asymmetric(sample, quantizer.grid.bits, pow2=quantizer.pow2)
-    else:
-        scale = range_search.search_activation_scale(sample, quantizer.grid, pow2=quantizer.pow2)
+    scale, zero_point = range_search.search_range(
+        sample, quantizer.grid, quantizer.asymmetric, percentile, quantizer.pow2
+    )
     quantizer.zero_point.fill_(zero_point)
     quantizer.scale.copy_(scale)
     return bool(sample.abs().max() > 0)

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization import range_search
 from genq_export.quantization.activation_cache import ActivationStore
 from genq_export.quantization.blocks import Block, run_blocks, split
 from genq_export.quantization.divergence import kl_divergence

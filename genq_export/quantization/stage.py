@@ -66,9 +66,9 @@ class QuantizeStage:
 
     def plan(self, config: BuildConfig) -> str:
         """How many images are looked at, and how many steps are learned."""
-        from genq_export.quantization.working_network import RANGE_IMAGES
+        from genq_export.network.range_search import IMAGES
 
-        ranged = min(config.calibrate.images, RANGE_IMAGES)
+        ranged = min(config.calibrate.images, IMAGES)
         steps = config.quantize.reconstruction.iterations if config.quantize.uses("reconstruction") else 0
         return f"ranges on {ranged} images, {steps} learned steps a block"
 

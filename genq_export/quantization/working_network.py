@@ -11,13 +11,13 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
+from genq_export.network import range_search
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantization.placement import Placement
 from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
 
-RANGE_IMAGES = 256  # that activation ranges are searched on, at most
 _BATCH = 64
 
 Rewrite = Callable[[fx.GraphModule], object]
@@ -96,5 +96,5 @@ def load_pixels(images: list[Path], model: LoadedModel, cache: ActivationCache) 
 
 def range_batches(images: ActivationStore) -> tuple[Tensor, ...]:
     """The images that ranges are searched on, float32 [B, C, H, W] each."""
-    batches: tuple[Tensor, ...] = images.read(0, min(len(images), RANGE_IMAGES)).split(_BATCH)
+    batches: tuple[Tensor, ...] = images.read(0, min(len(images), range_search.IMAGES)).split(range_search.BATCH)
     return batches

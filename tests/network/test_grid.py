@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.grid import Grid
-from genq_export.quantization import range_search
 
 FEW = settings(deadline=None, max_examples=25)
 BITS = st.integers(2, 8)

@@ -14,11 +14,10 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization import range_search
 from genq_export.quantization.algorithms.lsq import power_of_two_ste
 from genq_export.quantization.algorithms.qat import EpochStore, train
 from genq_export.quantization.blockwise import BlockStore, reconstruct

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.grid import Grid
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization import range_search
 from genq_export.quantization.placement import Placement
 from genq_export.quantization.prepare import calibrate_ranges
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, fx
 
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.network import range_search
 from genq_export.network.aten import attribute, new_constant, op_name
 from genq_export.network.grid import Grid
-from genq_export.quantization import range_search
 from genq_export.quantization.activation_cache import ActivationStore
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.summary import Findings

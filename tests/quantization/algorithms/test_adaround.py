@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.fake_quant import QuantizedLayer
-from genq_export.quantization import range_search
 from genq_export.quantization.algorithms.adaround import SoftRounding, inverse_rectified_sigmoid, rectified_sigmoid
 
 

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from genq_export.network import grid
+from genq_export.network import grid, range_search
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.grid import Grid
 from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization import range_search
 from genq_export.quantization.activation_cache import ActivationsInMemory
 from genq_export.quantization.algorithms.gptq import (
     Statistics,

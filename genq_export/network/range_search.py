@@ -7,6 +7,48 @@ from torch import Tensor
 
 from genq_export.network.grid import Grid, fake_quantize
 
+IMAGES = 256  # that activation ranges are searched on, at most
+BATCH = 64  # of these at once: a sample is drawn from each batch
+_SAMPLE_PER_BATCH = 32768
+
+
+def sample_of(tensor: Tensor, with_ends: bool = True) -> Tensor:
+    """Numbers of a tensor that stand for all of it, [N] on the CPU, N about 32,768 at most.
+
+    Args:
+        tensor: any shape.
+        with_ends: The smallest and the largest are among them.
+    """
+    flat = tensor.detach().flatten()
+    kept = flat[:: _step(flat.numel())]
+    return (torch.cat((kept, torch.stack((flat.min(), flat.max())))) if with_ends else kept).cpu().clone()
+
+
+def search_range(
+    sample: Tensor, grid: Grid, asymmetric: bool = False, percentile: float | None = None, pow2: bool = False
+) -> tuple[Tensor, int]:
+    """Find scale and zero-point of an activation grid for a sample of its tensor.
+
+    Args:
+        sample: numbers of the tensor, any shape.
+        asymmetric: The grid, unsigned then, has a zero-point.
+        percentile: Do not search, but cover the numbers between the (100 - percentile)th and the percentile-th.
+        pow2: as in `search_activation_scale`.
+
+    Returns:
+        Scale, float32 scalar, and zero-point; 1 and 0 for a sample of zeros.
+    """
+    if percentile is None:
+        if asymmetric:
+            return search_asymmetric(sample, grid.bits, pow2=pow2)
+        return search_activation_scale(sample, grid, pow2=pow2), 0
+    inner = without_tails(sample, percentile)
+    if not inner.abs().max() > 0:  # hardly ever anything but zero: the tail is all there is
+        inner = sample
+    if asymmetric:
+        return whole_asymmetric(inner, grid.bits, pow2)
+    return whole_range(inner, grid, pow2), 0
+
 
 def search_weight_scale(weight: Tensor, grid: Grid, power: float = 2.4, candidates: int = 40) -> Tensor:
     """Search the scale of each channel that minimises sum |w - w^|^p, from 20 % to 100 % of its range.
@@ -136,3 +178,14 @@ def _powers_of_two(largest: Tensor) -> Tensor:
 
 def _error(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int, power: float) -> Tensor:
     return (fake_quantize(x, scale, lo, hi, zero_point) - x).abs().pow(power).mean()
+
+
+def _step(count: int) -> int:
+    """A stride that takes about `_SAMPLE_PER_BATCH` of `count` numbers and meets every row, column and channel.
+
+    A stride with a common factor would take one column of every picture, or one channel, and never another.
+    """
+    step = max(1, count // _SAMPLE_PER_BATCH)
+    while math.gcd(step, count) > 1:
+        step += 1
+    return step
