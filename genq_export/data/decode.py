@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from genq_export.core.errors import UserError, reason_of
 from genq_export.data.account import shown
+from genq_export.data.whole import ends_whole
 
 _PLAIN = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
 _HEIC = (".heic", ".heif")
@@ -106,10 +107,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
 
 
-def check_header(path: Path) -> None:
-    """Raise UserError where a file does not begin as an image does; its pixels are not decoded."""
-    with opened_image(path, str(path)):
-        pass
+def check_ends(file: IO[bytes], name: str) -> None:
+    """Raise UserError where a file does not begin as an image does, or ends otherwise and cannot be decoded either."""
+    with opened_image(file, name) as image:
+        whole = ends_whole(file, image.format)
+    if not whole:
+        file.seek(0)
+        decode_image(file, name)
 
 
 def _reason(error: Exception) -> str:

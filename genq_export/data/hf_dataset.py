@@ -65,7 +65,10 @@ class DatasetImages(Pictures):
         path = Path(str(stored.get("path")))
         if not path.is_file():
             raise UserError(f"image {index} of {self._source} is not in the data set and {path} is not a file here")
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read image {path}: {error.strerror}") from None
 
 
 def _load(source: Path) -> Any:

@@ -1,10 +1,11 @@
 """Images that are no files of their own: members of an archive, rows of a data set. Decoded when they are asked for."""
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import IO, overload
 
 from PIL import Image
 
@@ -22,6 +23,10 @@ class Pictures(Sequence[Image.Image], ABC):
     @abstractmethod
     def content(self, index: int) -> bytes:
         """The bytes of its file; raises UserError where they are not there."""
+
+    def file(self, index: int) -> IO[bytes]:
+        """Its file, to seek in; raises UserError as `content`."""
+        return io.BytesIO(self.content(index))
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...
@@ -49,8 +54,13 @@ class Files(Pictures):
 
     def content(self, index: int) -> bytes:
         """What it holds."""
+        with self.file(index) as file:
+            return file.read()
+
+    def file(self, index: int) -> IO[bytes]:
+        """As it lies there."""
         try:
-            return self._paths[index].read_bytes()
+            return open(self._paths[index], "rb")
         except OSError as error:
             raise UserError(f"cannot read image {self._paths[index]}: {error.strerror}") from None
 

@@ -4,7 +4,7 @@ It says which layout it takes a source for, refuses what could be two, gives eve
 for every file. Free of torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,13 @@ import numpy as np
 from genq_export.core.errors import UserError
 from genq_export.data.account import Account, shown
 from genq_export.data.classifier import Classes
-from genq_export.data.decode import check_header, read_image
+from genq_export.data.decode import check_ends, read_image
 from genq_export.data.labels import FIRST_INDEX, LabelColumn, Matching, by_index, match
 from genq_export.data.layout import find
-from genq_export.data.pictures import Pictures
+from genq_export.data.pictures import Pictures, as_pictures
 from genq_export.data.raw import Raw, Reading
+
+_DECODED = 256  # images that are decoded where not all are: what is damaged within shows in no mark
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ def read_images(source: Path, network: Classes | None, reading: Reading, decode:
             Hugging Face data set.
         network: its classes are what the labels mean; None: labels are not looked at.
         reading: what for, and what the user says of it.
-        decode: every file is decoded to see that it can be; otherwise its beginning is looked at.
+        decode: every file is decoded to see that it can be; otherwise its beginning and its end are looked at, and
+            some are decoded.
 
     Raises:
         UserError: where it cannot be read, could be two things, or has labels that fit no class.
     """
     raw = find(source, network, reading)
-    if not isinstance(raw.images, Pictures):
-        _check_files(raw.images, raw.source, decode)
+    _check(raw.images, raw.source, decode)
     labels, said, notes = (None, None, ()) if network is None else _labels(raw, network, reading)
     account = Account(
         layout=raw.layout,
@@ -57,21 +59,41 @@ def read_images(source: Path, network: Classes | None, reading: Reading, decode:
     return ImageSet(raw.images, labels, account)
 
 
-def _check_files(paths: Sequence[Path], source: Path, decode: bool) -> None:
-    unreadable = []
-    for path in paths:
-        try:
-            if decode:
-                read_image(path)
-            else:
-                check_header(path)
-        except UserError as error:
-            unreadable.append(error)
+def _check(images: Sequence[Path] | Pictures, source: Path, decode: bool) -> None:
+    """Raise UserError where one cannot be read.
+
+    decode: All files are decoded. Otherwise, and where there are no files, how each begins and ends is looked at, and
+    a few are decoded.
+    """
+    if not isinstance(images, Pictures) and decode:
+        unreadable = list(_errors(lambda index: read_image(images[index]), range(len(images))))
+    else:
+        pictures = as_pictures(images)
+        unreadable = list(_errors(lambda index: _look_at(pictures, index), range(len(pictures))))
+        unreadable = unreadable or list(_errors(pictures.__getitem__, _spread(len(pictures))))
     if unreadable:
         raise UserError(
-            f"{len(unreadable)} of {len(paths)} images in {source} cannot be read, the first: {unreadable[0]}:"
+            f"{len(unreadable)} of {len(images)} images in {source} cannot be read, the first: {unreadable[0]}:"
             " remove or replace them"
         )
+
+
+def _errors(look: Callable[[int], object], indices: Iterable[int]) -> Iterator[UserError]:
+    for index in indices:
+        try:
+            look(index)
+        except UserError as error:
+            yield error
+
+
+def _look_at(pictures: Pictures, index: int) -> None:
+    with pictures.file(index) as file:
+        check_ends(file, pictures.name(index))
+
+
+def _spread(count: int) -> list[int]:
+    """At most `_DECODED` numbers below `count`, evenly."""
+    return sorted({index * count // _DECODED for index in range(_DECODED)}) if count else []
 
 
 @dataclass(frozen=True)

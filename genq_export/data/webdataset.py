@@ -6,8 +6,10 @@ unpacked into a temporary file without a name.
 
 import bz2
 import gzip
+import io
 import json
 import lzma
+import os
 import shutil
 import tarfile
 import tempfile
@@ -134,6 +136,10 @@ class Members(Pictures):
         """The member and its shard."""
         return f"{self._members[index].name} in {self._members[index].archive.path}"
 
+    def file(self, index: int) -> IO[bytes]:
+        """The member where it lies."""
+        return io.BufferedReader(_Window(self._members[index]))
+
     def content(self, index: int) -> bytes:
         """The bytes of the member."""
         member = self._members[index]
@@ -141,6 +147,35 @@ class Members(Pictures):
             return member.archive.read(member.offset, member.size)
         except OSError as error:
             raise UserError(f"cannot read {shown(self.name(index))}: {error.strerror}") from None
+
+
+class _Window(io.RawIOBase):
+    """A member of an archive as a file."""
+
+    def __init__(self, member: _Member) -> None:
+        self._member, self._place = member, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As any file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._member.size}[whence]
+        self._place = max(0, start + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at most as many bytes as fit; returns how many."""
+        left = max(0, self._member.size - self._place)
+        content = self._member.archive.read(self._member.offset + self._place, min(len(buffer), left))
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
 
 
 def _members(archive: _Archive) -> tuple[list[_Member], list[Skipped]]:

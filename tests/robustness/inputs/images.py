@@ -21,9 +21,20 @@ Content = Callable[[Path], object]
 
 def png(size: tuple[int, int] = (4, 4)) -> bytes:
     """A whole image."""
+    return noise("png", Image.new("RGB", size, "red"))
+
+
+def noise(kind: str, image: Image.Image | None = None) -> bytes:
+    """A file of many different pixels, or of an image."""
     out = io.BytesIO()
-    Image.new("RGB", size, "red").save(out, "png")
+    (image or Image.effect_noise((64, 64), 90).convert("RGB")).save(out, kind)
     return out.getvalue()
+
+
+def _within(content: bytes) -> bytes:
+    """Begins and ends as it should."""
+    middle = len(content) // 2
+    return content[: middle - 40] + bytes(80) + content[middle + 40 :]
 
 
 def _bomb() -> bytes:
@@ -128,6 +139,23 @@ SETS = (
     _calibration("escape", "line 1", ROW | {"file_name": "images/\x1b[2J.png"}),
 )
 
+
+def _evaluation(name: str, content: bytes, file: str = "1.png") -> Row:
+    make = _set(_file(f"bag/{file}", content), _file("coat/2.png", png()))
+    return Row("an evaluation image that is not whole", name, EVAL, f"{file}.*remove or replace", make)
+
+
+WHOLE = (
+    _evaluation("half a PNG", noise("png")[:900]),
+    _evaluation("half a JPEG", noise("jpeg")[:900], "1.jpg"),
+    _evaluation("half a WebP", noise("webp")[:900], "1.webp"),
+    _evaluation("half a TIFF", noise("tiff")[:900], "1.tif"),
+    _evaluation("damaged within", _within(noise("png"))),
+    _evaluation("a page", b"<html></html>", "1.jpeg"),
+    Row("an evaluation image that is not whole", "in a shard", (*EVAL[:-1], "set/shard.tar"), "b.jpg in .*replace",
+        _set(_tar(("a.png", png()), ("a.cls", b"0"), ("b.jpg", noise("jpeg")[:900]), ("b.cls", b"1")))),
+)  # fmt: skip
+
 ROWS = (
     *(_broken(name, content) for name, content in BROKEN.items()),
     Row("no image anywhere", "an empty folder", EVAL, "no images", _set()),
@@ -163,5 +191,6 @@ ROWS = (
     _shard("escape", "label|image|class", _tar(("a\x1b[2J.png", b"broken"), ("a\x1b[2J.cls", b"0"))),
     _shard("superscript", "label|class|cls", _tar(("a.png", png()), ("a.cls", "²".encode()))),
     _shard("thousands of digits", "label|class|cls", _tar(("a.png", png()), ("a.cls", b"9" * 5000))),
+    *WHOLE,
     *SETS,
 )  # fmt: skip
