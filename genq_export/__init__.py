@@ -12,9 +12,17 @@
 import os
 import sys
 
+_IS_MODULE = sys.argv[:1] == ["-m"]
 _ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and os.path.realpath(sys.path[0]) != _ROOT:
+if _IS_MODULE and not sys.flags.safe_path and os.path.realpath(sys.path[0]) != _ROOT:
     del sys.path[0]
+
+import signal  # noqa: E402
+
+# The command is imported for a while before it can say that it was stopped: until then it ends without a word.
+_IS_COMMAND = _IS_MODULE or os.path.basename("".join(sys.argv[:1])) == "genq-export"
+if _IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from typing import TYPE_CHECKING, Any  # noqa: E402
 

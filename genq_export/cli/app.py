@@ -125,7 +125,7 @@ def _noted(stops: list[int]) -> Iterator[None]:
     """Inside, Ctrl-C is noted beside the KeyboardInterrupt that it raises.
 
     Libraries may turn that into another error, or swallow it while they are imported: it is raised again and again
-    until the program ends.
+    until the program ends. Where the interpreter swallows it, it would print a traceback.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -133,14 +133,22 @@ def _noted(stops: list[int]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as below `nohup`
+    def swallowed(found: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            hook(found)
+
+    hook = sys.unraisablehook
+    before = signal.getsignal(signal.SIGINT)
+    if before not in (signal.default_int_handler, signal.SIG_DFL):  # ignored, as below `nohup`
         yield
         return
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGALRM, stop)
+    sys.unraisablehook = swallowed
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook

@@ -84,6 +84,51 @@ def test_ctrl_c_while_a_module_is_imported(tmp_path: Path, module: str) -> None:
     assert (done.returncode, done.stderr) == (130, "stopped; the same command goes on from here\n")
 
 
+_HANDLER = """
+import signal, sys
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+sys.argv = sys.argv[2:]
+import genq_export
+found = signal.getsignal(signal.SIGINT)
+print(found.name if isinstance(found, signal.Handlers) else found.__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "before", "after"),
+    [
+        ("/bin/genq-export", "default_int_handler", "SIG_DFL"),
+        ("-m", "default_int_handler", "SIG_DFL"),
+        ("somebody.py", "default_int_handler", "default_int_handler"),
+        ("/bin/genq-export", "SIG_IGN", "SIG_IGN"),
+    ],
+)
+def test_ctrl_c_before_the_command_can_answer_ends_it_without_a_word(program: str, before: str, after: str) -> None:
+    """And a program that only uses the library keeps its own way to stop."""
+    command = [sys.executable, "-c", _HANDLER, before, program]
+    done = subprocess.run(command, capture_output=True, text=True, env=_with_tree(), check=True)
+    assert done.stdout.strip() == after
+
+
+class _Stubborn:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("stoppable")
+def test_ctrl_c_where_the_interpreter_swallows_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    program = typer.Typer()
+
+    @program.command()
+    def command() -> None:
+        _Stubborn()
+
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["genq-export"])
+        main(program)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def _ends(error: BaseException) -> int | str | None:
     program = typer.Typer()
 
