@@ -32,6 +32,7 @@ from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.files import load_reference, save_integer_model
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.runtimes.torch_modules import TorchBackend, float_backend
+from genq_export.tasks.classification import CLASSIFICATION
 from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.layer_quality import weight_quality
@@ -188,7 +189,7 @@ class Judge:
         run = Verification(
             machine=Machine(name="", cpu="", cores=1, memory_gib=1, system=""), date="", artefacts={}, versions={},
             deployed="reference", evaluation=None, backends=(),
-            from_float=output_distances(self._float, backends, self._sets), weights=weight_quality(reference),
+            from_float=output_distances(self._float, backends, self._sets, CLASSIFICATION)[0], weights=weight_quality(reference),
         )  # fmt: skip
         judged = gates.against_float(run, GatesConfig(), self._config.quantize)
         failed = [gate.name for gate in judged if isinstance(gate, gates.Gate) and not gate.passed]

@@ -58,7 +58,7 @@ def row(name: str, images: int, rounds: int) -> str:
     seconds = [(processor_time(plain), processor_time(scoring)) for _ in range(rounds + 2)][2:]
     low, middle, high = statistics.quantiles([b / a for a, b in seconds], n=4)
     times = [f"{1e3 * statistics.median(column) / count:.2f}" for column in zip(*seconds, strict=True)]
-    score = " and ".join(each.name.replace("_", " ") for each in filters_for(model.module)[1:])
+    score = " and ".join(each.name.replace("_", " ") for each in filters_for(model)[1:])
     return f"| {name} | {score} | {times[0]} | {times[1]} | {middle:.2f} ({low:.2f} to {high:.2f}) |"
 
 

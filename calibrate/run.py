@@ -18,7 +18,7 @@ from calibrate.reference_images import (
     write_reference_images,
 )
 from calibrate.scoring import score
-from calibrate.selection import quotas, selection_rules
+from calibrate.selection import SelectionRules, quotas, selection_rules
 from calibrate.sources.source import FinishedSet, Opening, OpenSource, Source, network_classes, source_for
 from calibrate.summarise import summarise
 from calibrate.summary import CalibrateSummary
@@ -69,11 +69,9 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
     if references is not None and settings.join_real:
         joined, quota = merge(references, settings.images, len(names))
     rules = selection_rules(model, settings, source.filtered)
-    if source.filtered and not any(rule.filter.role == "distribution" for rule in rules.filters):
-        progress.say(
-            f"calibrate: {model.name} has neither BatchNorm statistics nor attention that is known: images are filtered"
-            " by energy alone"
-        )
+    if source.filtered:
+        for line in _missing_filters(model, rules):
+            progress.say(line)
     collection = collect(pool, opened.prompts, model, quota, rules, config, progress)
     if not ranks.is_main:
         return StageResult([], {})
@@ -90,6 +88,17 @@ def run(workspace: Workspace, config: BuildConfig, model: LoadedModel, progress:
         progress.say(f"calibrate: class '{name}' ran dry at {settings.pool_limit:g} images drawn for one kept")
     outputs = [METADATA, SHEET, CARD, *opened.files, *(row.file_name for row in rows)]
     return StageResult([f"{FOLDER}/{name}" for name in outputs], summary.model_dump(mode="json"))
+
+
+def _missing_filters(model: LoadedModel, rules: SelectionRules) -> list[str]:
+    """What cannot be told of images for this network."""
+    roles, said = {rule.filter.role for rule in rules.filters}, []
+    if "energy" not in roles:
+        said.append(f"calibrate: {model.name} tells no classes apart: the energy filter is off")
+    if "distribution" not in roles:
+        left = "images are filtered by energy alone" if roles else "no filter is left, every image is kept"
+        said.append(f"calibrate: {model.name} has neither BatchNorm statistics nor attention that is known: {left}")
+    return said
 
 
 def _opened(source: Source, opening: Opening) -> OpenSource:

@@ -12,6 +12,7 @@ from genq_export.config.calibrate import CalibrateConfig
 from genq_export.data.calibration_set import rounded
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
+from genq_export.tasks.task import task_of
 
 FORWARD_BATCH = 64
 GROUP = 256  # images whose statistics are compared leaving one out; bounds memory whatever the pool
@@ -61,15 +62,18 @@ def _batches(model: LoadedModel, paths: Sequence[Path], device: str, size: int) 
 @torch.inference_mode()
 def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], settings: CalibrateConfig) -> list[Scores]:
     """Score images that are compared with each other: one forward pass a batch, float32 [B, C, H, W]."""
-    filters = filters_for(model.module)
+    filters, task, count = filters_for(model), task_of(model.task), 0
     records: list[list[Any]] = []
     logits: list[torch.Tensor] = []
     for images in batches:
         with ExitStack() as recordings:
             records.append([recordings.enter_context(each.recording(model.module, len(images))) for each in filters])
-            logits.append(model.module(images))
+            answer = model.module(images)
+        count += len(images)
+        found = task.logits(answer)
+        logits += [] if found is None else [found]
     columns = [
         each.scores([of_pass[place] for of_pass in records], logits, settings) for place, each in enumerate(filters)
     ]
     names = [each.name for each in filters]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)] or [{}] * count

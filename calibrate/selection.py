@@ -47,7 +47,7 @@ def selection_rules(model: LoadedModel, settings: CalibrateConfig, dropping: boo
         settings: of the set.
         dropping: False where filters score images and drop none.
     """
-    filters = filter_rules(model.module, settings, dropping)
+    filters = filter_rules(model, settings, dropping)
     return SelectionRules(tuple(filters), pool_factor(settings, dropping), settings.pool_limit)
 
 

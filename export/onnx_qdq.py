@@ -38,6 +38,7 @@ from genq_export.network.float_weight import kept_layers
 from genq_export.network.integer import IntegerLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import bias_tensor, codes_tensor, product_tensor, weight_tensor
+from genq_export.network.outputs import LOGITS
 
 
 def export_onnx(
@@ -48,7 +49,7 @@ def export_onnx(
     int4_storage: bool,
     half_remainder: bool = False,
 ) -> dict[str, Any]:
-    """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, output "logits".
+    """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, outputs by name, "logits" alone.
 
     half_remainder: what stays float computes in FP16 (targets that hold FP16 only).
     Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage, and
@@ -96,7 +97,7 @@ def _to_onnx(integer_model: GraphNetwork, input_size: tuple[int, int, int], rule
                 verbose=False,
                 opset_version=rule.opset,
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=list(integer_model.output_names() or (LOGITS,)),
                 dynamic_shapes=({0: batch},),
                 custom_translation_table=_translations(rule),
             )

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from calibrate.filters.filter import Filter
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.models.loaded import LoadedModel
 
 
 class BnSensitivityFilter(Filter):
@@ -26,9 +27,9 @@ class BnSensitivityFilter(Filter):
     name = "bn_sensitivity"
     role = "distribution"
 
-    def applies_to(self, module: nn.Module) -> bool:
+    def applies_to(self, model: LoadedModel) -> bool:
         """Networks with BatchNorm."""
-        return bool(bn_layers(module))
+        return bool(bn_layers(model.module))
 
     def recording(self, module: nn.Module, images: int) -> "AbstractContextManager[list[Seen]]":
         """What every BatchNorm layer sees."""

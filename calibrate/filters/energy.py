@@ -9,6 +9,8 @@ from torch import nn
 
 from calibrate.filters.filter import Filter
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.models.loaded import LoadedModel
+from genq_export.tasks.task import task_of
 
 
 class EnergyFilter(Filter):
@@ -19,6 +21,10 @@ class EnergyFilter(Filter):
 
     name = "energy"
     role = "energy"
+
+    def applies_to(self, model: LoadedModel) -> bool:
+        """Networks that tell classes apart, of images or of positions."""
+        return task_of(model.task).gives_logits
 
     def recording(self, module: nn.Module, images: int) -> AbstractContextManager["LastSoftmax"]:
         """What the last softmax reads and gives."""
@@ -83,10 +89,11 @@ def energy(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """`E(x; f) = -T * logsumexp(f(x) / T)` (Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020).
 
     Args:
-        logits: float [B, classes].
+        logits: float [B, classes], or [B, classes, ...] of which the mean over all positions counts [ours].
         temperature: T.
 
     Returns:
         float64 [B]; low is in-distribution. GenQ keeps the low end.
     """
-    return -temperature * torch.logsumexp(logits.double() / temperature, dim=1)
+    scores = -temperature * torch.logsumexp(logits.double() / temperature, dim=1)
+    return scores.flatten(1).mean(1) if scores.ndim > 1 else scores

@@ -17,6 +17,7 @@ from torch import nn
 from genq_export.config.calibrate import CalibrateConfig
 from genq_export.config.registry import FILTERS
 from genq_export.core.registry import resolve
+from genq_export.models.loaded import LoadedModel
 
 
 class Filter(ABC):
@@ -30,7 +31,7 @@ class Filter(ABC):
     role: str
     low_is_good = True
 
-    def applies_to(self, module: nn.Module) -> bool:
+    def applies_to(self, model: LoadedModel) -> bool:
         """Has the network what this score is made of?"""
         return True
 
@@ -44,7 +45,7 @@ class Filter(ABC):
 
         Args:
             records: what `recording` gave, one for each forward pass.
-            logits: float [B, classes] of the same passes.
+            logits: float [B, classes, ...] of the same passes; none where the network gives none.
             settings: of the set.
 
         Returns:
@@ -97,26 +98,26 @@ def all_filters() -> list[Filter]:
     return [resolve(path) for path in FILTERS.values()]
 
 
-def filters_for(module: nn.Module) -> list[Filter]:
+def filters_for(model: LoadedModel) -> list[Filter]:
     """Return the filters that score images for a network: the first of each role that applies, in order of use."""
     found: dict[str, Filter] = {}
     for candidate in all_filters():
-        if candidate.role not in found and candidate.applies_to(module):
+        if candidate.role not in found and candidate.applies_to(model):
             found[candidate.role] = candidate
     return list(found.values())
 
 
-def filter_rules(module: nn.Module, settings: CalibrateConfig, dropping: bool) -> list[FilterRule]:
+def filter_rules(model: LoadedModel, settings: CalibrateConfig, dropping: bool) -> list[FilterRule]:
     """Return what the filters of a network do to a set.
 
     Args:
-        module: the network.
+        model: the network.
         settings: of the set.
         dropping: False where images are scored only, none is dropped.
     """
     if not dropping:
-        return [FilterRule(each, 1.0) for each in filters_for(module)]
-    return [FilterRule(each, each.kept_share(settings), each.maximum(settings)) for each in filters_for(module)]
+        return [FilterRule(each, 1.0) for each in filters_for(model)]
+    return [FilterRule(each, each.kept_share(settings), each.maximum(settings)) for each in filters_for(model)]
 
 
 def pool_factor(settings: CalibrateConfig, dropping: bool) -> float:

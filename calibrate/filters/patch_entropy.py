@@ -20,6 +20,7 @@ from torch import nn
 from calibrate.filters.attention import attention_layers
 from calibrate.filters.filter import Filter
 from genq_export.config.calibrate import CalibrateConfig
+from genq_export.models.loaded import LoadedModel
 
 BANDWIDTH, POINTS, FLOOR = 0.01, 10, 1e-4
 
@@ -31,9 +32,9 @@ class PatchEntropyFilter(Filter):
     role = "distribution"
     low_is_good = False
 
-    def applies_to(self, module: nn.Module) -> bool:
+    def applies_to(self, model: LoadedModel) -> bool:
         """Networks with self-attention over patches."""
-        return bool(attention_layers(module))
+        return bool(attention_layers(model.module))
 
     def recording(self, module: nn.Module, images: int) -> AbstractContextManager[list[torch.Tensor]]:
         """The entropy of every block."""

@@ -36,6 +36,8 @@ from genq_export.config.calibrate import CalibrateConfig
 from genq_export.core.errors import UserError
 from genq_export.data.dead_leaves import pictures
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.outputs import Answer
+from genq_export.tasks.task import task_of
 
 DEFAULT_STEPS, DEFAULT_BATCH = 500, 128
 LARGE = 64  # pixels a side from which images are spectra
@@ -62,7 +64,7 @@ class DistilledImages:
             self.method, steps, batch_size = "spectra", SPECTRA_STEPS, SPECTRA_BATCH
         self.steps = config.steps or steps
         self._batch_size = config.batch_size or batch_size
-        self._network = identity
+        self._network, self._task = identity, task_of(model.task)
         if self.method == "PSAQ-ViT" and not attention_layers(model.module):
             raise UserError(
                 f"{model.name} has neither BatchNorm statistics nor attention to distil images from (ONNX files come"
@@ -132,8 +134,13 @@ class DistilledImages:
     ) -> torch.Tensor:
         """How far a batch is from the statistics of the BN layers and from its classes."""
         with swinging(network), statistics_distance(network) as distances:
-            logits = network(self.model.normalize_colours(images))
-        return torch.stack(distances).sum() + class_weight * F.cross_entropy(logits, labels)
+            answer = network(self.model.normalize_colours(images))
+        return torch.stack(distances).sum() + class_weight * self._unlike_classes(answer, labels)
+
+    def _unlike_classes(self, answer: Answer, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy of the classes that images are to show; 0 where the network tells no images apart by class."""
+        logits = self._task.logits(answer) if self._task.has_logits else None
+        return torch.zeros((), device=self.device) if logits is None else F.cross_entropy(logits, labels)
 
     def _raise_entropy(self, network: nn.Module, labels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         values = nn.Parameter(_noise(seeds, self.model.input_size).to(self.device))
@@ -141,9 +148,9 @@ class DistilledImages:
         def loss() -> torch.Tensor:
             images = values.sigmoid()
             with patch_entropy.recording(network, len(labels)) as entropies:
-                logits = network(self.model.normalize_colours(images))
+                answer = network(self.model.normalize_colours(images))
             entropy = torch.stack(entropies).sum(0).mean().float()
-            return F.cross_entropy(logits, labels) - entropy + VARIATION_WEIGHT * total_variation(images)
+            return self._unlike_classes(answer, labels) - entropy + VARIATION_WEIGHT * total_variation(images)
 
         self._minimise(loss, [{"params": [values], "lr": PIXEL_LR}])
         return values.detach().sigmoid()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from calibrate.prompts import Prompt, PromptBook
+from calibrate.prompts import UNLABELLED, Prompt, PromptBook
 from genq_export.config.build import BuildConfig
 from genq_export.config.registry import SOURCES
 from genq_export.core.distributed import Ranks
@@ -188,7 +188,9 @@ def source_for(config: BuildConfig) -> Source | FinishedSet:
 
 
 def network_classes(model: LoadedModel) -> tuple[str, ...]:
-    """Return the network's class names, "class 7" where it has none."""
+    """Return the network's class names, "class 7" where these have none; one for all where it tells none apart."""
+    if model.classes == 0:
+        return UNLABELLED
     return model.class_names or tuple(f"class {label}" for label in range(model.classes))
 
 

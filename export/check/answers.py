@@ -9,6 +9,7 @@ from genq_export.network.containers import container_shift
 from genq_export.network.hooks import record_codes
 from genq_export.network.integer import IntegerQuantizer
 from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.outputs import by_name
 
 
 def answering(integer_model: GraphNetwork, container: str) -> Compute:
@@ -25,7 +26,8 @@ def answering(integer_model: GraphNetwork, container: str) -> Compute:
     }
 
     def answers(batch: NDArray[np.float32]) -> Answers:
-        logits, codes = record_codes(integer_model, torch.from_numpy(batch))
-        return {"logits": logits.numpy()}, {name: found.numpy() + shifts[name] for name, found in codes.items()}
+        answer, codes = record_codes(integer_model, torch.from_numpy(batch))
+        outputs = {name: tensor.numpy() for name, tensor in by_name(answer).items()}
+        return outputs, {name: found.numpy() + shifts[name] for name, found in codes.items()}
 
     return answers

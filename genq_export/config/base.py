@@ -75,8 +75,8 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, value: str) -> str:
-        if self.others:
+    def _check(self, value: str | None) -> str | None:
+        if value is None or self.others:
             return value
         try:
             return check_name(dict.fromkeys(self.names(), ""), value, self.kind)

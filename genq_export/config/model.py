@@ -6,7 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from genq_export.config.base import SEPARATED, Frozen, Option
+from genq_export.config.base import SEPARATED, Frozen, OneOf, Option
+from genq_export.config.registry import TASKS
+
+MOST_OUTPUTS = 64
 
 _ALONE = Option(("build", "calibrate"))
 _LONGEST_SIDE = 2**14
@@ -64,6 +67,15 @@ class ModelConfig(Frozen):
     )
     layout: Annotated[Literal["RGB", "BGR"] | None, _ALONE] = Field(
         None, description="order of the colours that the network takes"
+    )
+    outputs: Annotated[tuple[str, ...] | None, SEPARATED, _ALONE] = Field(
+        None,
+        min_length=1,
+        max_length=MOST_OUTPUTS,
+        description="names of outputs, or paths of modules inside whose results become outputs; none: all it returns",
+    )
+    task: Annotated[str | None, OneOf("task", lambda: TASKS), _ALONE] = Field(
+        None, description="what the network is for; none: what is known of it, or the shape of what it gives"
     )
     digest: str | None = Field(
         None, max_length=64, description="of a module that a Python program gave; `genq_export.build` writes it"

@@ -41,6 +41,12 @@ DOORS: dict[str, str] = {
     "transformers": "genq_export.models.transformers_hub:TRANSFORMERS",
 }
 
+# What a network is for (genq_export/tasks/); the first whose shapes a network's outputs fit is taken where nobody says.
+TASKS: dict[str, str] = {
+    "classification": "genq_export.tasks.classification:CLASSIFICATION",
+    "tensors": "genq_export.tasks.tensors:TENSORS",
+}
+
 # What makes calibration images (calibrate/sources/), by the value of --generator.
 SOURCES: dict[str, str] = {
     "leaves": "calibrate.sources.dead_leaves:DEAD_LEAVES",

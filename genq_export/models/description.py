@@ -8,13 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from genq_export.config.base import Frozen
 from genq_export.core.errors import UserError
 from genq_export.core.paths import reading
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.outputs import MOST_OUTPUTS, is_output_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +38,8 @@ class NetworkDescription(Frozen):
     layout: Literal["RGB", "BGR"]
     resize: int | None = Field(None, ge=1)
     processor: Mapping[str, Any] | None = None
+    outputs: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict, max_length=MOST_OUTPUTS)
+    task: str = Field("classification", max_length=40)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -45,6 +48,8 @@ class NetworkDescription(Frozen):
             raise ValueError("input size, mean and std do not fit together")
         if self.class_names is not None and len(self.class_names) != self.classes:
             raise ValueError("as many class names as classes are needed")
+        if not all(map(is_output_name, self.outputs)):
+            raise ValueError("outputs have names of letters, digits, dots and dashes")
         return self
 
     @classmethod

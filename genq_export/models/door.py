@@ -103,6 +103,10 @@ class Door(ABC):
         """Would the loaded network have class names?"""
         return False
 
+    def task(self, config: ModelConfig) -> str | None:
+        """Name the task that the network was made for (`config.registry.TASKS`); None: its outputs' shapes decide."""
+        return None
+
     def default_generator(self, config: ModelConfig) -> str | None:
         """Name the pipeline that draws its calibration images if the user names none; None: Stable Diffusion."""
         return None

@@ -1,7 +1,7 @@
 """A float network and what belongs to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from genq_export.models.processor import transform_of
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A float network and what belongs to it.
 
-        module: float32, eval mode; takes [B, *input_size] and gives logits [B, classes].
+        module: float32, eval mode; takes [B, *input_size] and gives logits [B, classes], or tensors by name.
         input_size: (channels, height, width). mean, std: per channel in the network's order, of pixels in [0, 1].
         crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
         resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
         processor: settings of the image processor of transformers that is the whole preprocessing; mean, std and layout
     then say what it does to colours.
+        outputs: shapes for one image, without the batch, by name. task: what the network is for, of
+    `config.registry.TASKS`. classes: 0 where it tells none apart.
         notes: what was decided or done on its way in, a sentence each.
     """
 
@@ -37,6 +39,8 @@ class LoadedModel:
     resize: int | None = None
     processor: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    task: str = "classification"
 
     def transform(self) -> Any:
         """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing."""

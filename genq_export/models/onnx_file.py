@@ -18,7 +18,7 @@ _COLOURS = (1, 3)
 
 
 class OnnxFileDoor(Door):
-    """A float network `[batch, channels, height, width]` -> logits `[batch, classes]`."""
+    """A float network `[batch, channels, height, width]` -> its outputs, or tensors inside that the user names."""
 
     def matches(self, config: ModelConfig) -> bool:
         """By the end of its name."""
@@ -36,13 +36,14 @@ class OnnxFileDoor(Door):
         """Read, translate and check it; without its weights only the input and the outputs are looked at."""
         from genq_export.models.onnx_import.load import load_network
 
-        network, size, classes = load_network(Path(config.name), config.input_size)
+        found = load_network(Path(config.name), config.input_size, config.outputs)
+        size = found.input_size
         channels = size[0]
         if channels not in _COLOURS:
             raise UserError(f"{config.name} takes images of {channels} channels; 1 or 3 are taken")
         plain = (0.0,) * channels, (1.0,) * channels
-        notes = not_told(config, config.name)
-        return LoadedModel(config.name, network, size, *plain, 1.0, "bilinear", None, classes, notes=notes)
+        notes = (*found.notes, *not_told(config, config.name))
+        return LoadedModel(config.name, found.network, size, *plain, 1.0, "bilinear", None, found.classes, notes=notes)
 
     def problems(self, config: ModelConfig) -> list[str]:
         """A file that is not there, or cannot be read."""

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
+from genq_export.models.answers import classes_of
 from genq_export.models.loaded import LoadedModel
-from genq_export.models.logits import count_logits
 from genq_export.models.timm_hub import described
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def described_module(config: ModelConfig, name: str, module: "nn.Module") -> Loa
         )
     notes += not_told(config, name)
     channels = config.input_size[0]
-    classes = count_logits(name, module, config.input_size)
+    classes = classes_of(name, module, config.input_size)
     plain = LoadedModel(
         name, module, config.input_size, (0.0,) * channels, (1.0,) * channels, 1.0, "bilinear", None, classes
     )

@@ -57,8 +57,8 @@ def _processor(config: ModelConfig, model: LoadedModel, size: tuple[int, int, in
 
 
 def given_identity(config: ModelConfig) -> str:
-    """What the user says of the preprocessing, in words; empty where it is nothing."""
-    given = {name: getattr(config, name) for name in FIELDS}
+    """What the user says of the network, in words; empty where it is nothing."""
+    given = {name: getattr(config, name) for name in (*FIELDS, "outputs", "task")}
     return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
 
 

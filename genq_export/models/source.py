@@ -4,7 +4,7 @@ What comes out is a float32 network in eval mode with its preprocessing and clas
 import torch: `identity` must answer quickly for a build that has nothing to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,10 @@ from genq_export.core.errors import UserError, problems_of
 from genq_export.core.registry import resolve
 from genq_export.data.class_names import read_class_names
 from genq_export.data.digests import file_digest
+from genq_export.models.answers import classes_of, tried
 from genq_export.models.checkpoint import weights_digest, weights_files
 from genq_export.models.door import Door
 from genq_export.models.loaded import LoadedModel
-from genq_export.models.logits import count_logits
 from genq_export.models.near_names import near_names
 from genq_export.models.own_module import described_module
 from genq_export.models.preprocessing import given_identity, with_given
@@ -77,7 +77,7 @@ def load_model(config: ModelConfig, module: "nn.Module | None" = None) -> Loaded
 
     Raises:
         UserError: for an unknown name, a checkpoint that cannot be read or does not fit, a class list of the wrong
-            length, or a network that takes no pictures or returns no logits.
+            length, or a network that takes no pictures or whose outputs are not those of the task.
     """
     check_name(config)
     door = door_for(config)
@@ -87,7 +87,7 @@ def load_model(config: ModelConfig, module: "nn.Module | None" = None) -> Loaded
         model = door.load(config, pretrained=True) if config.weights is None else with_weights(door, config)
     ready = model.module.eval().requires_grad_(False).float()
     model = with_given(config, replace(model, module=ready))
-    return _with_class_names(config, _with_counted_classes(model))
+    return _with_class_names(config, _as_tried(config, model))
 
 
 def with_module(config: ModelConfig, module: "nn.Module") -> LoadedModel:
@@ -222,20 +222,40 @@ def _sized_as(config: ModelConfig, module: "nn.Module") -> LoadedModel:
     model = door.load(config, pretrained=False)
     kernel = next((tensor for tensor in module.state_dict().values() if tensor.ndim == 4), None)
     channels = model.input_size[0] if kernel is None else int(kernel.shape[1])
-    sizes = Sizes(count_logits(config.name, module, (channels, *model.input_size[1:])), channels)
+    sizes = Sizes(classes_of(config.name, module, (channels, *model.input_size[1:])) or model.classes, channels)
     return model if sizes == Sizes.of(model) else door.resized(config, sizes) or replace(model, classes=sizes.classes)
 
 
-def _with_counted_classes(model: LoadedModel) -> LoadedModel:
+def _as_tried(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     """Try the network, and believe what it returns."""
-    count = count_logits(model.name, model.module, model.input_size)
-    if model.classes == 0:
-        raise UserError(
-            f"{model.name} has no classifier, its {count} outputs are features: give the weights of one with a head"
-            " (--weights)"
-        )
-    names = model.class_names if model.class_names is not None and len(model.class_names) == count else None
-    return replace(model, classes=count, class_names=names)
+    from genq_export.tasks.task import task_by_shape, task_of
+
+    found = tried(model.name, model.module, model.input_size, config.outputs)
+    features = found.inner or model.classes == 0  # a name of timm that has no head
+    known = door_for(config).task(config)
+    task = task_of(config.task or known or task_by_shape(found.shapes, features))
+    if not task.fits(found.shapes):
+        raise UserError(f"{model.name} gives {_shown(found.shapes)}, which is no {task.title}: {task.expected}")
+    classes = task.classes(found.shapes)
+    names = model.class_names if model.class_names is not None and len(model.class_names) == classes else None
+    guessed = () if config.task or known or task.has_logits else (_guessed(model.name, found.shapes, task.title),)
+    return replace(
+        model,
+        module=found.module,
+        outputs=found.shapes,
+        task=task.name,
+        classes=classes,
+        class_names=names,
+        notes=(*model.notes, *found.notes, *guessed),
+    )
+
+
+def _shown(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"'{name}' {['images', *shape]}".replace("'images'", "images") for name, shape in shapes.items())
+
+
+def _guessed(name: str, shapes: Mapping[str, tuple[int, ...]], title: str) -> str:
+    return f"{name} gives {_shown(shapes)}: taken as {title}, by its shape (--task names another)"
 
 
 def _with_class_names(config: ModelConfig, model: LoadedModel) -> LoadedModel:
@@ -243,6 +263,8 @@ def _with_class_names(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     if config.classes is None:
         return model
     names = read_class_names(config.classes).names
+    if model.classes == 0:
+        raise UserError(f"{config.classes} names classes, and the network {config.name} has none: leave --classes out")
     if len(names) != model.classes:
         raise UserError(
             f"{config.classes} names {len(names)} classes, the network {config.name} has {model.classes}: give a name"

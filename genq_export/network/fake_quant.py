@@ -7,7 +7,7 @@ In eval mode a layer computes on codes, as an integer kernel does:
 
 so that its output can be compared with the deployed file code by code. With `enabled = False` every module computes in
 float32, which makes the same graph the float network (BatchNorm folded). While a block is reconstructed, a layer's
-`learner` and a quantizer's `learner` take over with differentiable forms (quantize/algorithms).
+`learner` and a quantizer's `learner` take over with differentiable forms (quantization/algorithms).
 """
 
 from typing import Annotated, Any, Literal, Protocol

@@ -16,7 +16,7 @@ def save_reference(network: GraphNetwork, folder: Path) -> list[str]:
 
 
 def load_reference(folder: Path) -> GraphNetwork:
-    """The reference in eval mode: float32 [B, C, H, W] -> logits, computed on codes.
+    """The reference in eval mode: float32 [B, C, H, W] -> its outputs, computed on codes.
 
     Raises:
         UserError: where the build folder holds none, or a damaged one.
@@ -31,7 +31,7 @@ def save_integer_model(network: GraphNetwork, folder: Path) -> list[str]:
 
 
 def load_integer_model(folder: Path) -> GraphNetwork:
-    """The exact integer oracle: float32 [B, C, H, W] -> logits. Needs no float weights and no original checkpoint.
+    """The exact integer oracle: float32 [B, C, H, W] -> its outputs. Needs no float weights and no original checkpoint.
 
     Raises:
         UserError: where the build folder holds none, or a damaged one.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from genq_export.network import grid
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer, QuantizedMatMul
 from genq_export.network.integer import IntegerQuantizer
+from genq_export.network.outputs import Answer
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -22,8 +23,8 @@ def set_quantization(module: nn.Module, enabled: bool) -> None:
             part.enabled = enabled
 
 
-def record_codes(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run `module` on x [B, C, H, W]; returns its logits and every activation quantizer's codes (int32) by name.
+def record_codes(module: nn.Module, x: Tensor) -> tuple[Answer, dict[str, Tensor]]:
+    """Run `module` on x [B, C, H, W]; returns its answer and every activation quantizer's codes (int32) by name.
 
     Works on the reference and on the integer model alike: both name their quantizers the same.
     """
@@ -36,8 +37,8 @@ def record_codes(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor
     handles = [part.register_forward_hook(keep) for part in parts]
     try:
         with torch.no_grad():
-            logits = module(x)
+            answer = module(x)
     finally:
         for handle in handles:
             handle.remove()
-    return logits, codes
+    return answer, codes

@@ -20,13 +20,14 @@ from genq_export.core.errors import UserError, reason_of
 from genq_export.network.arguments import INTEGER_OPERATORS, check_integers, operator_name
 from genq_export.network.aten import attribute, module_path
 from genq_export.network.names import is_name, part_name, split_tensor_name
+from genq_export.network.outputs import Answer
 
 _NAMING = ("call_module", "get_attr")  # kinds of nodes whose target names a part
 _DAMAGE = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 class GraphNetwork(nn.Module):
-    """float32 [B, C, H, W] -> what the output node names.
+    """float32 [B, C, H, W] -> what the output node names: one node, which is logits, or a dictionary of nodes.
 
     graph: one placeholder, `call_function`, `call_module` and `get_attr` nodes, one output. It may be rewritten at any
     time; nothing is compiled. source: the file that the network was read from; what cannot run there is a UserError
@@ -40,14 +41,16 @@ class GraphNetwork(nn.Module):
         for name, part in parts.items():
             self._hold(name, part)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Answer:
         """Run every node in order; a value is dropped behind the last node that reads it."""
         values: dict[fx.Node, Any] = {}
         readers: dict[fx.Node, int] = {}
         for node in self.graph.nodes:
             if node.op == "output":
-                answer: Tensor = values[node.args[0]]
-                return answer
+                given = node.args[0]
+                if isinstance(given, fx.Node):
+                    return values[given]  # type: ignore[no-any-return]
+                return {name: values[part] for name, part in given.items()}
             values[node] = x if node.op == "placeholder" else self._run(node, values)
             readers[node] = len(node.users)
             for read in node.all_input_nodes:
@@ -73,6 +76,12 @@ class GraphNetwork(nn.Module):
         """Modules and constants that nodes call or read, by name, in the order of the nodes."""
         found = (split_tensor_name(str(node.target))[0] for node in self.graph.nodes if node.op in _NAMING)
         return {name: getattr(self, name) for name in dict.fromkeys(found)}
+
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs; None where it gives logits alone."""
+        (output,) = self.graph.find_nodes(op="output")
+        given = output.args[0]
+        return None if isinstance(given, fx.Node) else tuple(given)
 
     def owner(self, node: fx.Node) -> nn.Module:
         """The part whose tensor a `get_attr` node names: the quantizer of a scale."""

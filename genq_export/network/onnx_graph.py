@@ -52,6 +52,11 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise BackendError(f"cannot read {path.name}: {str(error).splitlines()[0]}") from None
 
 
+def deployed_outputs(model: onnx.ModelProto) -> list[str]:
+    """Names of what the graph gives."""
+    return [output.name for output in model.graph.output]
+
+
 def quantizers(model: onnx.ModelProto) -> tuple[QuantizerNode, ...]:
     """Every activation quantizer of the graph in topological order."""
     producer = {output: node for node in model.graph.node for output in node.output}

@@ -26,6 +26,7 @@ from genq_export.network.arguments import check_arguments, is_allowed, operator_
 from genq_export.network.aten import module_path
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import is_name, scale_name, split_tensor_name, tensor_name
+from genq_export.network.outputs import MOST_OUTPUTS, is_output_name
 from genq_export.network.specs import Spec
 
 GRAPH_VERSION = 3
@@ -34,7 +35,10 @@ _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class NodeRecord(Spec):
-    """One node. args, kwargs: `{"node": NAME}` is what another node gives, `{"dtype": NAME}` an element type."""
+    """One node. args, kwargs: `{"node": NAME}` is what another node gives, `{"dtype": NAME}` an element type.
+
+    The argument of the output may be `{"outputs": {NAME: {"node": NAME}, …}}`: tensors by name.
+    """
 
     name: str
     op: Literal["placeholder", "get_attr", "call_function", "call_module", "output"]
@@ -175,6 +179,8 @@ def _encode(value: Any) -> Any:
         return {"dtype": _DTYPE_NAMES[value]}
     if isinstance(value, list | tuple):
         return [_encode(part) for part in value]
+    if isinstance(value, dict):
+        return {"outputs": {name: _encode(part) for name, part in value.items()}}
     return value
 
 
@@ -204,6 +210,8 @@ class _Decoder:
         return self._graph
 
     def _node(self, record: NodeRecord) -> fx.Node:
+        if record.op == "output" and record.args and "outputs" in record.args[0]:
+            return self._named_outputs(record)
         args = tuple(self._value(value) for value in record.args)
         kwargs = {key: self._value(value) for key, value in record.kwargs.items()}
         target: Any = record.target
@@ -215,6 +223,22 @@ class _Decoder:
         else:
             self._check_target(record.op, target, args, kwargs)
         return self._graph.create_node(record.op, target, args, kwargs, name=record.name)
+
+    def _named_outputs(self, record: NodeRecord) -> fx.Node:
+        """The output of a network that gives tensors by name."""
+        (argument,) = record.args
+        ((_, outputs),) = argument.items()
+        if (
+            record.kwargs
+            or not is_name(record.target)
+            or not 0 < len(outputs) <= MOST_OUTPUTS
+            or not all(map(is_output_name, outputs))
+        ):
+            raise ValueError(f"1 to {MOST_OUTPUTS} outputs have names")
+        found = {name: self._value(value) for name, value in outputs.items()}
+        if not all(isinstance(node, fx.Node) for node in found.values()) or len({*found.values()}) != len(found):
+            raise TypeError("each output is what another node gives")
+        return self._graph.create_node(record.op, record.target, (found,), {}, name=record.name)
 
     def _check_target(self, kind: str, target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if kwargs or not all(isinstance(value, fx.Node) for value in args):

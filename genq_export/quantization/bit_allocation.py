@@ -1,6 +1,6 @@
 """Bits layer by layer: the defaults, the first and the last layer, overrides by pattern, and what stays in float."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -23,13 +23,16 @@ class LayerBits:
     excluded_by: str | None = None
 
 
-def bits_by_name(layers: Sequence[str], products: Sequence[str], config: QuantizeConfig) -> dict[str, LayerBits]:
+def bits_by_name(
+    layers: Sequence[str], products: Sequence[str], config: QuantizeConfig, last: Collection[str] | None = None
+) -> dict[str, LayerBits]:
     """Decide for every layer and activation product by name.
 
     Args:
         layers: In the order they run; the first and the last get `first_last_bits`. `config.layers` overrides by
-            fnmatch pattern, later entries win, the first and the last layer included.
+            fnmatch pattern, later entries win, the first and the last layers included.
         products: In any order.
+        last: The layers that an output ends in, where that is not the last one alone.
 
     Raises:
         UserError: for a pattern that fits nothing.
@@ -38,7 +41,7 @@ def bits_by_name(layers: Sequence[str], products: Sequence[str], config: Quantiz
     for pattern in (*config.layers, *config.keep_float):
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UserError(f"no layer fits the pattern '{pattern}'; there are {_listed(names)}")
-    ends = {layers[0], layers[-1]} if layers else set()
+    ends = {layers[0], *(layers[-1:] if last is None else last)} if layers else set()
     return {name: _bits(name, name in ends, config) for name in names}
 
 

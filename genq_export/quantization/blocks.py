@@ -6,6 +6,8 @@ of a transformer block, the three convolutions of an inverted residual without a
 too large, because several tensors are alive all along, is cut where few numbers are (`large_blocks`).
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +24,8 @@ from genq_export.network.aten import (
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import kind_of_part
-from genq_export.quantization.large_blocks import Piece, channels_of, divided, numbers_of, pack, unpack
+from genq_export.network.outputs import Answer
+from genq_export.quantization.large_blocks import Piece, channels_of, divided, is_output, numbers_of, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,15 @@ class Block:
     """A piece of the graph with one tensor in and one out; shares its modules with the whole.
 
     own, own_channels: where several tensors cross as one, the numbers an image in it that the block computed itself,
-    which come first, and their channels; None: all of it.
+    which come first, and their channels; None: all of it. outputs: of the last block of a network that gives tensors by
+    name, their names and shapes without the batch, as they lie side by side.
     """
 
     name: str
     module: GraphNetwork
     own: int | None = None
     own_channels: int | None = None
+    outputs: tuple[tuple[str, tuple[int, ...]], ...] | None = None
 
     def computed(self, x: Tensor) -> Tensor:
         """The part of what the block gives that it computed itself; the rest is handed on."""
@@ -71,12 +76,21 @@ def split(network: GraphNetwork) -> list[Block]:
         else:
             groups.append((key, nodes))
     taken: set[str] = set()
+    outputs = _outputs(network.graph)
     return [
-        _block(network, piece, _unused(_block_key(piece.nodes) if len(pieces) > 1 else name, taken))
+        _block(network, piece, _unused(_block_key(piece.nodes) if len(pieces) > 1 else name, taken), outputs)
         for name, nodes in groups
-        for pieces in [divided(network, nodes, _source(nodes), _ends_a_piece)]
+        for ends in [list(outputs) if nodes is groups[-1][1] else []]
+        for pieces in [divided(network, nodes, _source(nodes), _ends_a_piece, ends)]
         for piece in pieces
     ]
+
+
+def _outputs(graph: fx.Graph) -> dict[fx.Node, str]:
+    """Names of the outputs by node; none where the network gives logits alone."""
+    (output,) = graph.find_nodes(op="output")
+    given = output.args[0]
+    return {} if isinstance(given, fx.Node) else {node: name for name, node in given.items()}
 
 
 def _unused(name: str, taken: set[str]) -> str:
@@ -103,6 +117,7 @@ def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
     order = [node for node in graph.nodes if node.op not in ("get_attr", "output") and not is_constant(node)]
     position = {node: number for number, node in enumerate(order)}
     last_use = {node: max((position[user] for user in node.users if user in position), default=-1) for node in order}
+    last_use |= {node: len(order) for node in order if is_output(node)}
     pieces: list[list[fx.Node]] = [[]]
     alive: set[fx.Node] = set()
     for number, node in enumerate(order):
@@ -159,8 +174,8 @@ def _has_layer(network: GraphNetwork, nodes: list[fx.Node]) -> bool:
     return any(isinstance(called_module(network, node), QuantizedLayer) for node in nodes)
 
 
-def _block(network: GraphNetwork, piece: Piece, name: str) -> Block:
-    """A network over the nodes of a piece that reads the one tensor that it is given."""
+def _block(network: GraphNetwork, piece: Piece, name: str, outputs: Mapping[fx.Node, str]) -> Block:
+    """A network over the nodes of a piece that reads the one tensor that it is given. outputs: of the whole."""
     graph = fx.Graph()
     x = graph.placeholder("x")
     copies = {piece.given[0]: x} if len(piece.given) == 1 else unpack(graph, x, piece.given)
@@ -177,16 +192,29 @@ def _block(network: GraphNetwork, piece: Piece, name: str) -> Block:
 
     for node in piece.nodes:
         copy(node)
+    named = tuple((outputs[node], tuple(node.meta["val"].shape[1:])) for node in piece.gives if node in outputs)
+    given = named if outputs.keys() == {*piece.gives} else None
     if len(piece.gives) == 1:
         graph.output(copies[piece.gives[0]])
-        return Block(name, network.over(graph))
+        return Block(name, network.over(graph), outputs=given)
     graph.output(pack(graph, copies, piece.gives))
     own = [node for node in piece.gives if node in set(piece.nodes)]
-    return Block(name, network.over(graph), sum(map(numbers_of, own)), channels_of(own))
+    return Block(name, network.over(graph), sum(map(numbers_of, own)), channels_of(own), given)
 
 
-def run_blocks(blocks: list[Block], x: Tensor) -> Tensor:
-    """x [B, C, H, W] through all blocks -> logits."""
+def run_blocks(blocks: list[Block], x: Tensor) -> Answer:
+    """x [B, C, H, W] through all blocks -> what the network gives."""
     for block in blocks:
         x = block.module(x)
-    return x
+    return answer_of(blocks[-1], x)
+
+
+def answer_of(block: Block, x: Tensor) -> Answer:
+    """What the last block gives, as the network gives it."""
+    if block.outputs is None:
+        return x
+    if len(block.outputs) == 1:
+        return {block.outputs[0][0]: x}
+    sizes = [math.prod(shape) for _, shape in block.outputs]
+    parts = x.split(sizes, 1)
+    return {name: part.reshape(-1, *shape) for (name, shape), part in zip(block.outputs, parts, strict=True)}

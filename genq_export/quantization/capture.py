@@ -6,7 +6,7 @@
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.network.aten import is_constant
+from genq_export.network.outputs import by_name
+from genq_export.quantization.large_blocks import numbers_of
 from genq_export.quantization.simplify import simplify
 
 _FUSED = "fused_attn"  # timm's switch
@@ -23,11 +26,13 @@ _FUSED = "fused_attn"  # timm's switch
 def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
     """Trace a float32 network in eval mode, with a free batch size, and simplify its graph.
 
-    The result computes what the network computes; it has no BatchNorm behind a convolution, no in-place operator and
-    no dropout, and what does not depend on the input is a constant in it. The network given stays as it is.
+    Its output is one node where the network gives a tensor, and nodes by name where it gives a dictionary. It computes
+    what the network computes; it has no BatchNorm behind a convolution, no in-place operator and no dropout, and what
+    does not depend on the input is a constant in it. The network given stays as it is.
 
     Raises:
-        UserError: naming the module and the line which cannot be traced, or a checkpoint that is damaged.
+        UserError: naming the module and the line which cannot be traced, an output that no image decides, or a
+            checkpoint that is damaged.
     """
     _check_finite(module)
     with _attention_in_parts(module):
@@ -69,19 +74,28 @@ def _traced(module: nn.Module, example: Tensor) -> fx.GraphModule:
         program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
         raise UserError(f"the network does not trace: {_where(error, module)}") from error
-    return _one_in_one_out(program.module(check_guards=False))
+    with torch.no_grad():
+        answer = module(example)
+    return _plainly_signed(program.module(check_guards=False), None if isinstance(answer, Tensor) else list(answer))
 
 
-def _one_in_one_out(gm: Any) -> fx.GraphModule:
-    """The same graph with a plain signature, without the exporter's packing of inputs and outputs."""
+def _plainly_signed(gm: Any, names: Sequence[str] | None) -> fx.GraphModule:
+    """The same graph without the exporter's packing of inputs and outputs. names: of the outputs; None: it is one."""
     graph = fx.Graph()
-    result = graph.graph_copy(gm.graph, {})
-    while isinstance(result, list | tuple):
-        if len(result) != 1:
-            raise UserError(f"the network returns {len(result)} values; it must return logits alone")
-        result = result[0]
-    graph.output(result)
+    found = _flat(graph.graph_copy(gm.graph, {}))
+    for name, node in zip(names or ["the output"], found, strict=True):
+        if not isinstance(node, fx.Node) or node.op == "placeholder" or is_constant(node):
+            raise UserError(f"{name} of the network is not computed from the image: leave it out with --outputs")
+        if names is not None and not numbers_of(node):
+            raise UserError(f"output '{name}' of the network is not float32 [images, …]: leave it out with --outputs")
+    graph.output(found[0] if names is None else dict(zip(names, found, strict=True)))
     return fx.GraphModule(gm, graph)
+
+
+def _flat(result: Any) -> list[Any]:
+    if isinstance(result, list | tuple):
+        return [part for value in result for part in _flat(value)]
+    return [result]
 
 
 def _check_same(module: nn.Module, gm: fx.GraphModule, input_size: tuple[int, int, int]) -> None:
@@ -97,8 +111,11 @@ def _check_same(module: nn.Module, gm: fx.GraphModule, input_size: tuple[int, in
 
 def _computes_the_same(module: nn.Module, gm: nn.Module, noise: Tensor) -> bool:
     with torch.no_grad():
-        expected, found = module(noise), gm(noise)
-    return torch.allclose(found, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
+        expected, found = by_name(module(noise)), by_name(gm(noise))
+    return all(
+        torch.allclose(found[name], right, rtol=1e-2, atol=1e-3 * float(right.abs().max()))
+        for name, right in expected.items()
+    )
 
 
 def _same_in_double(module: nn.Module, noise: Tensor) -> bool:

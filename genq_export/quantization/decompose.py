@@ -255,10 +255,18 @@ def _conv3d(
     return write(_aten.permute.default, result, back)
 
 
+def _turned(write: Writer, self: fx.Node) -> fx.Node:
+    """`x.mT`, `x.adjoint()` of real numbers: the last two axes in each other's place."""
+    return write(_aten.transpose.int, self, -2, -1)
+
+
 _NORMS: dict[str, _Rewrite] = {"batch_norm": fold_norm_behind_transposed}
 _FIRST: dict[str, _Rewrite] = {
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
+    "mT": _turned,
+    "mH": _turned,
+    "adjoint": _turned,
     "mm": _mm,
     "bmm": _mm,
     "addmm": _addmm,

@@ -30,17 +30,22 @@ class Piece:
 
 
 def divided(
-    network: GraphNetwork, nodes: list[fx.Node], source: fx.Node, may_end: Callable[[fx.Node], bool]
+    network: GraphNetwork,
+    nodes: list[fx.Node],
+    source: fx.Node,
+    may_end: Callable[[fx.Node], bool],
+    ends: Sequence[fx.Node] = (),
 ) -> list[Piece]:
     """Cut `nodes` until no piece has more than `MOST_LAYERS` layers, or nothing can be cut.
 
     Args:
-        nodes: in order; they read `source`, and only the last is read from outside.
+        nodes: in order; they read `source`, and only the last, or `ends`, are read from outside.
         may_end: may a piece end with this node?
+        ends: the network's outputs, where `nodes` are the last.
     """
     cuts = _Cuts(network, nodes, source, may_end).chosen(0, len(nodes))
     given, pieces, start = [source], [], 0
-    for stop, alive in [*cuts, (len(nodes), [nodes[-1]])]:
+    for stop, alive in [*cuts, (len(nodes), list(ends) or [nodes[-1]])]:
         inside = set(nodes[start:stop])
         gives = sorted(alive, key=lambda node: node not in inside)
         pieces.append(Piece(nodes[start:stop], given, gives))
@@ -66,6 +71,7 @@ class _Cuts:
     ) -> None:
         place = {node: number for number, node in enumerate(nodes, 1)}
         last_use = {node: max((place.get(user, 0) for user in node.users), default=0) for node in (source, *nodes)}
+        last_use |= {node: len(nodes) + 1 for node in last_use if is_output(node)}
         alive: dict[fx.Node, None] = {source: None}
         for number, node in enumerate(nodes, 1):
             alive = {part: None for part in (*alive, node) if last_use[part] > number}
@@ -93,6 +99,11 @@ def _inside_shared_scales(network: GraphNetwork, nodes: list[fx.Node]) -> set[in
         if isinstance(part, ActivationQuantizer):
             places.setdefault(part.leader, []).append(number)
     return {place for found in places.values() for place in range(min(found), max(found))}
+
+
+def is_output(node: fx.Node) -> bool:
+    """Does the network give this, so that it is needed to the end?"""
+    return any(user.op == "output" for user in node.users)
 
 
 def is_batch_size(node: fx.Node) -> bool:

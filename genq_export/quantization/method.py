@@ -25,6 +25,8 @@ from genq_export.quantization.activation_cache import ActivationCache, Activatio
 from genq_export.quantization.blocks import Block
 from genq_export.quantization.summary import Findings
 from genq_export.quantization.working_network import WorkingNetwork
+from genq_export.tasks.classification import CLASSIFICATION
+from genq_export.tasks.task import Divergence
 
 Distributed = Callable[[QuantizeConfig], AbstractContextManager[Ranks]]
 
@@ -61,6 +63,7 @@ class MethodContext:
         cache: where activations of all images are kept.
         distributed: what a method runs inside whose work other processes share: given its settings it has them join,
             and gives this process's share.
+        divergence: of quantized answers from float ones, by the task of the network.
     """
 
     seed: int
@@ -69,6 +72,7 @@ class MethodContext:
     progress: Progress
     cache: ActivationCache
     distributed: Distributed = alone
+    divergence: Divergence = CLASSIFICATION.divergence
 
 
 class Method(ABC):

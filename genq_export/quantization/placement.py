@@ -6,7 +6,7 @@
   8-bit containers at any grid, so nothing is gained by fewer. Layers that read such a tensor in fewer bits get a
   second, narrower quantizer behind the first. Additions that only feed LayerNorms (transformers) stay float, as
   LayerNorm does.
-* Average pooling reads an 8-bit grid.
+* Average pooling reads an 8-bit grid, and so does whoever takes an output of the network.
 * A concatenation whose result is quantized and all that it joins share one scale, so that it only moves codes. One that
   feeds float arithmetic (the BatchNorm behind it in a DenseNet) joins numbers, and its inputs keep scales of their own.
 * Where the target runs a convolution in integers only if it also writes codes, a result that nothing else quantizes
@@ -59,7 +59,7 @@ def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) 
     if rule.convolutions_write_codes:
         _ask_for_results(placement)
     _share_scales(placement, graph)
-    _widen(placement, added)
+    _widen(placement, [*added, *_outputs(placement, graph)])
     placement.unquantized += list(float_operators(graph))
     return placement
 
@@ -94,6 +94,13 @@ def _ask_for_averages(placement: Placement, graph: fx.Graph) -> None:
     for node in graph.nodes:
         if op_name(node) in AVERAGE_POOLS and root_of(node.args[0]) not in placement.bits_of:
             _ask(placement, node.args[0], CONTAINER_BITS)
+
+
+def _outputs(placement: Placement, graph: fx.Graph) -> list[fx.Node]:
+    """Roots of outputs that somebody else asked for: what leaves the network is no coarser for it."""
+    (output,) = graph.find_nodes(op="output")
+    roots = dict.fromkeys(root_of(node) for node in output.all_input_nodes)
+    return [root for root in roots if root in placement.bits_of]
 
 
 def _ask_for_results(placement: Placement) -> None:

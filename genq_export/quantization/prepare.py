@@ -20,7 +20,7 @@ from genq_export.network.serialization import check_storable
 from genq_export.quantization.bit_allocation import bits_by_name
 from genq_export.quantization.capture import capture
 from genq_export.quantization.grid_sign import sign_of
-from genq_export.quantization.layers import layers_of, products_of
+from genq_export.quantization.layers import last_layers, layers_of, products_of
 from genq_export.quantization.placement import Placement, narrow_readers, place
 from genq_export.quantization.reparameterize import reparameterized
 
@@ -50,7 +50,8 @@ def prepare(
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(network.graph, names)
     layers, products = layers_of(network.graph), products_of(network.graph)
-    by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config)
+    last = [name_of[node] for node in last_layers(network.graph)]
+    by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config, last)
     placement = place(network.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
     if not placement.layers:
         raise UserError("the network has no convolution or linear layer to quantize")

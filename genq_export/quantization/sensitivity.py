@@ -1,4 +1,4 @@
-"""Which layers quantization costs most: the output's KL divergence with one layer quantized and all others in float.
+"""Which layers quantization costs most: the outputs' divergence with one layer quantized and all others in float.
 
 Input and weight are quantized inside that layer alone; other readers of the same tensor see it in float. Ranges are
 searched as for the network itself.
@@ -14,10 +14,12 @@ from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.outputs import Answer
 from genq_export.quantization.activation_cache import ActivationStore
 from genq_export.quantization.blocks import Block, run_blocks, split
-from genq_export.quantization.divergence import kl_divergence
 from genq_export.quantization.summary import LayerCost
+from genq_export.tasks.classification import CLASSIFICATION
+from genq_export.tasks.task import Divergence
 
 MEASURED_IMAGES = 64
 _SAMPLE = 2**18
@@ -35,18 +37,21 @@ def sample_of(images: ActivationStore, gm: GraphNetwork) -> Tensor:
     return images.read(0, min(len(images), MEASURED_IMAGES)).to(device_of(gm))
 
 
-def measure(gm: GraphNetwork, images: Tensor, options: Options = own_bits) -> list[LayerCost]:
+def measure(
+    gm: GraphNetwork, images: Tensor, options: Options = own_bits, divergence: Divergence = CLASSIFICATION.divergence
+) -> list[LayerCost]:
     """Cost of every quantized layer of a prepared graph, in the order they run.
 
     Args:
         gm: the graph, before anything was learned in it.
         images: float32 [N, C, H, W], all run at once.
         options: pairs of weight and activation bits to try for a layer.
+        divergence: what a layer costs, of the network's outputs.
     """
     set_quantization(gm, False)
     try:
         with torch.no_grad():
-            return list(_costs(split(gm), dict(input_quantizers(gm)), images, options))
+            return list(_costs(split(gm), dict(input_quantizers(gm)), images, options, divergence))
     finally:
         set_quantization(gm, True)
 
@@ -69,7 +74,11 @@ def input_quantizers(gm: GraphNetwork) -> list[tuple[QuantizedLayer, ActivationQ
 
 
 def _costs(
-    blocks: list[Block], quantizer_of: dict[QuantizedLayer, ActivationQuantizer], images: Tensor, options: Options
+    blocks: list[Block],
+    quantizer_of: dict[QuantizedLayer, ActivationQuantizer],
+    images: Tensor,
+    options: Options,
+    divergence: Divergence,
 ) -> Iterator[LayerCost]:
     teacher = run_blocks(blocks, images)
     x = images
@@ -78,7 +87,7 @@ def _costs(
             quantizer = quantizer_of[layer]
             for weight_bits, activation_bits in options(layer, quantizer):
                 student = _run_with(blocks[number:], x, layer, quantizer, weight_bits, activation_bits)
-                kl = float(kl_divergence(student, teacher).clamp_min(0))
+                kl = float(divergence(student, teacher).clamp_min(0))
                 yield LayerCost(name=layer.name, weight_bits=weight_bits, activation_bits=activation_bits, kl=kl)
         x = block.module(x)
 
@@ -90,8 +99,8 @@ def _run_with(
     quantizer: ActivationQuantizer,
     weight_bits: int | None,
     activation_bits: int | None,
-) -> Tensor:
-    """Logits [N, classes] with one layer quantized; the graph is left as it was."""
+) -> Answer:
+    """What the network gives with one layer quantized; the graph is left as it was."""
 
     def put_on_grid(_part: object, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return (inputs[0] if activation_bits is None else _on_grid(inputs[0], quantizer, activation_bits)), inputs[1]

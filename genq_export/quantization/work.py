@@ -15,6 +15,7 @@ from genq_export.quantization.sensitivity import measure, ranked, sample_of
 from genq_export.quantization.summary import Findings, LayerCost, QuantizeSummary, UnquantizedOperator
 from genq_export.quantization.working_network import WorkingNetwork, load_pixels
 from genq_export.targets import rule_for
+from genq_export.tasks.task import task_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Work:
         """Load the images; `partial` is the folder of what a killed run goes on from."""
         cache = ActivationCache(int(config.quantize.memory_budget), partial / "cache")
         pixels = load_pixels(images, model, cache)
-        context = MethodContext(config.seed, rule_for(config.target), partial, progress, cache, distributed)
+        divergence = task_of(model.task).divergence
+        rule = rule_for(config.target)
+        context = MethodContext(config.seed, rule, partial, progress, cache, distributed, divergence)
         return cls(WorkingNetwork(model, config, pixels), pixels, context)
 
     def apply(self, *phases: Phase) -> Findings:
@@ -58,7 +61,8 @@ class Work:
 
     def costs(self) -> list[LayerCost]:
         """What quantization costs each layer, the most expensive first; before anything is learned."""
-        return ranked(measure(self.network.graph, sample_of(self.images, self.network.graph)))
+        graph = self.network.graph
+        return ranked(measure(graph, sample_of(self.images, graph), divergence=self.context.divergence))
 
     def summary(self, findings: Findings, costs: Sequence[LayerCost]) -> QuantizeSummary:
         """What the stage hands on."""

@@ -13,6 +13,7 @@ from genq_export.config.target import TargetRule
 from genq_export.runtimes.timing import Call, Stopwatch, wall_clock
 
 Batch = NDArray[np.float32]
+Outputs = dict[str, NDArray[np.float32]]
 Codes = dict[str, NDArray[Any]]
 
 
@@ -26,11 +27,11 @@ class Backend(Protocol):
     title: str
     device: str
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]. Raises BackendError."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name. Raises BackendError."""
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """As `logits`, with codes by quantizer name, in the integer type of their container. Raises BackendError."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """As `outputs`, with codes by quantizer name, in the integer type of their container. Raises BackendError."""
 
     def close(self) -> None:
         """Free what the runtime holds."""
@@ -44,12 +45,12 @@ class Session(ABC):
     device: str = "cpu"
 
     @abstractmethod
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]. Raises BackendError."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name. Raises BackendError."""
 
     @abstractmethod
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes of a copy of the graph that has every code tensor as an output. Raises BackendError."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and codes of a copy of the graph that has every code tensor as an output. Raises BackendError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -57,7 +58,7 @@ class Session(ABC):
 
     def prepared(self, batch: Batch) -> tuple[Call, bool | None]:
         """One call that computes this very batch, and whether it replays a CUDA graph (None: not on a GPU)."""
-        return partial(self.logits, batch), None
+        return partial(self.outputs, batch), None
 
     def stopwatch(self) -> Stopwatch:
         """What such calls are timed with."""

@@ -9,13 +9,17 @@ from genq_export.core.errors import BackendError, UserError
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.runtimes import runtime as runtime_of
 from genq_export.runtimes import runtimes
-from genq_export.runtimes.base import Batch
+from genq_export.runtimes.base import Batch, Outputs
 
 _ANYWHERE = "onnxruntime"
 
 
-def load(folder: str | Path, threads: int | None = None, runtime: str | None = None) -> Callable[[Batch], Batch]:
-    """A callable from preprocessed images, float32 [N, C, H, W], to logits, float32 [N, classes].
+def load(
+    folder: str | Path, threads: int | None = None, runtime: str | None = None
+) -> Callable[[Batch], Batch | Outputs]:
+    """A callable from preprocessed images, float32 [N, C, H, W], to what the network gives.
+
+    That is an array where it has one output (logits, float32 [N, classes]), else arrays by the names of its outputs.
 
     Args:
         folder: of a build whose export is finished.
@@ -43,9 +47,10 @@ def load(folder: str | Path, threads: int | None = None, runtime: str | None = N
     except BackendError as error:
         raise UserError(f"{folder}: {error}") from None
 
-    def run(images: Batch) -> Batch:
+    def run(images: Batch) -> Batch | Outputs:
         try:
-            return session.logits(np.ascontiguousarray(images, dtype=np.float32))
+            found = session.outputs(np.ascontiguousarray(images, dtype=np.float32))
+            return next(iter(found.values())) if len(found) == 1 else found
         except BackendError as error:
             raise UserError(str(error)) from None
 

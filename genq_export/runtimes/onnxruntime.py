@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genq_export.core.errors import BackendError, BackendMissing, reason_of
-from genq_export.runtimes.base import Batch, Codes, Runtime, Session
+from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.probe import Probe
 
 EXACT_CODE = 200
@@ -65,6 +65,7 @@ class OnnxRuntimeSession(Session):
         self.name, self.title = runtime.name, runtime.titled(ort.__version__)
         self._path, self._threads, self._optimised, self._as_written = path, threads, optimised, as_written
         self._session = self._load(str(path))
+        self._names = [output.name for output in self._session.get_outputs()]
         self._probe = Probe(path, self._load, self._run)
 
     def _load(self, model: str | bytes) -> Any:
@@ -77,21 +78,23 @@ class OnnxRuntimeSession(Session):
         except Exception as error:  # onnxruntime's exceptions have no public base class
             raise BackendError(f"{self.title} does not load {self._path.name}: {reason_of(error)}") from None
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]."""
-        return np.asarray(self._run(self._session, batch, [])[0], np.float32)
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name."""
+        return self._run(self._session, batch, [])[0]
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes by quantizer name."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and codes by quantizer name."""
         return self._probe.codes(batch)
 
-    def _run(self, session: Any, batch: Batch, tensors: list[str]) -> list[Any]:
-        outputs = [session.get_outputs()[0].name, *tensors]
+    def _run(self, session: Any, batch: Batch, tensors: list[str]) -> tuple[Outputs, list[Any]]:
         try:
-            result: list[Any] = session.run(outputs, {session.get_inputs()[0].name: batch})
+            found: list[Any] = session.run([*self._names, *tensors], {session.get_inputs()[0].name: batch})
         except Exception as error:
             raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}: {reason_of(error)}") from None
-        return result
+        count = len(self._names)
+        return {
+            name: np.asarray(part, np.float32) for name, part in zip(self._names, found[:count], strict=True)
+        }, found[count:]
 
     def close(self) -> None:
         """Drop the sessions."""

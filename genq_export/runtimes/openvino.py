@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from genq_export.core.errors import BackendError, BackendMissing, reason_of
-from genq_export.network.onnx_graph import read_model
-from genq_export.runtimes.base import Batch, Codes, Runtime, Session
+from genq_export.network.onnx_graph import deployed_outputs, read_model
+from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.probe import Probe
 
 # Float layers in float32: with OpenVINO's own choice, bfloat16 on some CPUs, codes behind them would differ.
@@ -51,7 +51,9 @@ class OpenVinoSession(Session):
         self.name, self.title = runtime.name, runtime.titled(openvino.__version__.split("-")[0])
         self._path, self._core = path, openvino.Core()
         self._settings = {**settings, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
-        self._model = self._load(read_model(path).SerializeToString())
+        proto = read_model(path)
+        self._names = deployed_outputs(proto)
+        self._model = self._load(proto.SerializeToString())
         self._probe = Probe(path, self._load, self._run)
 
     def _load(self, content: bytes) -> Any:
@@ -60,21 +62,21 @@ class OpenVinoSession(Session):
         except Exception as error:  # openvino raises RuntimeError and others
             raise BackendError(f"{self.title} does not load {self._path.name}: {reason_of(error)}") from None
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]."""
-        logits: Batch = self._run(self._model, batch, [])[0]
-        return logits
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name."""
+        return self._run(self._model, batch, [])[0]
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes by quantizer name."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and codes by quantizer name."""
         return self._probe.codes(batch)
 
-    def _run(self, model: Any, batch: Batch, tensors: list[str]) -> list[Any]:
+    def _run(self, model: Any, batch: Batch, tensors: list[str]) -> tuple[Outputs, list[Any]]:
         try:
             found = model([batch])
         except Exception as error:
             raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}: {reason_of(error)}") from None
-        return [np.array(found[number]) for number in range(1 + len(tensors))]
+        arrays = [np.array(found[number]) for number in range(len(self._names) + len(tensors))]
+        return dict(zip(self._names, arrays, strict=False)), arrays[len(self._names) :]
 
     def close(self) -> None:
         """Drop the compiled models."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import BackendError, BackendMissing, UserError
+from genq_export.network.onnx_graph import deployed_outputs, read_model
 from genq_export.runtimes import torch_tensorrt
-from genq_export.runtimes.base import Batch, Codes, Runtime, Session
+from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.engine_file import ENGINE_FILE, check_fits, read_engine_facts
 from genq_export.runtimes.probe import Probe
 from genq_export.runtimes.tensorrt_packages import TENSORRT_PACKAGES
@@ -46,7 +47,8 @@ class TensorRt(Runtime):
             return TensorRtSession(path, trt, torch)
         check_fits(facts, "tensorrt", str(trt.__version__), _capability(torch))
         plan = (path.parent / ENGINE_FILE).read_bytes()
-        return torch_tensorrt.TorchTensorRtSession(plan, int(facts["batches"]["max"]), torch)
+        largest = int(facts["batches"]["max"])
+        return torch_tensorrt.TorchTensorRtSession(plan, largest, deployed_outputs(read_model(path)), torch)
 
     def preferred(self, folder: Path) -> bool:
         """Is there an engine, a package that runs one, and a GPU? Whether it fits this GPU is said on opening it."""
@@ -89,16 +91,17 @@ class TensorRtSession(Session):
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self._largest_batch = _LARGEST_BATCH
+        self._names = deployed_outputs(read_model(path))
         engine = self._load_engine() or self._build(path.read_bytes())
         self._loaded: Any = (engine, engine.create_execution_context())
         self._probe = Probe(path, self._load_probe, self._answer)
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]; batches above the engine's largest run in pieces."""
-        return np.asarray(self._answer(self._loaded, batch, [])[0], np.float32)
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name; batches above the engine's largest run in pieces."""
+        return self._answer(self._loaded, batch, [])[0]
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes by quantizer name."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and codes by quantizer name."""
         return self._probe.codes(batch)
 
     def close(self) -> None:
@@ -201,12 +204,14 @@ class TensorRtSession(Session):
             context.set_tensor_address(name, held[name].data_ptr())
         return held
 
-    def _answer(self, loaded: Any, batch: Batch, tensors: list[str]) -> list[Any]:
-        """Logits, then the tensors of these names."""
+    def _answer(self, loaded: Any, batch: Batch, tensors: list[str]) -> tuple[Outputs, list[Any]]:
+        """Outputs by name, and the tensors of these names."""
         engine, context = loaded
         pieces = np.array_split(batch, max(1, -(-len(batch) // self._largest_batch)))
-        parts = [self._run(engine, context, piece, ["logits", *tensors]) for piece in pieces]
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+        parts = [self._run(engine, context, piece, [*self._names, *tensors]) for piece in pieces]
+        found = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        outputs = {name: np.asarray(part, np.float32) for name, part in zip(self._names, found, strict=False)}
+        return outputs, found[len(self._names) :]
 
     def _run(self, engine: Any, context: Any, batch: Batch, outputs: list[str]) -> list[Any]:
         held = self._bind(engine, context, batch)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from genq_export.runtimes.base import Batch, Codes
+from genq_export.network.outputs import Answer, by_name
+from genq_export.runtimes.base import Batch, Codes, Outputs
 
 FLOAT, REFERENCE, ORACLE = "float", "reference", "oracle"
 TITLES = {FLOAT: "float32 network", REFERENCE: "fake-quant reference", ORACLE: "integer oracle"}
@@ -25,22 +26,22 @@ class TorchBackend:
         self.module = module.to(device)
         self._record = record
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name."""
         import torch
 
         with torch.inference_mode():
             return _numpy(self.module(torch.from_numpy(batch).to(self.device)))
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and int32 codes by quantizer name; no codes for a network without quantizers."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and int32 codes by quantizer name; no codes for a network without quantizers."""
         import torch
 
         if self._record is None:
-            return self.logits(batch), {}
+            return self.outputs(batch), {}
         with torch.inference_mode():
-            logits, codes = self._record(self.module, torch.from_numpy(batch).to(self.device))
-        return _numpy(logits), {name: code.cpu().numpy().astype(np.int32) for name, code in codes.items()}
+            answer, codes = self._record(self.module, torch.from_numpy(batch).to(self.device))
+        return _numpy(answer), {name: code.cpu().numpy().astype(np.int32) for name, code in codes.items()}
 
     def close(self) -> None:
         """Nothing to free."""
@@ -68,6 +69,5 @@ def oracle_backend(folder: Path, device: str = "cpu") -> TorchBackend:
     return TorchBackend(ORACLE, title, load_integer_model(folder), record_codes, device)
 
 
-def _numpy(tensor: Any) -> Batch:
-    result: Batch = tensor.detach().float().cpu().numpy()
-    return result
+def _numpy(answer: Answer) -> Outputs:
+    return {name: tensor.detach().float().cpu().numpy() for name, tensor in by_name(answer).items()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import QuantizerNode
-from genq_export.runtimes.base import Batch, Codes
+from genq_export.runtimes.base import Codes, Outputs
 from runtime_tests.verify.results import BackendFidelity, CodeDifference
 
 # A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).
@@ -45,25 +45,24 @@ class CodeComparison:
         self._tallies: dict[str, _Tally] = {}
         self._missing: set[str] = set()
         self._images = 0
-        self._logits_largest = 0.0
+        self._outputs_largest = 0.0
 
-    def add(self, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> int | None:
-        """Count one batch of (logits, codes). Raises BackendError where the shapes differ.
+    def add(self, expected: tuple[Outputs, Codes], found: tuple[Outputs, Codes]) -> int | None:
+        """Count one batch of (outputs, codes). Raises BackendError where the shapes differ.
 
         Returns the place, in the order of execution, of the first quantizer that differs by itself in this batch.
         """
-        (expected_logits, expected_codes), (found_logits, found_codes) = expected, found
-        self._images += len(expected_logits)
-        self._logits_largest = max(self._logits_largest, _largest_gap(expected_logits, found_logits))
+        (expected_outputs, expected_codes), (found_outputs, found_codes) = expected, found
+        images = len(next(iter(expected_outputs.values())))
+        self._images += images
+        self._outputs_largest = max(self._outputs_largest, largest_gap(expected_outputs, found_outputs))
         self._missing |= set(expected_codes) - set(found_codes)
         differs: dict[str, NDArray[np.bool_]] = {}
         first = None
         for place, name in enumerate(self._in_order(expected_codes)):
             if name in found_codes:
                 before = self._own(name)
-                differs[name] = self._compare(
-                    name, expected_codes[name], found_codes[name], differs, len(expected_logits)
-                )
+                differs[name] = self._compare(name, expected_codes[name], found_codes[name], differs, images)
                 if first is None and self._own(name) > before:
                     first = place
         return first
@@ -133,7 +132,7 @@ class CodeComparison:
             largest=max((item.largest for item in differences), default=0),
             first_diverging=first,
             missing=tuple(sorted(self._missing)),
-            logits_largest=self._logits_largest,
+            outputs_largest=self._outputs_largest,
             quantizers=differences,
         )
 
@@ -184,8 +183,15 @@ def container_shift(expected: NDArray[np.int32], found: NDArray[np.int32]) -> in
     return max(CONTAINER_SHIFTS, key=lambda shift: int((found - shift == expected).sum()))
 
 
-def _largest_gap(first: Batch, second: Batch) -> float:
+def largest_gap(expected: Outputs, found: Outputs) -> float:
+    """Largest difference of any output; infinite where one is not finite. Raises BackendError for other outputs."""
+    if expected.keys() != found.keys():
+        raise BackendError(f"its outputs are {', '.join(found)}, expected {', '.join(expected)}")
+    return max(_gap(name, array, found[name]) for name, array in expected.items())
+
+
+def _gap(name: str, first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     if first.shape != second.shape:
-        raise BackendError(f"logits are {second.shape}, expected {first.shape}")
+        raise BackendError(f"output '{name}' is {second.shape}, expected {first.shape}")
     gap = np.abs(first.astype(np.float64) - second)
     return float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")

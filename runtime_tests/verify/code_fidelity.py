@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
 
 from genq_export.config.build import BuildConfig
@@ -14,9 +13,9 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
-from genq_export.runtimes.base import Backend, Batch, Codes
+from genq_export.runtimes.base import Backend, Batch, Codes, Outputs
 from genq_export.runtimes.torch_modules import TorchBackend
-from runtime_tests.verify.code_comparison import CodeComparison
+from runtime_tests.verify.code_comparison import CodeComparison, largest_gap
 from runtime_tests.verify.constants import mismatches
 from runtime_tests.verify.diagnosis.case import Case
 from runtime_tests.verify.diagnosis.explain import explain
@@ -25,7 +24,7 @@ from runtime_tests.verify.lineage import unlike_classes, unlike_export, unlike_r
 from runtime_tests.verify.results import BackendFidelity
 from runtime_tests.verify.runtime_pool import RuntimePool
 
-# Logits that move by less when codes are made outputs move by float rounding.
+# Outputs that move by less when codes are made outputs move by float rounding.
 _MOVED = 1e-3
 
 
@@ -34,27 +33,29 @@ class _Compared:
     """One runtime's codes against the oracle's so far.
 
     first: (images, the oracle's codes, the runtime's codes) of the batch in which the earliest quantizer differs by
-    itself; place: of that quantizer in the order of execution, the number of quantizers where none does. logit_shift:
-    how far logits of the first batch move when codes are made outputs of the graph.
+    itself; place: of that quantizer in the order of execution, the number of quantizers where none does. output_shift:
+    how far outputs of the first batch move when codes are made outputs of the graph.
     """
 
     comparison: CodeComparison
     place: int
     first: tuple[Batch, Codes, Codes] | None = None
-    logit_shift: float | None = None
+    output_shift: float | None = None
 
-    def add(self, backend: Backend, batch: Batch, expected: tuple[Batch, Codes], found: tuple[Batch, Codes]) -> None:
-        """Count one batch of (logits, codes). Raises BackendError where shapes differ or the backend fails."""
+    def add(
+        self, backend: Backend, batch: Batch, expected: tuple[Outputs, Codes], found: tuple[Outputs, Codes]
+    ) -> None:
+        """Count one batch of (outputs, codes). Raises BackendError where shapes differ or the backend fails."""
         place = self.comparison.add(expected, found)
-        if self.logit_shift is None:
-            self.logit_shift = float(np.abs(found[0] - backend.logits(batch)).max())
+        if self.output_shift is None:
+            self.output_shift = largest_gap(backend.outputs(batch), found[0])
         if self.first is None or (place is not None and place < self.place):
             self.first = (batch, expected[1], found[1])
             self.place = self.place if place is None else place
 
     def result(self) -> BackendFidelity:
         """What was counted."""
-        return self.comparison.result().model_copy(update={"probe_logit_shift": self.logit_shift})
+        return self.comparison.result().model_copy(update={"probe_output_shift": self.output_shift})
 
 
 @dataclass
@@ -152,8 +153,8 @@ def _compare_batch(
 def _with_probe_effect(
     found: BackendFidelity, model: onnx.ModelProto, batch: Batch, oracle: TorchBackend, limit: float
 ) -> BackendFidelity:
-    """Why logits move while codes are watched, where they do."""
-    if found.probe_logit_shift <= _MOVED:
+    """Why outputs move while codes are watched, where they do."""
+    if found.probe_output_shift <= _MOVED:
         return found
-    reason, evidence = explain_probe_effect(model, batch, oracle.logits(batch), limit)
+    reason, evidence = explain_probe_effect(model, batch, oracle.outputs(batch), limit)
     return found.model_copy(update={"probe_effect": reason, "evidence": found.evidence + evidence})

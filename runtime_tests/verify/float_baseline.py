@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from genq_export.core.errors import BackendError
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.outputs import LOGITS, Answer
 
 
 def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
-    """Write the float network with a dynamic batch, input "input", output "logits", both float32. Raises BackendError.
+    """Write the float network with a dynamic batch, input "input", outputs by name, all float32. Raises BackendError.
 
     half: weights and everything between input and output are float16.
     """
@@ -32,7 +33,7 @@ def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
                 path,
                 dynamo=True,
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=list(model.outputs) or [LOGITS],
                 dynamic_shapes=({0: batch},),
                 external_data=False,
                 verbose=False,
@@ -49,9 +50,11 @@ class _Half(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(module).half()
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.module(x.half())
-        return logits.float()
+    def forward(self, x: Tensor) -> Answer:
+        answer: Answer = self.module(x.half())
+        if isinstance(answer, Tensor):
+            return answer.float()
+        return {name: tensor.float() for name, tensor in answer.items()}
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ Two sets: the images that codes are compared on, and dead leaves that calibrated
 on every machine, so that there is always something to see float by.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -15,16 +15,19 @@ from genq_export.core.errors import BackendError
 from genq_export.data.dead_leaves import pictures
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.hooks import set_quantization
-from genq_export.runtimes.base import Backend, Batch, Codes
+from genq_export.network.outputs import LOGITS
+from genq_export.runtimes.base import Backend, Batch, Codes, Outputs
 from genq_export.runtimes.torch_modules import TorchBackend
+from genq_export.tasks.task import Comparison, Task
 from runtime_tests.verify.metrics import cosine, sqnr_db
-from runtime_tests.verify.results import UNQUANTIZED, OutputDistance
+from runtime_tests.verify.results import UNQUANTIZED, AnswerFigure, OutputDistance
 
 HELD_OUT = "held-out"
 _IMAGES = 32
 # Seeds of calibration sets are drawn from a 64-bit range by a build's seed; these are this module's own.
 _FIRST_SEED = 0x6865_6C64_6F75_74
 _ELEMENTS = 1_000_000
+_MATRIX = 2  # axes of logits
 
 
 class InFloat:
@@ -35,17 +38,17 @@ class InFloat:
     def __init__(self, reference: TorchBackend) -> None:
         self._reference = reference
 
-    def logits(self, batch: Batch) -> Batch:
+    def outputs(self, batch: Batch) -> Outputs:
         """As the reference's, in float."""
         set_quantization(self._reference.module, False)
         try:
-            return self._reference.logits(batch)
+            return self._reference.outputs(batch)
         finally:
             set_quantization(self._reference.module, True)
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
         """It has none."""
-        return self.logits(batch), {}
+        return self.outputs(batch), {}
 
     def close(self) -> None:
         """The reference is not its own."""
@@ -60,16 +63,18 @@ class _Sums:
     dot: float = 0.0
     error: float = 0.0
     same: int = 0
+    classes: bool = False
     images: int = 0
 
     def add(self, f: NDArray[np.float64], x: NDArray[np.float64]) -> None:
-        """f, x [B, ...]: outputs of any shape; the largest of a row of logits is its class."""
+        """f, x [B, ...]: one output; the largest of a row of logits is its class."""
         self.float_power += float(np.square(f).sum())
         self.power += float(np.square(x).sum())
         self.dot += float((f * x).sum())
         self.error += float(np.square(x - f).sum())
         self.images += len(f)
-        if f.ndim == 2:
+        self.classes = f.ndim == _MATRIX
+        if self.classes:
             self.same += int((f.argmax(1) == x.argmax(1)).sum())
 
 
@@ -93,8 +98,8 @@ def held_out_images(model: LoadedModel, count: int = _IMAGES) -> list[Batch]:
 
 
 def output_distances(
-    float_backend: Backend, backends: Mapping[str, Backend], sets: Mapping[str, Sequence[Batch]]
-) -> tuple[OutputDistance, ...]:
+    float_backend: Backend, backends: Mapping[str, Backend], sets: Mapping[str, Iterable[Batch]], task: Task
+) -> tuple[tuple[OutputDistance, ...], tuple[AnswerFigure, ...]]:
     """Hold the outputs of every backend against the float network's.
 
     A backend that fails, or gives what is not finite or of another shape, is left out of that set: its other
@@ -104,37 +109,76 @@ def output_distances(
         float_backend: The float network.
         backends: By name.
         sets: Batches, float32 [B, C, H, W], by name of the set.
+        task: Its count of how near answers are, beside the distances output by output.
     """
-    found = []
+    distances, answers = list[OutputDistance](), list[AnswerFigure]()
     for images, batches in sets.items():
-        expected = [float_backend.logits(batch).astype(np.float64) for batch in batches]
-        for name, backend in backends.items():
-            sums = _compare(backend, batches, expected)
-            if sums is not None:
-                found.append(_distance(name, images, sums, expected[0].ndim == 2))
-    return tuple(found)
+        counts = {name: _Counted(task.comparison()) for name in backends}
+        for batch in batches:
+            expected = float_backend.outputs(batch)
+            for name, backend in backends.items():
+                counts[name].add(backend, batch, expected)
+        for name, counted in counts.items():
+            distances += counted.distances(name, images)
+            answers += counted.figures(name, images)
+    return tuple(distances), tuple(answers)
 
 
-def _compare(backend: Backend, batches: Sequence[Batch], expected: Sequence[NDArray[np.float64]]) -> _Sums | None:
-    sums = _Sums()
-    for batch, right in zip(batches, expected, strict=True):
-        try:
-            found = backend.logits(batch).astype(np.float64)
-        except BackendError:
-            return None
-        if found.shape != right.shape or not np.isfinite(found).all() or not np.isfinite(right).all():
-            return None
-        sums.add(right, found)
-    return sums if sums.images else None
+class _Counted:
+    """One backend on one set: sums by output, and the task's count; nothing any more once it has failed."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        self._sums: dict[str, _Sums] = {}
+        self._failed = False
+
+    def add(self, backend: Backend, batch: Batch, expected: Outputs) -> None:
+        """Run one batch and count it."""
+        found = {} if self._failed else _answered(backend, batch)
+        self._failed |= not _comparable(found, expected)
+        if self._failed:
+            return
+        for name, right in expected.items():
+            self._sums.setdefault(name, _Sums()).add(right.astype(np.float64), found[name].astype(np.float64))
+        self._comparison.add(expected, found)
+
+    def distances(self, backend: str, images: str) -> list[OutputDistance]:
+        """Output by output."""
+        sums = {} if self._failed else self._sums
+        return [_distance(backend, images, name, counted) for name, counted in sums.items()]
+
+    def figures(self, backend: str, images: str) -> list[AnswerFigure]:
+        """What the task counted."""
+        if self._failed or not self._sums:
+            return []
+        n = next(iter(self._sums.values())).images
+        figures = self._comparison.figures()
+        return [AnswerFigure(backend=backend, images=images, n=n, **asdict(figure)) for figure in figures]
 
 
-def _distance(name: str, images: str, sums: _Sums, logits: bool) -> OutputDistance:
+def _answered(backend: Backend, batch: Batch) -> Outputs:
+    try:
+        return backend.outputs(batch)
+    except BackendError:
+        return {}
+
+
+def _comparable(found: Outputs, expected: Outputs) -> bool:
+    """Are these the same outputs, all of them finite?"""
+    return found.keys() == expected.keys() and all(
+        found[name].shape == right.shape and np.isfinite(found[name]).all() and np.isfinite(right).all()
+        for name, right in expected.items()
+    )
+
+
+def _distance(name: str, images: str, output: str, sums: _Sums) -> OutputDistance:
     ratio = sqnr_db(sums.float_power, sums.error)
     return OutputDistance(
         backend=name,
         images=images,
+        output=output,
         n=sums.images,
         sqnr_db=round(ratio, 2) if np.isfinite(ratio) else None if ratio > 0 else -300.0,
         cosine=cosine(sums.dot, sums.float_power, sums.power),
-        agreement=sums.same / sums.images if logits else None,
+        agreement=sums.same / sums.images if output == LOGITS and sums.classes else None,
     )

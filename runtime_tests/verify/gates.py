@@ -10,7 +10,16 @@ from genq_export.config.registry import RUNTIMES
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes import runtime, runtime_titles
-from runtime_tests.verify.results import REFERENCE, UNQUANTIZED, BackendFidelity, Frozen, OutputDistance, Verification
+from genq_export.tasks.task import task_of
+from runtime_tests.verify.results import (
+    REFERENCE,
+    UNQUANTIZED,
+    AnswerFigure,
+    BackendFidelity,
+    Frozen,
+    OutputDistance,
+    Verification,
+)
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
 # behind operators that stay float (LayerNorm, softmax).
@@ -28,6 +37,7 @@ CHANNEL_SQNR = {2: 1.0, 3: 4.0, 4: 7.0, 5: 10.0, 6: 15.0, 7: 18.0, 8: 20.0}
 BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dropped has 0
 ADDED_NOISE = 1.0  # dB: single codes at a border move an output by far less
 _EXACT = 300.0  # dB, of outputs without any difference
+_BEST_IMAGES = ("evaluation", "calibration", "held-out")  # the first of these that there are
 _RANDOM = "random"  # numbers that are no images say nothing of either network
 
 
@@ -82,6 +92,7 @@ def check(
     skipped: list[Ungated] = []
     for outcome in (
         _accuracy(run, config, grids),
+        _answers(run, grids),
         _agreement(run, config),
         *against_float(run, config, grids),
         _codes(run, config, grids),
@@ -123,6 +134,8 @@ def deployed_fidelity(run: Verification) -> BackendFidelity | None:
 
 def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate | Ungated:
     name = "accuracy_loss"
+    if not task_of(run.task).has_logits:
+        return Ungated(name=name, reason=_no_classes(run))
     if run.evaluation is None:
         return Ungated(name=name, reason="no evaluation images: give a labelled folder with --eval")
     if not run.evaluation.labelled:
@@ -154,6 +167,8 @@ def _lossy_step(run: Verification) -> str:
 
 def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
     name, title = "agreement", "Deployed file agrees with the reference"
+    if not task_of(run.task).has_logits:
+        return Ungated(name=name, reason=_no_classes(run))
     if run.evaluation is None:
         return Ungated(name=name, reason="no evaluation images")
     value = deployed_agreement(run)
@@ -163,6 +178,41 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
         differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
         message = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
     return _gate(name, title, value, config.min_agreement, True, message)
+
+
+def _no_classes(run: Verification) -> str:
+    return f"the network gives no class of an image: its task is {task_of(run.task).title}"
+
+
+def deployed_answers(run: Verification) -> tuple[AnswerFigure, ...]:
+    """The task's figures of the deployed file, on the user's images where there are any, else on those there are."""
+    own = [item for item in run.answers if item.backend == run.deployed]
+    order = [*dict.fromkeys((*_BEST_IMAGES, *(item.images for item in own)))]
+    chosen = next((name for name in order if any(item.images == name for item in own)), None)
+    return tuple(item for item in own if item.images == chosen and chosen != _RANDOM)
+
+
+def _answers(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
+    """No setting: figures of the task that have a least value by bits."""
+    name, title = "answers", "Figures of the task below their least"
+    least = task_of(run.task).least(min(grids.weight_bits, grids.activation_bits))
+    found = [item for item in deployed_answers(run) if item.name in least]
+    if not found:
+        return Ungated(name=name, reason=f"{task_of(run.task).title} has no figure with a least value here")
+    below = [item for item in found if item.value < least[item.name]]
+    message = "; ".join(
+        f"{item.title}: {shown_figure(item)} on {item.n} {item.images} images,"
+        f" {shown_figure(item.model_copy(update={'value': least[item.name]}))} are needed at {grids.grid_name}"
+        for item in below
+    )
+    return _gate(name, title, float(len(below)), 0.0, False, message or "all figures of the task reach theirs")
+
+
+def shown_figure(item: AnswerFigure) -> str:
+    """`97.31 %`, `31.2 dB`, `0.9987`"""
+    if item.unit == "%":
+        return f"{100 * item.value:.2f} %"
+    return f"{item.value:.1f} {item.unit}" if item.unit else f"{item.value:.4f}"
 
 
 def against_float(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> list[Gate | Ungated]:
@@ -225,20 +275,27 @@ def _float_sqnr(run: Verification, config: GatesConfig, grids: QuantizeConfig) -
         message = f"outputs of {_title(run)} could not be held against float{_failure(run, run.deployed)}"
         return _gate(name, title, None, limit, True, message)
     message = (
-        f"outputs of {_title(run)} are {_sqnr(found):.1f} dB from float on {found.n} {found.images} images,"
+        f"{_named(run, found)} {_sqnr(found):.1f} dB from float on {found.n} {found.images} images,"
         f" {limit:.1f} dB are needed at {grids.grid_name}"
     )
     return _gate(name, title, _sqnr(found), limit, True, message)
 
 
+def _named(run: Verification, found: OutputDistance) -> str:
+    several = len({item.output for item in run.from_float}) > 1
+    return f"output '{found.output}' of {_title(run)} is" if several else f"outputs of {_title(run)} are"
+
+
 def _added_noise(run: Verification) -> Gate | Ungated:
     """What is between the reference and the deployed file, in dB of the distance from float: none, but for rounding."""
     name, title = "added_noise", "Noise that deploying adds"
-    measured = {(item.backend, item.images): _sqnr(item) for item in run.from_float if item.images != _RANDOM}
+    measured = {
+        (item.backend, item.images, item.output): _sqnr(item) for item in run.from_float if item.images != _RANDOM
+    }
     added = [
-        measured[REFERENCE, images] - measured[run.deployed, images]
-        for backend, images in measured
-        if backend == run.deployed and (REFERENCE, images) in measured
+        measured[REFERENCE, images, output] - measured[run.deployed, images, output]
+        for backend, images, output in measured
+        if backend == run.deployed and (REFERENCE, images, output) in measured
     ]
     if not added:
         return Ungated(name=name, reason="the reference and the deployed file were not both held against float")

@@ -41,7 +41,7 @@ class Predictions:
             return None
         start = time.perf_counter()
         try:
-            logits = self.backend.logits(batch)
+            (logits,) = self.backend.outputs(batch).values()
             if logits.ndim != 2 or len(logits) != len(batch):
                 raise BackendError(f"{self.backend.name} gave logits of shape {logits.shape} for {len(batch)} images")
         except BackendError as error:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from genq_export.network.outputs import LOGITS
+
 # Keys of results that every verification has beside its runtimes.
 FLOAT = "float"
 REFERENCE = "reference"
@@ -110,7 +112,7 @@ class CodeDifference(Frozen):
 class BackendFidelity(Frozen):
     """Code by code: one backend against the oracle (or the reference where the file has no oracle).
 
-    logits_largest: largest difference of logits. probe_logit_shift: how far logits move when codes are made outputs
+    outputs_largest: largest difference of outputs. probe_output_shift: how far outputs move when codes are made outputs
     of the graph; above zero, the runtime computes differently while it is watched. probe_effect: why, where an
     experiment says.
     """
@@ -123,8 +125,10 @@ class BackendFidelity(Frozen):
     largest: int
     first_diverging: str | None
     missing: tuple[str, ...] = ()
-    logits_largest: float
-    probe_logit_shift: float = Field(0.0, validation_alias=AliasChoices("probe_logit_shift", "watching_moved"))
+    outputs_largest: float = Field(validation_alias=AliasChoices("outputs_largest", "logits_largest"))
+    probe_output_shift: float = Field(
+        0.0, validation_alias=AliasChoices("probe_output_shift", "probe_logit_shift", "watching_moved")
+    )
     quantizers: tuple[CodeDifference, ...]
     explanation: str | None = None
     probe_effect: str | None = Field(None, validation_alias=AliasChoices("probe_effect", "unwatched"))
@@ -153,16 +157,32 @@ class LayerQuality(Frozen):
 class OutputDistance(Frozen):
     """Outputs of one backend against the float network's on one set of images.
 
-    images: "held-out" (synthetic, calibrated nothing), "calibration", "evaluation" or "random". sqnr_db: of all
-    outputs together; None: no difference at all. agreement: share of equal top-1 classes where the output is logits.
+    images: "held-out" (synthetic, calibrated nothing), "calibration", "evaluation" or "random". output: its name.
+    sqnr_db: None: no difference at all. agreement: share of equal top-1 classes where the output is logits.
+    """
+
+    backend: str
+    images: str
+    output: str = LOGITS
+    n: int
+    sqnr_db: float | None
+    cosine: float
+    agreement: float | None = None
+
+
+class AnswerFigure(Frozen):
+    """One number of a task: how near the answers of a backend are to the float network's on one set of images.
+
+    name, title, unit: as the task gives them; a value of unit % is a share of 1.
     """
 
     backend: str
     images: str
     n: int
-    sqnr_db: float | None
-    cosine: float
-    agreement: float | None = None
+    name: str
+    title: str
+    value: float
+    unit: str
 
 
 class WeightQuality(Frozen):
@@ -233,8 +253,9 @@ class Size(Frozen):
 class Verification(Frozen):
     """One run of `verify` on one machine.
 
-    constants: how scales, codes and biases in the deployed file differ from the integer model, a sentence each.
-    seconds: wall time of evaluation, fidelity, quality and latency.
+    answers: what the task counts, of the reference and the deployed file. constants: how scales, codes and biases in
+    the deployed file differ from the integer model, a sentence each. seconds: wall time of evaluation, fidelity, quality
+    and latency.
     """
 
     machine: Machine
@@ -251,6 +272,8 @@ class Verification(Frozen):
     confusion: tuple[ConfusionChange, ...] = ()
     fidelity: tuple[BackendFidelity, ...] = ()
     from_float: tuple[OutputDistance, ...] = ()
+    task: str = "classification"
+    answers: tuple[AnswerFigure, ...] = ()
     layers: tuple[LayerQuality, ...] = ()
     weights: tuple[WeightQuality, ...] = ()
     latency: Latency | None = None

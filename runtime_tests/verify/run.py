@@ -1,7 +1,7 @@
 """One verification run: open the runtimes, stream the evaluation set through them, compare codes, take times."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from genq_export.models.source import evaluation_set
 from genq_export.runtimes.base import Batch
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
+from genq_export.tasks.task import task_of
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
@@ -27,6 +28,7 @@ from runtime_tests.verify.results import (
     FLOAT,
     REFERENCE,
     UNQUANTIZED,
+    AnswerFigure,
     Evaluation,
     LayerQuality,
     OutputDistance,
@@ -92,7 +94,8 @@ def verify(
             if lost.status != "missing":
                 progress.say(f"  {lost.detail}")
         seconds = Timer()
-        answers = predict(pool, images, model, config, progress) if images is not None else {}
+        task = task_of(model.task)
+        answers = predict(pool, images, model, config, progress) if images is not None and task.has_logits else {}
         seconds.lap("evaluation")
         compared = EvaluationSet("calibration", calibration, None) if images is None and calibration else images
         sample = sample_images(compared, model, settings.fidelity_images, settings.batch_size)
@@ -101,7 +104,10 @@ def verify(
             constants = constant_mismatches(pool, workspace, config, model, notes)
             seconds.lap("fidelity")
             named = "random" if compared is None else "calibration" if images is None else "evaluation"
-            from_float = _from_float(pool, deployed(config, pool), model, named, sample, notes)
+            judged: Iterable[Batch] = sample
+            if images is not None and not task.has_logits:
+                judged = (batch.numpy() for batch in images.batches(model, settings.batch_size))
+            from_float, figures = _from_float(pool, deployed(config, pool), model, named, judged, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
             seconds.lap("quality")
         speed = measure_speed(workspace, config, model, pool.opened, progress)
@@ -110,7 +116,7 @@ def verify(
         runs, name = backend_runs(pool, answers), deployed(config, pool)
     finished = {name: answer for name, answer in answers.items() if answer.failure is None}
     class_names = [str(name) for name in model.class_names or range(model.classes)]
-    labels = images.labels if images is not None else None
+    labels = images.labels if images is not None and task.has_logits else None
     pair = _pair(finished, name, images)
     return Verification(
         machine=this_machine(),
@@ -127,6 +133,8 @@ def verify(
         confusion=accuracy.confusion_changes(*pair, class_names) if pair is not None else (),
         fidelity=fidelity,
         from_float=from_float,
+        task=model.task,
+        answers=figures,
         layers=layers,
         weights=weights,
         latency=speed.latency,
@@ -147,18 +155,18 @@ def _pair(
 
 
 def _from_float(
-    pool: RuntimePool, name: str, model: LoadedModel, named: str, sample: list[Batch], notes: list[str]
-) -> tuple[OutputDistance, ...]:
-    """The reference and the deployed file against float, on the sample and on images that calibrated nothing."""
+    pool: RuntimePool, name: str, model: LoadedModel, named: str, images: Iterable[Batch], notes: list[str]
+) -> tuple[tuple[OutputDistance, ...], tuple[AnswerFigure, ...]]:
+    """The reference and the deployed file against float, on images and on some that calibrated nothing."""
     held_out = held_out_images(model)
     if not held_out:
         notes.append(f"no held-out images were drawn: the network takes {model.input_size[0]} channels")
-    sets = {HELD_OUT: held_out, named: sample} if held_out else {named: sample}
+    sets: dict[str, Iterable[Batch]] = {HELD_OUT: held_out, named: images} if held_out else {named: images}
     backends = {backend: pool.opened[backend] for backend in dict.fromkeys((REFERENCE, name)) if backend in pool.opened}
     reference = pool.opened.get(REFERENCE)
     if isinstance(reference, TorchBackend):
         backends[UNQUANTIZED] = InFloat(reference)
-    return output_distances(pool.float_backend, backends, sets)
+    return output_distances(pool.float_backend, backends, sets, task_of(model.task))
 
 
 def _quality(

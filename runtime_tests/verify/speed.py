@@ -154,7 +154,7 @@ def _peak_memory(name: str, file: Path, model: LoadedModel) -> float | None:
     backend = None
     try:
         backend = IsolatedBackend(name, file, 60.0, threads=1)
-        backend.logits(np.zeros((1, *model.input_size), np.float32))
+        backend.outputs(np.zeros((1, *model.input_size), np.float32))
         return backend.peak_memory_mib()
     except BackendError:
         return None

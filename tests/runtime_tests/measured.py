@@ -43,7 +43,7 @@ def codes(differing: int) -> BackendFidelity:
     where = {"first_diverging": "layer1.act", "explanation": "the reason"} if differing else {"first_diverging": None}
     return BackendFidelity(
         backend="onnxruntime", against="oracle", images=2, codes=1000, differing=differing, largest=1,
-        logits_largest=0, quantizers=(), **where,
+        outputs_largest=0, quantizers=(), **where,
     )  # fmt: skip
 
 

@@ -56,11 +56,11 @@ def test_a_missing_file_or_an_unknown_runtime_is_reported(tmp_path: Path) -> Non
 def test_isolated_logits_and_codes_are_those_of_the_session(qdq_file: Path, images: np.ndarray) -> None:
     own, isolated = ONNXRUNTIME.open(qdq_file, 1), IsolatedBackend("onnxruntime", qdq_file, 60.0, threads=1)
     try:
-        logits, codes = isolated.codes(images)
-        expected_logits, expected_codes = own.codes(images)
-        assert np.array_equal(logits, expected_logits)
+        outputs, codes = isolated.codes(images)
+        expected_outputs, expected_codes = own.codes(images)
+        assert np.array_equal(outputs["logits"], expected_outputs["logits"])
         # Watching the codes must not change what the session computes.
-        assert np.array_equal(logits, isolated.logits(images))
+        assert np.array_equal(outputs["logits"], isolated.outputs(images)["logits"])
         assert codes.keys() == expected_codes.keys()
         assert all(np.array_equal(codes[name], expected_codes[name]) for name in codes)
         assert (isolated.title, isolated.device) == (own.title, own.device) and isolated.peak_memory_mib() > 10
@@ -96,10 +96,10 @@ def test_a_stopped_backend_fails_alone_and_every_time_for_the_same_reason(stoppe
         with pytest.raises(BackendError, match=r"^onnxruntime did not answer within 0\.5 s and was stopped$"):
             stopped.ask(question())
     stopped.close()
-    assert other.logits(ONE).shape == (1, 144)
+    assert other.outputs(ONE)["logits"].shape == (1, 144)
     other.close()
     with pytest.raises(BackendError, match="onnxruntime has been closed"):
-        other.logits(ONE)
+        other.outputs(ONE)["logits"]
 
 
 def test_after_a_time_out_nothing_is_written_to_descriptors_that_others_opened(stopped: Worker, tmp_path: Path) -> None:
@@ -196,6 +196,6 @@ def test_a_worker_without_a_network_says_so() -> None:
     process = Worker("runtime", 60.0)
     try:
         with pytest.raises(BackendError, match="no network loaded"):
-            process.ask(Message({"op": "logits"}, {"batch": ONE}))
+            process.ask(Message({"op": "outputs"}, {"batch": ONE}))
     finally:
         process.close()

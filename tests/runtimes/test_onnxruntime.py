@@ -42,4 +42,4 @@ def test_what_it_does_not_load_or_run_is_one_line(qdq_file: Path, tmp_path: Path
     with pytest.raises(BackendError, match=r"^ONNX Runtime [\d.]+ does not load broken\.onnx: .+$"):
         ONNXRUNTIME.open(broken)
     with pytest.raises(BackendError, match=r"optimisations off failed on a batch of shape \(1, 2, 8, 8\): .+$"):
-        ONNXRUNTIME_UNFUSED.open(qdq_file).logits(np.zeros((1, 2, 8, 8), np.float32))
+        ONNXRUNTIME_UNFUSED.open(qdq_file).outputs(np.zeros((1, 2, 8, 8), np.float32))["logits"]

@@ -44,12 +44,17 @@ def test_sessions_give_codes_and_logits_of_any_batch(
         session = runtime(name).open(qdq_file, 1)
     except BackendMissing as missing:
         pytest.skip(str(missing))
-    logits, codes = session.codes(images)
+    outputs, codes = session.codes(images)
+    logits = outputs["logits"]
     assert session.name == name and session.title.startswith(runtime(name).product)
     assert codes.keys() == {"input", "act"} and logits.dtype == np.float32
     assert np.abs(codes["act"].astype(np.int64) - expected(images)).max() <= (0 if name == "onnxruntime" else 1)
-    assert np.allclose(session.logits(images), logits, atol=1e-5)
-    assert np.allclose(np.concatenate([session.logits(images[:2]), session.logits(images[2:])]), logits, atol=1e-5)
+    assert np.allclose(session.outputs(images)["logits"], logits, atol=1e-5)
+    assert np.allclose(
+        np.concatenate([session.outputs(images[:2])["logits"], session.outputs(images[2:])["logits"]]),
+        logits,
+        atol=1e-5,
+    )
     call, graph = session.prepared(images)
     assert session.stopwatch()(call) > 0 and (graph is None) != runtime(name).on_gpu
     assert session.peak_memory_mib() > 10

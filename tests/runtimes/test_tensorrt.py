@@ -65,8 +65,8 @@ def test_an_engine_takes_any_number_of_images(engine_file: Path, largest: int) -
     write_engine(engine_file.parent, batches={"min": 1, "opt": 2, "max": largest})
     session = TensorRtSession(engine_file, *stand_in_modules(largest=largest))
     assert (session.title, session.device) == ("TensorRT 11.0", "a GPU")
-    assert session.logits(np.zeros((130, 3, 4, 4), np.float32)).shape == (130, 3)
-    assert (session.logits(np.zeros((2, 3, 4, 4), np.float32)) == Engine.answer).all()
+    assert session.outputs(np.zeros((130, 3, 4, 4), np.float32))["logits"].shape == (130, 3)
+    assert (session.outputs(np.zeros((2, 3, 4, 4), np.float32))["logits"] == Engine.answer).all()
 
 
 @pytest.mark.parametrize("capturable", [True, False])

@@ -141,18 +141,19 @@ def oracle_row(build: Path, device: str, count: int, open_there: "OpenOracle | N
     from genq_export.config.model import ModelConfig
     from genq_export.models.source import load_model
     from genq_export.runtimes.torch_modules import oracle_backend
+    from runtime_tests.verify.code_comparison import largest_gap
 
     pixels, _ = zoo.test_set()
     images = load_model(ModelConfig(name=_NETWORK)).normalize(torch.from_numpy(pixels[:count])).numpy()
     here, there = oracle_backend(build), (open_there or oracle_backend)(build, device)
     codes = differing = 0
-    logits = 0.0
+    outputs = 0.0
     for batch in np.array_split(images, 4):
-        (expected_logits, expected), (found_logits, found) = here.codes(batch), there.codes(batch)
-        logits = max(logits, float(np.abs(expected_logits - found_logits).max()))
+        (expected_outputs, expected), (found_outputs, found) = here.codes(batch), there.codes(batch)
+        outputs = max(outputs, largest_gap(expected_outputs, found_outputs))
         codes += sum(array.size for array in expected.values())
         differing += sum(int((expected[name] != found[name]).sum()) for name in expected)
-    figure = f"{differing:,} of {codes:,} codes differ on {len(images)} images, logits by at most {logits:.2g}"
+    figure = f"{differing:,} of {codes:,} codes differ on {len(images)} images, logits by at most {outputs:.2g}"
     return Row(f"integer oracle on {device} against the CPU", figure, differing == 0)
 
 

@@ -6,6 +6,7 @@ the runtime does not compute by itself is covered by the whole.
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
 from genq_export.models.onnx_import.assemble import Imported
-from genq_export.models.onnx_import.container import shown
+from genq_export.models.onnx_import.container import reduced, shown
 from genq_export.models.onnx_import.groups import Group
 from genq_export.models.onnx_import.reading import OnnxFile
 from genq_export.models.onnx_import.values import IMAGES, Value, line
@@ -49,7 +50,7 @@ def answers_of(file: OnnxFile, input_size: tuple[int, int, int], channels_last: 
     layout = images.permute(0, 2, 3, 1).contiguous() if channels_last else images
     names = list(file.results)
     try:
-        session = _session(str(file.path), exact=False)
+        session = _session(_as_run(file), exact=False, folder=file.path.parent)
         parts = [
             [session.run(names, {file.source: part.numpy()}) for part in layout.split(count)]
             for count in ((1,) if file.shape[0] == 1 else (1, 2))
@@ -211,6 +212,11 @@ def _in_order(group: Group) -> list[Any]:
     return ordered
 
 
+def _as_run(file: OnnxFile) -> str | bytes:
+    """The file itself; of one with outputs inside, what these need."""
+    return reduced(file.path, file.nodes, file.results) if file.inner else str(file.path)
+
+
 def _compare_outputs(imported: Imported, found: tuple[Tensor, ...], wanted: list[NDArray[Any]]) -> float:
     """The largest relative difference of an output."""
     worst = 0.0
@@ -227,13 +233,16 @@ def _compare_outputs(imported: Imported, found: tuple[Tensor, ...], wanted: list
     return worst
 
 
-def _session(model: str | bytes, exact: bool) -> Any:
+def _session(model: str | bytes, exact: bool, folder: Path | None = None) -> Any:
+    """folder: where tensors lie that are not in the model."""
     import onnxruntime
 
     options = plain_options(1 if exact else 0)
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of every weight
+    if folder is not None and isinstance(model, bytes):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if exact:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -55,6 +55,16 @@ def _without_functions(model: Any, path: Path) -> Any:
         raise UserError(f"{path}: its functions cannot be written out ({reason_of(error)})") from None
 
 
+def reduced(path: Path, nodes: Sequence[Any], results: Sequence[str]) -> bytes:
+    """The file as one of these nodes alone, whose outputs are `results`; tensors in other files stay there."""
+    model = parsed(path)
+    literals = [node for node in model.graph.node if node.op_type == "Constant"]
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.extend([*literals, *nodes])
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in results)
+    return bytes(model.SerializeToString())
+
+
 def external_files(path: Path) -> list[Path]:
     """The other files that a file keeps tensors in; raises UserError where one would lie elsewhere."""
     model = parsed(path)

@@ -1,5 +1,7 @@
 """One call from a file to a network that was checked."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from genq_export.core.errors import UserError
@@ -14,29 +16,37 @@ _MOST_PIXELS = 2**26
 _REMEDY = "give --input-size CHANNELS,HEIGHT,WIDTH"
 
 
-def load_network(path: Path, given: Size | None) -> tuple[OnnxNetwork, Size, int]:
-    """Read, translate and check a classifier.
+@dataclass(frozen=True)
+class Loaded:
+    """A network out of a file. classes: logits of an only output [B, classes], else 0. notes: what was decided."""
+
+    network: OnnxNetwork
+    input_size: Size
+    classes: int
+    notes: tuple[str, ...]
+
+
+def load_network(path: Path, given: Size | None, wanted: Sequence[str] | None = None) -> Loaded:
+    """Read, translate and check a network.
 
     Args:
         path: of the file.
         given: the input size by the user; None: the file says it.
-
-    Returns:
-        The network, its input size, and the number of classes.
+        wanted: names of tensors that are outputs in the place of the file's own.
 
     Raises:
         UserError: for what cannot be taken, with the node or the tensor and the remedy.
     """
-    file = read_file(path)
+    file = read_file(path, wanted)
     size, channels_last = input_size(path, file.shape, given)
     answers = answers_of(file, size, channels_last)
     imported = assemble(file, size, channels_last)
-    classes = _classes(path, imported)
+    classes, notes = _classes(imported), file.notes
     check(imported, size, answers)
     network = imported.network
     del file, imported
     _in_order(network)
-    return network, size, classes
+    return Loaded(network, size, classes, notes)
 
 
 def _in_order(network: OnnxNetwork) -> None:
@@ -79,13 +89,7 @@ def input_size(path: Path, shape: tuple[int | None, ...], given: Size | None) ->
     return given, channels_last
 
 
-def _classes(path: Path, imported: Imported) -> int:
-    """The number of logits of the one output."""
-    if len(imported.shapes) != 1:
-        names = ", ".join(f"'{name}'" for name in imported.shapes)
-        raise UserError(f"{path} has {len(imported.shapes)} outputs ({names}); a classifier with one, logits, is taken")
-    ((name, sizes),) = imported.shapes.items()
-    if len(sizes.offset) != 2:
-        shape = ", ".join(("batch", *map(str, sizes.offset[1:])))
-        raise UserError(f"{path}: output '{name}' is [{shape}]; a classifier's logits [batch, classes] are taken")
-    return sizes.offset[1]
+def _classes(imported: Imported) -> int:
+    """The numbers of an only output that is a vector of some."""
+    shapes = [sizes.offset for sizes in imported.shapes.values()]
+    return shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 2 else 0

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+_MATRIX = 2  # axes
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -46,7 +48,7 @@ class Operator(nn.Module):
 
 
 class OnnxNetwork(nn.Module):
-    """Takes float32 [B, *input_size] for any B, and gives the file's output, or a tuple of them.
+    """Takes float32 [B, *input_size] for any B, and gives the file's outputs by name; [B, numbers] alone as a tensor.
 
     `assemble.assemble` fills it with modules, parameters and steps. attention: paths of the modules that give
     `attention @ V` (`tokens`). num_prefix_tokens: class tokens and others in front of those of the image.
@@ -60,14 +62,17 @@ class OnnxNetwork(nn.Module):
         self.results: tuple[str, ...] = ()
         self.attention: tuple[str, ...] = ()
         self.num_prefix_tokens = 0
+        self.names: tuple[str, ...] = ()
 
     def forward(self, images: Tensor) -> Any:
         """One tensor for each output of the file."""
         found = self.run(images)
-        return found[0] if len(found) == 1 else found
+        if len(found) == 1 and found[0].ndim == _MATRIX:
+            return found[0]
+        return dict(zip(self.names, found, strict=True))
 
     def run(self, images: Tensor, watch: Callable[[str, Tensor], None] | None = None) -> tuple[Tensor, ...]:
-        """As `forward`, always as a tuple.
+        """As `forward`, as a tuple in the order of the file.
 
         Args:
             images: float32 [B, *input_size].

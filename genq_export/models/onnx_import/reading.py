@@ -4,7 +4,9 @@ The file may come from a stranger. Every tensor that it keeps in other files mus
 that its nodes read must be given by something in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -16,7 +18,8 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
-from genq_export.models.onnx_import.container import check_place, parsed, shown, split_constants
+from genq_export.models.onnx_import.container import check_place, parsed, shown
+from genq_export.models.onnx_import.suppression import in_front_of_suppression
 
 OPSETS = range(7, 26)
 _STANDARD = ("", "ai.onnx")
@@ -36,7 +39,8 @@ class OnnxFile:
 
     nodes: sorted, so that what is read was given before; Constant nodes are among the tensors. needed: names of the
     tensors that they read, and of the outputs; those in `literals` come from Constant nodes. shape: sizes of the input,
-    None where they are free.
+    None where they are free. results: names of the outputs. inner: not the file's own, but tensors inside. notes: what
+    was decided.
     """
 
     path: Path
@@ -47,6 +51,8 @@ class OnnxFile:
     source: str
     shape: tuple[int | None, ...]
     results: tuple[str, ...]
+    inner: bool = False
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -59,8 +65,12 @@ class OnnxFile:
         return {name: _tensor(tensor, self.path) for name, tensor in given.items() if name in self.needed}
 
 
-def read_file(path: Path) -> OnnxFile:
+def read_file(path: Path, wanted: Sequence[str] | None = None) -> OnnxFile:
     """Read a float network of one input.
+
+    Args:
+        path: of the file.
+        wanted: names of tensors that are outputs in the place of the file's own.
 
     Raises:
         UserError: where it is damaged or holds something that is not taken: what, which node, and the remedy.
@@ -70,21 +80,17 @@ def read_file(path: Path) -> OnnxFile:
     graph = model.graph
     if not graph.node or not graph.output:
         raise UserError(f"{path} holds no network (an ONNX file has nodes and outputs): is it another kind of file?")
-    _check_operators(graph.node, path)
     given, nodes, literals = _given(graph)
     source = _source(graph, path)
-    results = tuple(output.name for output in graph.output)
+    own = tuple(output.name for output in graph.output)
+    results, notes = (tuple(wanted), ()) if wanted is not None else in_front_of_suppression(path, nodes, own)
     ordered = _ordered(nodes, {source.name, *given}, results, path)
+    _check_operators(ordered, path)
     needed = frozenset(name for node in ordered for name in node.input) | set(results)
     check_place(path, [tensor for name, tensor in given.items() if name in needed])
     copies = tuple(_copy(node) for node in ordered)
-    return OnnxFile(path, opset, copies, needed, literals, source.name, _shape(source, path), results)
-
-
-def _given(graph: Any) -> tuple[dict[str, Any], list[Any], frozenset[str]]:
-    """Stored tensors by name, the nodes that compute, and which of the tensors come from Constant nodes."""
-    nodes, literals = split_constants(graph.node)
-    return {tensor.name: tensor for tensor in graph.initializer} | literals, nodes, frozenset(literals)
+    inner, shape = not {*results} <= {*own}, _shape(source, path)
+    return OnnxFile(path, opset, copies, needed, literals, source.name, shape, results, inner, notes)
 
 
 def _opset(model: Any, path: Path) -> int:
@@ -169,7 +175,9 @@ def _ordered(nodes: list[Any], given: set[str], results: tuple[str, ...], path: 
         waiting += needed[index]
     missing = [name for name in results if name not in giver and name not in given]
     if missing:
-        raise UserError(f"{path}: nothing in the file gives its output '{missing[0]}'")
+        near = get_close_matches(missing[0], giver, n=3, cutoff=0.3)
+        hint = f": did you mean {', '.join(near)}?" if near else ""
+        raise UserError(f"{path}: nothing in the file gives an output '{missing[0]}'{hint}")
     try:
         order = list(TopologicalSorter({key: sorted(needed[key]) for key in sorted(needed)}).static_order())
     except CycleError as error:

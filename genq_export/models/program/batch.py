@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.models.program.steps import Ref, Step
+from genq_export.network.outputs import by_name
 
 BATCH = Ref("batch size of the images")
 _SHAPED = frozenset((
@@ -44,12 +45,17 @@ def same_for_any_batch(module: nn.Module, size: tuple[int, int, int], batch: int
     images = torch.rand(2 * batch, *size, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            together: Tensor = module(images)
-            apart = torch.cat([module(part) for part in images.split(batch)])
+            together = by_name(module(images))
+            answers = [by_name(module(part)) for part in images.split(batch)]
+            apart = {name: torch.cat([answer[name] for answer in answers]) for name in together}
     except (RuntimeError, ValueError, IndexError, TypeError):  # shapes that do not fit
         return False
-    limit = 1e-4 * float(apart.abs().max())
-    return together.shape == apart.shape and torch.allclose(together, apart, rtol=1e-3, atol=limit)
+    return all(_same(together[name], right) for name, right in apart.items())
+
+
+def _same(found: Tensor, right: Tensor) -> bool:
+    limit = 1e-4 * float(right.abs().max())
+    return found.shape == right.shape and torch.allclose(found, right, rtol=1e-3, atol=limit)
 
 
 def _with_free_batch(step: Step, batch: int, sizes: Mapping[str, list[Any]]) -> Step:

@@ -11,7 +11,9 @@ from genq_export.core.errors import UserError
 from genq_export.models.program.archive import Archive
 from genq_export.models.program.operators import ASSERTIONS, BATCH_NORM
 from genq_export.models.program.steps import Ref, Step
+from genq_export.network.outputs import Answer
 
+_MATRIX = 2  # axes
 _SPECS = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _PATH = re.compile(r"\w+(\.\w+)*")
@@ -33,14 +35,19 @@ class ProgramModule(Part):
         tensors: the path of the tensor that an input of the graph stands for, by name of the input.
         steps: in order.
         user_input: name of the image.
-        output: name of the result.
+        outputs: names of the results in the graph, by the names that they go by.
     """
 
     def __init__(
-        self, archive: Archive, tensors: Mapping[str, str], steps: list[Step], user_input: str, output: str
+        self,
+        archive: Archive,
+        tensors: Mapping[str, str],
+        steps: list[Step],
+        user_input: str,
+        outputs: Mapping[str, str],
     ) -> None:
         super().__init__()
-        self._tensors, self._input, self._output = tensors, user_input, output
+        self._tensors, self._input, self._outputs = tensors, user_input, dict(outputs)
         norms = _norms(steps, tensors, archive)
         for path, norm in norms.items():
             self._place(path, norm)
@@ -50,18 +57,20 @@ class ProgramModule(Part):
         self._steps = [_on_parts(self, step, tensors, norms) for step in steps if step.name not in ASSERTIONS]
         self._last_read = {name: number for number, step in enumerate(self._steps) for name in step.refs()}
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
         """Run every step; a value is dropped behind the last one that reads it."""
         values: dict[str, Any] = {self._input: x}
+        kept = {*self._outputs.values()}
         for number, step in enumerate(self._steps):
             args = tuple(self._value(value, values) for value in step.args)
             kwargs = {key: self._value(value, values) for key, value in step.kwargs.items()}
             self._keep(step, self._called(step, args, kwargs), values)
             for name in set(step.refs()):
-                if self._last_read[name] == number and name != self._output:
+                if self._last_read[name] == number and name not in kept:
                     values.pop(name, None)
-        result: Tensor = values[self._output]
-        return result
+        found = {name: values[place] for name, place in self._outputs.items()}
+        only = next(iter(found.values()))
+        return only if len(found) == 1 and only.ndim == _MATRIX else found
 
     def _called(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         part = self.get_submodule(step.path) if step.path else self

@@ -1,7 +1,8 @@
 """From a `.pt2` file to a module and the size of its input."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 from torch import nn
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.models.answers import called
 from genq_export.models.program.archive import Archive, read_archive
 from genq_export.models.program.batch import freed, same_for_any_batch
 from genq_export.models.program.module import ProgramModule, tensor_paths
 from genq_export.models.program.steps import Step, step_of
 
 _FLOAT = 7
+_DICTIONARIES = ("builtins.dict", "collections.OrderedDict")
 _SYMBOL = re.compile(r"s\d+|Symbol\('s\d+'(, (positive|integer|nonnegative)=True)*\)")
 _REMEDY = (
     "export it with a free batch: torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)),"
@@ -55,13 +58,13 @@ def _program(path: Path, archive: Archive, wanted: tuple[int, int, int] | None) 
     if len(users) != 1:
         raise UserError(f"it takes {len(users)} inputs: a network takes one batch of images")
     batch, size = _input_size(graph["tensor_values"][users[0]], wanted)
-    output = _output(signature)
+    outputs = _outputs(archive.graph_module)
     steps = [step_of(node) for node in graph["nodes"]]
     if batch is None:
-        return Program(ProgramModule(archive, tensors, steps, users[0], output).eval(), size)
+        return Program(ProgramModule(archive, tensors, steps, users[0], outputs).eval(), size)
     sizes = {name: [part.get("as_int") for part in meta["sizes"]] for name, meta in graph["tensor_values"].items()}
     for tried in _variants(steps, batch, users[0], sizes):
-        module = ProgramModule(archive, tensors, tried, users[0], output).eval()
+        module = ProgramModule(archive, tensors, tried, users[0], outputs).eval()
         if same_for_any_batch(module, size, batch):
             return Program(module, size)
     raise UserError(f"it was exported for a batch of {batch}, which its graph holds in too many places: {_REMEDY}")
@@ -101,13 +104,33 @@ def _size(value: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _output(signature: Mapping[str, Any]) -> str:
+def _outputs(graph_module: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the results in the graph, by the names that the program's own output has for them."""
     names = []
-    for spec in signature["output_specs"]:
+    for spec in graph_module["signature"]["output_specs"]:
         ((kind, content),) = spec.items()
         if kind != "user_output":
             raise UserError(f"it changes what it is made of ({kind}): call `.eval()` on the network, export again")
-        names.append(content["arg"]["as_tensor"]["name"])
-    if len(names) != 1:
-        raise UserError(f"it gives {len(names)} tensors, and no logits alone")
-    return str(names[0])
+        if "as_tensor" not in content["arg"]:
+            raise UserError("one of its outputs is no tensor: export it without that one")
+        names.append(str(content["arg"]["as_tensor"]["name"]))
+    paths = [called(path) for path in _paths(_result_spec(graph_module))]
+    return dict(zip(paths if len({*paths}) == len(names) else names, names, strict=True))
+
+
+def _result_spec(graph_module: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How what the program returns is built of tensors, as torch writes it; empty where that is not told."""
+    calls = graph_module.get("module_call_graph") or [{}]
+    tree = json.loads((calls[0].get("signature") or {}).get("out_spec") or "[]")
+    return tree[1] if isinstance(tree, list) and len(tree) > 1 else {"type": None}
+
+
+def _paths(spec: Mapping[str, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Keys and places that lead to each tensor."""
+    if spec["type"] is None:
+        yield path
+        return
+    children = spec["children_spec"]
+    keys = json.loads(spec["context"]) if spec["type"] in _DICTIONARIES else range(len(children))
+    for key, child in zip(keys, children, strict=True):
+        yield from _paths(child, (*path, key))

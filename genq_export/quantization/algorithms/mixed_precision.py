@@ -4,7 +4,7 @@
     subject to  one width for every weight and every activation tensor, and the budget
 
 The costs of a layer's weight and of its input are measured apart (sensitivity.py) and added: with one layer at a time
-their effects are small, and small divergences add up. The first and the last layer, and layers that the config gives
+their effects are small, and small divergences add up. The first and the last layers, and layers that the config gives
 bits by name, keep theirs and count towards no average.
 
 * `average_bits`: mean weight bits over all weights, and mean activation bits over all numbers that layers read.
@@ -14,9 +14,11 @@ bits by name, keep theirs and count towards no average.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import fx
 
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.config.target import TargetRule
@@ -25,6 +27,7 @@ from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationStore
+from genq_export.quantization.layers import last_layers
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.sensitivity import Options, input_quantizers, measure, sample_of
 from genq_export.quantization.summary import Findings, LayerCost
@@ -55,7 +58,7 @@ class MixedPrecision(Method):
         """Measure what widths cost, unless none fits the budget, and choose."""
         gm = network.graph
         check_budget(gm, settings, context.rule)
-        costs = measure(gm, sample_of(images, gm), options_to_measure(gm, settings))
+        costs = measure(gm, sample_of(images, gm), options_to_measure(gm, settings), context.divergence)
         assigned = assign(gm, costs, settings, context.rule)
         network.assign_bits(assigned)
         return Findings(assigned_bits=assigned)
@@ -125,10 +128,16 @@ def assign(
 
 def _free_layers(gm: GraphNetwork, config: QuantizeConfig) -> list[QuantizedLayer]:
     layers = [layer for layer, _ in input_quantizers(gm)]
-    free = [layer for layer in layers[1:-1] if not any(fnmatchcase(layer.name, pattern) for pattern in config.layers)]
+    last = [called_module(gm, node) for node in last_layers(gm.graph, partial(_is_quantized, gm))]
+    inner = [layer for layer in layers[1:] if layer not in last]
+    free = [layer for layer in inner if not any(fnmatchcase(layer.name, pattern) for pattern in config.layers)]
     if not free:
         raise UserError("a bit budget has nothing to assign: every layer is the first, the last, or has bits by name")
     return free
+
+
+def _is_quantized(gm: GraphNetwork, node: fx.Node) -> bool:
+    return isinstance(called_module(gm, node), QuantizedLayer)
 
 
 def _size_of_others(gm: GraphNetwork, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:

@@ -4,7 +4,8 @@
 
 with q_ptq the codes that block reconstruction found. Weight and activation scales learn as in LSQ (autograd through the
 expression above gives round(v/s) - v/s inside the range). The loss is KL divergence to the float network ([ours]: the
-paper's loss is unknown), so no label is needed. The epoch with the least KL on held-out calibration images is kept;
+paper's loss is unknown), or what the task says where there are no logits, so no label is needed. The epoch with the
+least loss on held-out calibration images is kept;
 epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse on them.
 
 The first blocks stay as PTQ made them (`qat.frozen_share`, [ours]). An even background is one number in every channel,
@@ -35,13 +36,15 @@ from genq_export.network import grid
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
+from genq_export.network.outputs import Answer
 from genq_export.quantization.activation_cache import ActivationsInMemory, ActivationStore
 from genq_export.quantization.algorithms.lsq import round_ste, scale_learners
 from genq_export.quantization.blocks import Block, split
-from genq_export.quantization.divergence import kl_divergence
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.summary import Findings, TrainingHistory
 from genq_export.quantization.working_network import WorkingNetwork
+from genq_export.tasks.classification import CLASSIFICATION
+from genq_export.tasks.task import Divergence
 
 HELD_OUT_SHARE = 0.125
 EMA_DECAY = 0.99
@@ -88,7 +91,8 @@ class Qat(Method):
         gm, store = network.graph, EpochStore.in_folder(context.partial)
         with context.distributed(settings) as ranks:
             ranks.broadcast_parameters(gm.state_dict().values())
-            history = train(gm, images, settings, context.seed, store, context.progress, ranks)
+            arguments = (gm, images, settings, context.seed, store, context.progress)
+            history = train(*arguments, ranks, context.divergence)
         return Findings(qat=history)
 
 
@@ -136,6 +140,7 @@ def train(
     store: EpochStore,
     progress: Progress,
     ranks: Ranks = ALONE,
+    divergence: Divergence = CLASSIFICATION.divergence,
 ) -> TrainingHistory:
     """Train a PTQ solution (`qat.method` lsq: a rounded network) in place for `qat.epochs`.
 
@@ -147,18 +152,19 @@ def train(
         store: an earlier run goes on from there.
         progress: where it tells how far it is.
         ranks: processes that all call this with the same arguments; the main one saves.
+        divergence: what is made small.
 
     Returns:
-        The held-out KL by epoch, the solution it began with first.
+        The held-out divergence by epoch, the solution it began with first.
     """
     images = ActivationsInMemory(images) if isinstance(images, Tensor) else images
     held_out, training = _held_out(len(images), seed)
-    teacher = _logits(gm, images, torch.arange(len(images)).split(config.batch_size), quantized=False)
+    teacher = _Teacher(gm, images, config.batch_size)
     judged = held_out.split(config.batch_size)
-    trainer = Trainer(gm, config)
+    trainer = Trainer(gm, config, divergence)
     epochs = config.qat.epochs
     steps = max(1, len(training) // config.batch_size) * epochs
-    history = [_divergence(gm, images, judged, teacher[held_out])]
+    history = [_held_out_divergence(gm, images, judged, teacher, divergence)]
     best = trainer.committed_state()
     state = store.load()
     first = 0
@@ -171,9 +177,10 @@ def train(
         trainer.attach()
         for chosen in _whole_batches(shuffled, config.batch_size):
             own = ranks.share(chosen)
-            trainer.step(_taken(images, own, device_of(gm)), teacher[own], steps, len(own) / len(chosen), ranks)
+            pixels = _taken(images, own, device_of(gm))
+            trainer.step(pixels, teacher.answer(own, pixels), steps, len(own) / len(chosen), ranks)
         trainer.commit_average()
-        history.append(_divergence(gm, images, judged, teacher[held_out]))
+        history.append(_held_out_divergence(gm, images, judged, teacher, divergence))
         progress.detail(f"  epoch {epoch + 1}: held-out KL {history[-1]:.4f}")
         if history[-1] <= min(history):
             best = trainer.committed_state()
@@ -200,8 +207,10 @@ def _whole_batches(numbers: Tensor, size: int) -> list[Tensor]:
 class Trainer:
     """Parameters, their average, and the optimiser, over the layers and quantizers of a graph that are trained."""
 
-    def __init__(self, gm: GraphNetwork, config: QuantizeConfig) -> None:
-        self._gm = gm
+    def __init__(
+        self, gm: GraphNetwork, config: QuantizeConfig, divergence: Divergence = CLASSIFICATION.divergence
+    ) -> None:
+        self._gm, self._divergence = gm, divergence
         trained = _trained_blocks(gm, config)
         self._layers = [part for block in trained for part in block.layers()]
         self._corrections = nn.ModuleList([CodeLearner(part, config.qat.method) for part in self._layers])
@@ -228,12 +237,12 @@ class Trainer:
         for quantizer, scale in zip(self._quantizers, self._scales, strict=True):
             quantizer.learner = scale
 
-    def step(self, x: Tensor, teacher: Tensor, steps: int, share: float, ranks: Ranks) -> None:
+    def step(self, x: Tensor, teacher: Answer, steps: int, share: float, ranks: Ranks) -> None:
         """Make one of `steps` updates.
 
         Args:
             x: this process's part of the batch, float32 [B, C, H, W].
-            teacher: logits of the float network for it, [B, classes].
+            teacher: what the float network gives for it.
             steps: updates of the whole training, for the cosine of the rates.
             share: of the batch that `x` is.
             ranks: of the processes that have the rest of it.
@@ -242,8 +251,8 @@ class Trainer:
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):
-            logits = self._gm(x)
-        loss = kl_divergence(logits.float(), teacher) * share
+            found = self._gm(x)
+        loss = self._divergence(_in_float32(found), teacher) * share
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         ranks.add_gradients(self._parameters.values())
@@ -326,15 +335,51 @@ def _taken(images: ActivationStore, chosen: Tensor, device: torch.device) -> Ten
     return values[places].to(device)
 
 
-def _logits(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], quantized: bool) -> Tensor:
-    """Logits of the images that each batch (int64 [B]) chooses, [N, classes]."""
+class _Teacher:
+    """What the float network gives for images: logits once for all of them, larger answers whenever they are needed.
+
+    logits: of all images, [N, classes]; None where the network gives tensors by name.
+    """
+
+    def __init__(self, gm: GraphNetwork, images: ActivationStore, batch_size: int) -> None:
+        self._gm = gm
+        self.logits: Tensor | None = None
+        if gm.output_names() is None:
+            batches = torch.arange(len(images)).split(batch_size)
+            found = [_answer(gm, _taken(images, chosen, device_of(gm)), quantized=False) for chosen in batches]
+            self.logits = torch.cat(found)  # type: ignore[arg-type]
+
+    def answer(self, chosen: Tensor, pixels: Tensor) -> Answer:
+        """For the images chosen (int64 [B]), which are `pixels`."""
+        return _answer(self._gm, pixels, quantized=False) if self.logits is None else self.logits[chosen]
+
+
+def _answer(gm: GraphNetwork, pixels: Tensor, quantized: bool) -> Answer:
     set_quantization(gm, quantized)
     try:
         with torch.no_grad():
-            return torch.cat([gm(_taken(images, chosen, device_of(gm))) for chosen in batches])
+            found: Answer = gm(pixels)
+            return found
     finally:
         set_quantization(gm, True)
 
 
-def _divergence(gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], teacher: Tensor) -> float:
-    return float(kl_divergence(_logits(gm, images, batches, quantized=True), teacher))
+def _in_float32(answer: Answer) -> Answer:
+    """Of autocast's numbers."""
+    if isinstance(answer, Tensor):
+        return answer.float()
+    return {name: tensor.float() for name, tensor in answer.items()}
+
+
+def _held_out_divergence(
+    gm: GraphNetwork, images: ActivationStore, batches: Sequence[Tensor], teacher: _Teacher, divergence: Divergence
+) -> float:
+    """Over all images of the batches: of logits at once, of larger answers batch by batch."""
+    if teacher.logits is None:
+        total = 0.0
+        for chosen in batches:
+            pixels = _taken(images, chosen, device_of(gm))
+            total += len(chosen) * float(divergence(_answer(gm, pixels, True), teacher.answer(chosen, pixels)))
+        return total / sum(map(len, batches))
+    found = [_answer(gm, _taken(images, chosen, device_of(gm)), quantized=True) for chosen in batches]
+    return float(divergence(torch.cat(found), teacher.logits[torch.cat(list(batches))]))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from genq_export.core.errors import BackendDied, BackendError, BackendMissing
-from genq_export.runtimes.base import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes, Outputs
 from genq_export.runtimes.isolation.environment import PYTHON, child_environment
 from genq_export.runtimes.isolation.protocol import Channel, ChannelTimeout, EndOfStream, Message
 
@@ -109,15 +109,15 @@ class IsolatedBackend:
         self.title = str(answer.fields["title"])
         self.device = str(answer.fields["device"])
 
-    def logits(self, batch: Batch) -> Batch:
-        """float32 [B, C, H, W] -> float32 [B, K]."""
-        return self._worker.ask(Message({"op": "logits"}, {"batch": batch})).arrays["logits"].astype(np.float32)
+    def outputs(self, batch: Batch) -> Outputs:
+        """float32 [B, C, H, W] -> float32 [B, ...] by name."""
+        return outputs_in(self._worker.ask(Message({"op": "outputs"}, {"batch": batch})))
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        """Logits and codes by quantizer name."""
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        """Outputs and codes by quantizer name."""
         answer = self._worker.ask(Message({"op": "codes"}, {"batch": batch}))
         names: list[str] = answer.fields["names"]
-        return answer.arrays["logits"], {name: answer.arrays[f"codes {name}"] for name in names}
+        return outputs_in(answer), {name: answer.arrays[f"codes {name}"] for name in names}
 
     def peak_memory_mib(self) -> float:
         """Most memory the session has held so far, MiB: resident memory of its process, or on the GPU."""
@@ -126,6 +126,11 @@ class IsolatedBackend:
     def close(self) -> None:
         """End the process."""
         self._worker.close()
+
+
+def outputs_in(answer: Message) -> Outputs:
+    """The outputs that a worker's answer holds."""
+    return {name: answer.arrays[f"output {name}"].astype(np.float32, copy=False) for name in answer.fields["outputs"]}
 
 
 def measure(request: dict[str, Any], label: str, limit: float) -> dict[str, Any]:

@@ -51,10 +51,15 @@ class Server:
         if operation == "peak":
             return Message({"peak_mib": self._session.peak_memory_mib()})
         if operation == "codes":
-            logits, codes = self._session.codes(request.arrays["batch"])
-            arrays = {"logits": logits, **{f"codes {name}": array for name, array in codes.items()}}
-            return Message({"names": list(codes)}, arrays)
-        return Message({}, {"logits": self._session.logits(request.arrays["batch"])})
+            outputs, codes = self._session.codes(request.arrays["batch"])
+            told = {"outputs": list(outputs), "names": list(codes)}
+            return Message(told, _named("output", outputs) | _named("codes", codes))
+        outputs = self._session.outputs(request.arrays["batch"])
+        return Message({"outputs": list(outputs)}, _named("output", outputs))
+
+
+def _named(kind: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {f"{kind} {name}": array for name, array in arrays.items()}
 
 
 def open_session(name: str, path: Path, threads: int) -> Session:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from genq_export.runtimes import runtime_titles
 from genq_export.targets import title_of
+from genq_export.tasks.task import task_of
 from runtime_tests.report.calibration_section import calibration_view
 from runtime_tests.report.model import Report
 from runtime_tests.report.render import charts, views
@@ -33,7 +34,7 @@ _SHEET_PIXELS = 1600
 
 def render_html(report: Report, folder: Path) -> str:
     """The page. `folder` is the build folder, for the contact sheet; a missing or damaged sheet is left out."""
-    template = _environment().get_template("report.html")
+    template, task = _environment().get_template("report.html"), task_of(report.run.task)
     return template.render(
         report=report,
         run=report.run,
@@ -48,6 +49,9 @@ def render_html(report: Report, folder: Path) -> str:
         classes=views.class_chart(report),
         speeds=views.latency_settings(report.latency),
         fidelity=gates.deployed_fidelity(report.run),
+        figures_of_task=() if task.has_logits else report.run.answers,
+        task_title=task.title,
+        cost_measure=task.cost_measure,
         layers=views.layer_chart(report),
         costs=views.cost_chart(report.sensitivity),
         floating=[layer for layer in report.layers if layer.integer is False],
@@ -66,6 +70,7 @@ def _environment() -> Environment:
         "ms": milliseconds,
         "bytes": byte_size,
         "thousands": "{:,}".format,
+        "shown_figure": gates.shown_figure,
         "chance": chance,
         # On a phone a figure stays with its unit, and a date in one piece.
         "unbroken": lambda text: str(text).replace(" ", "\u00a0").replace("-", "\u2011"),

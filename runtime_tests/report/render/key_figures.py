@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from genq_export.tasks.task import task_of
 from runtime_tests.report.model import Report
 from runtime_tests.report.render.formatting import MINUS, TIMES, byte_size, chance, milliseconds, percent, plural
 from runtime_tests.verify import gates
@@ -20,7 +21,7 @@ class KeyFigure:
 
 def key_figures(report: Report) -> list[KeyFigure]:
     """Accuracy, agreement, codes, speed and size, as far as they were measured."""
-    return [*_accuracy(report), *_fidelity(report), _speed(report.latency), *_size(report)]
+    return [*_accuracy(report), *_answers(report), *_fidelity(report), _speed(report.latency), *_size(report)]
 
 
 def _accuracy(report: Report) -> Iterator[KeyFigure]:
@@ -32,6 +33,13 @@ def _accuracy(report: Report) -> Iterator[KeyFigure]:
         cost = report.run.cost
         significance = (f"McNemar p {chance(cost.p_value)}",) if cost is not None else ()
         yield KeyFigure("accuracy loss", f"{loss:.2f} points".replace("-", MINUS), significance)
+
+
+def _answers(report: Report) -> Iterator[KeyFigure]:
+    for item in gates.deployed_answers(report.run) if not task_of(report.run.task).has_logits else ():
+        yield KeyFigure(
+            item.title, gates.shown_figure(item).replace("-", MINUS), (f"on {item.n} {item.images} images",)
+        )
 
 
 def _fidelity(report: Report) -> Iterator[KeyFigure]:

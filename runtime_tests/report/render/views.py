@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from genq_export.tasks.task import task_of
 from runtime_tests.report.model import LayerCost, Report
 from runtime_tests.report.render.formatting import DASH, MINUS, TIMES, byte_size, milliseconds, percent
 from runtime_tests.verify import gates
@@ -32,6 +33,10 @@ def figures(report: Report) -> list[Figure]:
 
 def _cost_figure(report: Report) -> Figure:
     run = report.run
+    answers = gates.deployed_answers(run)
+    if answers and not task_of(run.task).has_logits:
+        value, _, unit = gates.shown_figure(answers[0]).replace("-", MINUS).partition(" ")
+        return Figure(value, unit, answers[0].title, f"{answers[0].n} {answers[0].images} images, against float")
     loss = gates.accuracy_loss(run)
     if loss is None:
         share = report.agreement.get(f"{run.deployed}_vs_float")
@@ -56,6 +61,10 @@ def _size_figure(size: Size | None) -> Iterator[Figure]:
 
 
 def _agreement_figure(report: Report) -> Figure:
+    if not task_of(report.run.task).has_logits:
+        found = gates.deployed_fidelity(report.run)
+        context = "deployed file against the oracle" if found is not None else "not measured"
+        return Figure(*_split(None if found is None else found.match), "equal codes", context)
     agreement = gates.deployed_agreement(report.run)
     context = "deployed file against reference" if agreement is not None else "not measured"
     return Figure(*_split(agreement), "agreement", context)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import QuantizerNode
-from genq_export.runtimes.base import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes, Outputs
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
 from runtime_tests.verify.code_comparison import container_shift
@@ -68,8 +68,8 @@ Experiment = Callable[[Case], Finding]
 NOTHING = Finding()
 
 
-def codes_of_copy(model: onnx.ModelProto, backend: str, batch: Batch, limit: float) -> tuple[Batch, Codes] | None:
-    """Logits and codes of a changed copy of the file in one runtime; None where it does not run."""
+def codes_of_copy(model: onnx.ModelProto, backend: str, batch: Batch, limit: float) -> tuple[Outputs, Codes] | None:
+    """Outputs and codes of a changed copy of the file in one runtime; None where it does not run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.onnx"
         path.write_bytes(model.SerializeToString())

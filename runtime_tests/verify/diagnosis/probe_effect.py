@@ -19,27 +19,28 @@ import onnx
 
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import layer_names, quantizers
-from genq_export.runtimes.base import Batch
-from genq_export.runtimes.isolation.process import Worker
+from genq_export.network.outputs import LOGITS
+from genq_export.runtimes.base import Batch, Outputs
+from genq_export.runtimes.isolation.process import Worker, outputs_in
 from genq_export.runtimes.isolation.protocol import Message
 from genq_export.runtimes.openvino import OPENVINO, OPENVINO_AS_WRITTEN
 from runtime_tests.verify.diagnosis.case import copy_of
 from runtime_tests.verify.diagnosis.pair_sums import halve_weight_codes, known_sum, saturation_of
 
-# An experiment explains a difference of logits of which it leaves at most this share; single codes at the border of
+# An experiment explains a difference of outputs of which it leaves at most this share; single codes at the border of
 # two leave more than nothing.
 _FEW = 0.05
 
 
 def explain_probe_effect(
-    model: onnx.ModelProto, batch: Batch, expected: Batch, limit: float
+    model: onnx.ModelProto, batch: Batch, expected: Outputs, limit: float
 ) -> tuple[str | None, tuple[str, ...]]:
     """Find out what the transformations change.
 
     Args:
         model: The deployed file.
         batch: float32 [B, C, H, W].
-        expected: The oracle's logits of the batch, float32 [B, K].
+        expected: The oracle's outputs of the batch, float32 [B, ...] by name.
         limit: Seconds that an answer may take.
 
     Returns:
@@ -54,27 +55,27 @@ def explain_probe_effect(
         sessions.close()
 
 
-def _explain(sessions: "_Sessions", model: onnx.ModelProto, expected: Batch) -> tuple[str | None, tuple[str, ...]]:
-    as_run, as_written = sessions.logits(model, True), sessions.logits(model, False)
+def _explain(sessions: "_Sessions", model: onnx.ModelProto, expected: Outputs) -> tuple[str | None, tuple[str, ...]]:
+    as_run, as_written = sessions.outputs(model, True), sessions.outputs(model, False)
     before, left = _gap(as_run, expected), _gap(as_written, expected)
-    same, right = (int((logits.argmax(1) == expected.argmax(1)).sum()) for logits in (as_run, as_written))
     evidence = [
-        f"as users run it, logits are {before:.2g} off the oracle's on average and {same} of {len(expected)} answers"
-        f" are the oracle's; with low-precision transformations off {left:.2g} and {right}"
+        f"as users run it, outputs are {before:.2g} off the oracle's on average{_answers(as_run, expected)}; with"
+        f" low-precision transformations off {left:.2g}{_answers(as_written, expected)}"
     ]
     if left > _FEW * before:
         evidence.append("the low-precision transformations alone do not explain what watching changes")
         return None, tuple(evidence)
     blamed = (
-        f"OpenVINO's low-precision transformations change the result: with them off {right} of {len(expected)} answers"
-        f" of one batch are the oracle's, with them on {same}"
+        f"OpenVINO's low-precision transformations change the result: with them off outputs of one batch are {left:.2g}"
+        f" off the oracle's on average{_answers(as_written, expected)}, with them on"
+        f" {before:.2g}{_answers(as_run, expected)}"
     )
     reason = _reason(sessions, model, _gap(as_run, as_written), as_run, evidence)
     return blamed + (f". {reason}" if reason else ""), tuple(evidence)
 
 
 def _reason(
-    sessions: "_Sessions", model: onnx.ModelProto, before: float, as_run: Batch, evidence: list[str]
+    sessions: "_Sessions", model: onnx.ModelProto, before: float, as_run: Outputs, evidence: list[str]
 ) -> str | None:
     """What the transformations do: the change of the file, computed as written, that gives the same as they do."""
     fused, skipped = without_residual_rounding(model)
@@ -82,7 +83,7 @@ def _reason(
     unrounded = f"They add the results of {layer_names(skipped)} to the residual without rounding them to codes"
     saturating = saturation_of(wide)
     if skipped:
-        left = _gap(as_run, sessions.logits(fused, False))
+        left = _gap(as_run, sessions.outputs(fused, False))
         evidence.append(
             f"a copy without the quantizers {layer_names(skipped)}, computed as written, is {left:.2g} from what"
             f" OpenVINO gives as users run it; the file itself {before:.2g}"
@@ -95,16 +96,16 @@ def _reason(
     evidence.append(known.evidence)
     if not known.saturates:
         return None
-    as_run = sessions.logits(halved, True)
-    left = _gap(as_run, sessions.logits(halved, False))
+    as_run = sessions.outputs(halved, True)
+    left = _gap(as_run, sessions.outputs(halved, False))
     evidence.append(
-        f"with the weight codes of {layer_names(wide)} halved the transformations move logits by {left:.2g}"
+        f"with the weight codes of {layer_names(wide)} halved the transformations move outputs by {left:.2g}"
     )
     if left <= _FEW * before:
         return saturating[0].upper() + saturating[1:]
     if not skipped:
         return None
-    left = _gap(as_run, sessions.logits(_halved(fused)[0], False))
+    left = _gap(as_run, sessions.outputs(_halved(fused)[0], False))
     evidence.append(f"halved and without these quantizers, the two are {left:.2g} apart")
     return f"{unrounded}, and {saturating}" if left <= _FEW * before else None
 
@@ -141,9 +142,18 @@ def _halved(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     return copy, tuple(name for name in layers if halve_weight_codes(copy, name))
 
 
-def _gap(first: Batch, second: Batch) -> float:
-    """Mean difference of logits: a single code more or less moves the largest far more than the mean."""
-    return float(np.abs(first.astype(np.float64) - second).mean())
+def _gap(first: Outputs, second: Outputs) -> float:
+    """Mean difference of outputs: a single code more or less moves the largest far more than the mean."""
+    gaps = [np.abs(array.astype(np.float64) - second[name]).ravel() for name, array in first.items()]
+    return float(np.concatenate(gaps).mean())
+
+
+def _answers(found: Outputs, expected: Outputs) -> str:
+    """How many classes are the oracle's, where the network gives logits."""
+    if list(expected) != [LOGITS]:
+        return ""
+    same = int((found[LOGITS].argmax(1) == expected[LOGITS].argmax(1)).sum())
+    return f" and {same} of {len(expected[LOGITS])} answers are the oracle's"
 
 
 class _Sessions:
@@ -153,15 +163,14 @@ class _Sessions:
         self._batch, self.limit = batch, limit
         self._worker = Worker(OPENVINO.name, limit)
 
-    def logits(self, model: onnx.ModelProto, transformed: bool) -> Batch:
-        """float32 [B, K] with the low-precision transformations on or off. Raises BackendError."""
+    def outputs(self, model: onnx.ModelProto, transformed: bool) -> Outputs:
+        """float32 [B, ...] by name with the low-precision transformations on or off. Raises BackendError."""
         kind = (OPENVINO if transformed else OPENVINO_AS_WRITTEN).name
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "copy.onnx"
             path.write_bytes(model.SerializeToString())
             self._worker.ask(Message({"op": "load", "kind": kind, "path": str(path), "threads": 1}))
-        logits: Batch = self._worker.ask(Message({"op": "logits"}, {"batch": self._batch})).arrays["logits"]
-        return logits
+        return outputs_in(self._worker.ask(Message({"op": "outputs"}, {"batch": self._batch})))
 
     def close(self) -> None:
         """End the process."""

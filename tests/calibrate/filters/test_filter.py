@@ -39,14 +39,14 @@ def test_a_filter_has_the_name_it_is_registered_by() -> None:
 )
 def test_a_network_is_scored_by_what_it_has(make: Callable[[], LoadedModel], names: list[str]) -> None:
     model, settings = make(), CalibrateConfig()  # type: ignore[call-arg]
-    assert [each.name for each in filters_for(model.module)] == names
+    assert [each.name for each in filters_for(model)] == names
     found = score_group(model, torch.randn(10, 3, 16, 16).split(4), settings)
     assert len(found) == 10 and all(list(scores) == names for scores in found)
 
 
 def test_a_source_that_is_not_filtered_drops_nothing(convnet: LoadedModel) -> None:
     settings = CalibrateConfig(energy_max=0.0)  # type: ignore[call-arg]
-    assert all(rule.kept_share == 1 and rule.maximum is None for rule in filter_rules(convnet.module, settings, False))
-    energy, bn = filter_rules(convnet.module, settings, True)
+    assert all(rule.kept_share == 1 and rule.maximum is None for rule in filter_rules(convnet, settings, False))
+    energy, bn = filter_rules(convnet, settings, True)
     assert (energy.kept_share, energy.maximum, bn.kept_share, bn.maximum) == (0.9, 0.0, 0.75, None)
     assert not energy.allows({"energy": 1.0}) and energy.beyond == "energy above maximum"

@@ -43,7 +43,8 @@ def test_a_network_comes_back_from_its_file(kind: str, exporter: str, tmp_path: 
     torch.manual_seed(0)
     module = networks.randomise_norms(getattr(networks, kind)()).eval()
     path = export(module, tmp_path / "net.onnx", networks.SIZE, exporter)
-    found, size, classes = load_network(path, None)
+    loaded = load_network(path, None)
+    found, size, classes = loaded.network, loaded.input_size, loaded.classes
     assert (size, classes) == (networks.SIZE, 5)
     images = noise(5, networks.SIZE)
     with torch.no_grad():
@@ -115,7 +116,8 @@ def test_channels_last(tmp_path: Path) -> None:
         helper.make_node("GlobalAveragePool", ["c"], ["p"]),
         helper.make_node("Flatten", ["p"], ["y"]),
     ]
-    network, size, classes = load_network(write(tmp_path / "n.onnx", nodes, shape=("n", 6, 8, 3)), None)
+    loaded = load_network(write(tmp_path / "n.onnx", nodes, shape=("n", 6, 8, 3)), None)
+    network, size, classes = loaded.network, loaded.input_size, loaded.classes
     images = noise(2, (3, 6, 8))
     assert (size, classes) == ((3, 6, 8), 3)
     torch.testing.assert_close(network(images), images.mean((2, 3)))

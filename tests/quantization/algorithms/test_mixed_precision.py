@@ -24,13 +24,13 @@ from genq_export.quantization.algorithms.mixed_precision import (
     cheapest_widths,
     options_to_measure,
 )
-from genq_export.quantization.divergence import kl_divergence
 from genq_export.quantization.method import MethodContext
 from genq_export.quantization.placement import Placement
 from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.quantization.sensitivity import input_quantizers, measure, ranked
 from genq_export.quantization.working_network import WorkingNetwork
 from genq_export.targets import rule_for
+from genq_export.tasks.losses import kl_divergence
 from genq_export.zoo import test_set as zoo_test_set
 
 Prepared = Callable[..., tuple[GraphNetwork, Placement]]

@@ -18,9 +18,9 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationsOnDisk
 from genq_export.quantization.algorithms.qat import ALONE, EpochStore, Trainer, train
 from genq_export.quantization.blocks import split
-from genq_export.quantization.divergence import kl_divergence
 from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
+from genq_export.tasks.losses import kl_divergence
 
 QUIET = Progress(quiet=True)
 NOTHING = EpochStore(lambda: None, lambda tensors: None)

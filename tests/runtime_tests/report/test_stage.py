@@ -85,7 +85,7 @@ def test_a_report_of_an_earlier_release_is_read(finished: Workspace) -> None:
         gate["sentence"] = gate.pop("message")
     for fidelity in old["run"]["fidelity"]:
         fidelity["unwatched"] = fidelity.pop("probe_effect")
-        fidelity["watching_moved"] = fidelity.pop("probe_logit_shift")
+        fidelity["watching_moved"] = fidelity.pop("probe_output_shift")
     old["storage"]["storage"]["weights"] = "int4 (8-bit layers int8)"
     old["calibration"] = {}
     assert report.storage.storage is not None and report.storage.storage.weights == "int4"

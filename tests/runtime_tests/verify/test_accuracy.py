@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genq_export.core.errors import BackendError
-from genq_export.runtimes.base import Batch, Codes
+from genq_export.runtimes.base import Batch, Codes, Outputs
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.predictions import evaluate
 
@@ -21,12 +21,12 @@ class Fake:
     def __init__(self, name: str, answer: Callable[[Batch], Batch]) -> None:
         self.name, self._answer, self.calls = name, answer, 0
 
-    def logits(self, batch: Batch) -> Batch:
+    def outputs(self, batch: Batch) -> Outputs:
         self.calls += 1
-        return self._answer(batch)
+        return {"logits": self._answer(batch)}
 
-    def codes(self, batch: Batch) -> tuple[Batch, Codes]:
-        return self.logits(batch), {}
+    def codes(self, batch: Batch) -> tuple[Outputs, Codes]:
+        return self.outputs(batch), {}
 
     def close(self) -> None:
         pass

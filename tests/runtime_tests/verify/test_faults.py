@@ -186,7 +186,7 @@ def test_ties_that_fall_the_other_way_are_named_as_such(pristine_build: Path) ->
     found = {**expected, "input": multiplied}
     fidelity = BackendFidelity(
         backend="tensorrt", against="oracle", images=2, codes=batch.size, differing=differing, largest=1,
-        first_diverging="input", logits_largest=0, quantizers=(),
+        first_diverging="input", outputs_largest=0, quantizers=(),
     )  # fmt: skip
     case = Case(fidelity, oracle, (batch, expected, found), content, quantizers(content), None, 60.0)
     explained = explain(case)

@@ -17,6 +17,8 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.files import load_reference
 from genq_export.runtimes.torch_modules import TorchBackend, float_backend
+from genq_export.tasks.classification import CLASSIFICATION
+from genq_export.tasks.tensors import TENSORS
 from runtime_tests.report.verdict import chance, verdict
 from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import InFloat, held_out_images, output_distances
@@ -67,9 +69,9 @@ def test_outputs_of_any_shape_are_compared(model: LoadedModel) -> None:
     other = torch.nn.Conv2d(3, 2, 3)
     other.load_state_dict(float_network.module.state_dict())
     other.weight.data *= 1.1
-    (found,) = output_distances(
-        float_network, {"x": TorchBackend("x", "x", other)}, {"held-out": held_out_images(model)}
-    )
+    backends, sets = {"x": TorchBackend("x", "x", other)}, {"held-out": held_out_images(model)}
+    (found,), (figure,) = output_distances(float_network, backends, sets, TENSORS)
+    assert figure.value == pytest.approx(found.sqnr_db, abs=0.01) and figure.unit == "dB"
     assert found.agreement is None and found.sqnr_db is not None and 15 < found.sqnr_db < 25
 
 
@@ -115,7 +117,8 @@ def test_a_fault_in_the_reference_fails_and_is_named(
     def failed(network: Any) -> dict[str, str]:
         backend = TorchBackend("reference", "reference", network)
         backends = {"reference": backend, "onnxruntime": backend, "reference in float": InFloat(backend)}
-        found = output_distances(float_backend(model.module), backends, {"held-out": held_out_images(model)[:1]})
+        sets = {"held-out": held_out_images(model)[:1]}
+        found, _ = output_distances(float_backend(model.module), backends, sets, CLASSIFICATION)
         measured = run(from_float=found, weights=weight_quality(network))
         judged = gates.against_float(measured, GatesConfig(), grids(4, settings=["quantize.methods=[]"]))
         return {item.name: item.message for item in judged if isinstance(item, gates.Gate) and not item.passed}

@@ -24,7 +24,7 @@ def case_of(folder: Path, oracle: TorchBackend, images: np.ndarray, first: str, 
     _, expected = oracle.codes(images)
     fidelity = BackendFidelity(
         backend="onnxruntime", against="oracle", images=len(images), codes=1, differing=1, largest=1,
-        first_diverging=first, logits_largest=0, quantizers=(),
+        first_diverging=first, outputs_largest=0, quantizers=(),
     )  # fmt: skip
     return Case(fidelity, oracle, (images, expected, {**expected, first: found}), model, quantizers(model), None, 60.0)
 

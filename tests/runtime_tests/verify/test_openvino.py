@@ -49,7 +49,7 @@ def test_answers_are_those_of_the_reference(measured: Verification) -> None:
 def test_what_watching_hides_is_found_by_experiment(measured: Verification) -> None:
     """As users run it, the addition is fused into the convolution in front of it, whose result is then not rounded."""
     fidelity = next(item for item in measured.fidelity if item.backend == "openvino")
-    assert fidelity.probe_logit_shift > 0.1 and fidelity.probe_effect is not None
+    assert fidelity.probe_output_shift > 0.1 and fidelity.probe_effect is not None
     assert "with them off 24 of 24 answers of one batch are the oracle's" in fidelity.probe_effect
     layers = "layer1.0.conv2, layer2.0.conv2, layer3.0.conv2 and layer4.0.conv2"
     assert f"They add the results of {layers} to the residual" in fidelity.probe_effect
@@ -72,7 +72,7 @@ def test_saturation_is_told_apart_from_fusion(
     workspace.record("export", "e", run_export(workspace, wide, model, quiet), 1.0)
     oracle = oracle_backend(workspace.folder)
     content = onnx.load(workspace.path("model.onnx"))
-    reason, evidence = explain_probe_effect(content, images, oracle.logits(images), 60.0)
+    reason, evidence = explain_probe_effect(content, images, oracle.outputs(images), 60.0)
     assert reason is not None and "without rounding them to codes" in reason, evidence
     known = known_sum("openvino", 60.0)
     assert known is not None
@@ -91,8 +91,8 @@ def test_logits_do_not_depend_on_the_batch(pristine_build: Path, images: np.ndar
     backend = IsolatedBackend("openvino", pristine_build / "model.onnx", 60.0, threads=1)
     try:
         assert backend.title.startswith("OpenVINO 20") and backend.device == "cpu"
-        whole = backend.logits(images)
-        parts = np.concatenate([backend.logits(part) for part in np.array_split(images, 5)])
+        whole = backend.outputs(images)["logits"]
+        parts = np.concatenate([backend.outputs(part)["logits"] for part in np.array_split(images, 5)])
         assert whole.shape == (len(images), 10) and np.allclose(whole, parts, atol=1e-4)
         assert backend.peak_memory_mib() > 10
     finally:

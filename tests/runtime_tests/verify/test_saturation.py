@@ -34,7 +34,7 @@ RIGHT, CUT_OFF = KnownSum("onnxruntime", 5850), KnownSum("onnxruntime", 2950)
 
 def test_the_known_sum_is_right_where_nothing_saturates(tmp_path: Path) -> None:
     onnx.save(largest_codes(), tmp_path / "model.onnx")
-    plain = ONNXRUNTIME_UNFUSED.open(tmp_path / "model.onnx", 1).logits(FULL)
+    plain = ONNXRUNTIME_UNFUSED.open(tmp_path / "model.onnx", 1).outputs(FULL)["logits"]
     assert plain.shape == (1, 4, 1, 1) and (plain == RIGHT.right).all()
     asked = known_sum("onnxruntime-unfused", 60.0)
     assert asked is not None and not asked.saturates and asked.found == RIGHT.right
@@ -48,10 +48,10 @@ def test_halved_codes_are_computed_right_on_any_processor(tmp_path: Path) -> Non
     codes = Constants(model).value("codes")
     assert codes is not None and codes.dtype == np.int8 and (codes == 63).all()
     onnx.save(model, path)
-    expected = ONNXRUNTIME_UNFUSED.open(path, 1).logits(FULL)
-    assert np.array_equal(ONNXRUNTIME.open(path, 1).logits(FULL), expected)
+    expected = ONNXRUNTIME_UNFUSED.open(path, 1).outputs(FULL)["logits"]
+    assert np.array_equal(ONNXRUNTIME.open(path, 1).outputs(FULL)["logits"], expected)
     pytest.importorskip("openvino")
-    assert np.allclose(OPENVINO.open(path, 1).logits(FULL), expected)
+    assert np.allclose(OPENVINO.open(path, 1).outputs(FULL)["logits"], expected)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def case_of(folder: Path, oracle: TorchBackend, images: np.ndarray, wrong: np.nd
     found = expected if wrong is None else {**expected, "conv1.2": expected["conv1.2"] + wrong}
     fidelity = BackendFidelity(
         backend="onnxruntime", against="oracle", images=len(images), codes=1, differing=1, largest=1,
-        first_diverging="conv1.2", logits_largest=0, quantizers=(),
+        first_diverging="conv1.2", outputs_largest=0, quantizers=(),
     )  # fmt: skip
     return Case(fidelity, oracle, (images, expected, found), model, quantizers(model), None, 60.0)
 

@@ -28,7 +28,7 @@ def test_float_baseline_of_a_gpu_is_half_precision(model: LoadedModel, tmp_path:
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         expected = model.module(images).numpy()
-    found = ONNXRUNTIME.open(tmp_path / "half.onnx", 1).logits(images.numpy())
+    found = ONNXRUNTIME.open(tmp_path / "half.onnx", 1).outputs(images.numpy())["logits"]
     assert found.dtype == np.float32 and np.abs(found - expected).max() < 0.05
     assert next(model.module.parameters()).dtype == torch.float32, "the network itself is left as it is"
     trt = pytest.importorskip("tensorrt_rtx")
@@ -65,7 +65,7 @@ class Memory:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def outputs(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         return batch
 
     def peak_memory_mib(self) -> float:

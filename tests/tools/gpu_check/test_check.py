@@ -113,7 +113,7 @@ def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
     assert rows(backends=(broken,)) == [Row("TensorRT engine", "was stopped by SIGABRT", False)]
     fidelity = BackendFidelity(
         backend="tensorrt", against="oracle", images=256, codes=1000, differing=1, largest=1, first_diverging="x",
-        logits_largest=0, quantizers=(), explanation="why",
+        outputs_largest=0, quantizers=(), explanation="why",
     )  # fmt: skip
     found = rows(
         backends=(backend,), fidelity=(fidelity,), agreement={"tensorrt_vs_reference": 0.99},

@@ -1,0 +1,107 @@
+"""What a network is for: how far a quantized answer is from the float network's, and what a person wants to know of it.
+
+Tasks are listed in `config.registry.TASKS`. A door names the task where it knows it; else the shape of what the network
+gives decides, or the user (`--task`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genq_export.config.registry import TASKS
+from genq_export.core.registry import find, resolve
+from genq_export.network.outputs import Answer
+
+Divergence: TypeAlias = Callable[[Answer, Answer], Tensor]
+Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]  # [B, ...] by name of the output
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # without the batch
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that says how near answers are to the float network's, more of it nearer.
+
+    name: key in results. title: what a reader sees. value: a share of 1 where `unit` is %, else in that unit.
+    """
+
+    name: str
+    title: str
+    value: float
+    unit: str = "%"
+
+
+class Comparison(ABC):
+    """Adds up over batches how near answers are to the float network's."""
+
+    @abstractmethod
+    def add(self, reference: Arrays, found: Arrays) -> None:
+        """Count one batch, [B, ...] each, finite."""
+
+    @abstractmethod
+    def figures(self) -> tuple[Figure, ...]:
+        """What was counted, the one that matters most first."""
+
+
+class Task(ABC):
+    """One kind of answer.
+
+    name: key in the registry. title: what a reader sees. expected: the outputs that it needs. cost_measure: of
+    `divergence`. has_logits: gives one number for each class of an image, so that images can be drawn by class and
+    accuracy is top-1. gives_logits: such numbers of images or of positions in them. guessed: may shapes alone decide
+    for this task? of_features: and for features of a network?
+    """
+
+    name: str
+    title: str
+    expected: str
+    cost_measure: str = "squared error as a share of the output"
+    has_logits: bool = False
+    gives_logits: bool = False
+    guessed: bool = True
+    of_features: bool = False
+
+    def classes(self, shapes: Shapes) -> int:
+        """How many classes outputs of these shapes tell apart; 0: none."""
+        return 0
+
+    @abstractmethod
+    def fits(self, shapes: Shapes) -> bool:
+        """Could outputs of these shapes be answers of this kind?"""
+
+    @abstractmethod
+    def divergence(self, student: Answer, teacher: Answer) -> Tensor:
+        """How far quantized outputs are from float ones: what learning makes small. A scalar, differentiable."""
+
+    def logits(self, answer: Answer) -> Tensor | None:
+        """The logits in an answer, [B, classes] or [B, classes, ...]; None: it has none."""
+        return None
+
+    @abstractmethod
+    def comparison(self) -> Comparison:
+        """A new count of how near answers are."""
+
+    def least(self, bits: int) -> Mapping[str, float]:
+        """The values that figures have to reach, by name, at `bits` of the smaller of weights and activations."""
+        return {}
+
+
+def task_of(name: str) -> Task:
+    """The task of this name. Raises UserError where there is none."""
+    task: Task = find(TASKS, name, "task")
+    return task
+
+
+def task_by_shape(shapes: Shapes, features: bool = False) -> str:
+    """The first task, in the registry's order, that outputs of these shapes fit; every shape fits `tensors`.
+
+    Args:
+        shapes: of the outputs.
+        features: they are what a network computes inside, not what it was trained to answer.
+    """
+    tasks: list[Task] = [resolve(path) for path in TASKS.values()]
+    return next(task.name for task in tasks if (task.of_features if features else task.guessed) and task.fits(shapes))
