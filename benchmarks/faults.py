@@ -186,15 +186,16 @@ class Judge:
         """Names of the gates that fail, and the least signal to noise of the outputs, dB."""
         backend = TorchBackend("reference", "reference", reference)
         backends = {"reference": backend, "reference in float": InFloat(backend)}
+        found, _ = output_distances(self._float, backends, self._sets, CLASSIFICATION)
         run = Verification(
             machine=Machine(name="", cpu="", cores=1, memory_gib=1, system=""), date="", artefacts={}, versions={},
             deployed="reference", evaluation=None, backends=(),
-            from_float=output_distances(self._float, backends, self._sets, CLASSIFICATION)[0], weights=weight_quality(reference),
+            from_float=found, weights=weight_quality(reference),
         )  # fmt: skip
         judged = gates.against_float(run, GatesConfig(), self._config.quantize)
         failed = [gate.name for gate in judged if isinstance(gate, gates.Gate) and not gate.passed]
-        found = gates.deployed_from_float(run)
-        return failed, -300.0 if found is None or found.sqnr_db is None else found.sqnr_db
+        furthest = gates.deployed_from_float(run)
+        return failed, -300.0 if furthest is None or furthest.sqnr_db is None else furthest.sqnr_db
 
 
 @dataclass(frozen=True)

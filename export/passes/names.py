@@ -35,7 +35,9 @@ class NameAfterModules(ir.passes.InPlacePass):
             elif node.op_type == "DequantizeLinear":
                 quantizer = quantizer_of(str(node.inputs[0].name)) if node.inputs[0] is not None else None
                 if quantizer is not None:
-                    node.outputs[0].name = node.name = dequantized_tensor(quantizer)
+                    node.name = dequantized_tensor(quantizer)
+                    if node.outputs[0] not in model.graph.outputs:  # whose names are the network's own
+                        node.outputs[0].name = node.name
         _number_repeated(model.graph)
         return ir.passes.PassResult(model, modified=True)
 

@@ -44,6 +44,11 @@ DOORS: dict[str, str] = {
 # What a network is for (genq_export/tasks/); the first whose shapes a network's outputs fit is taken where nobody says.
 TASKS: dict[str, str] = {
     "classification": "genq_export.tasks.classification:CLASSIFICATION",
+    "segmentation": "genq_export.tasks.segmentation:SEGMENTATION",
+    "dense": "genq_export.tasks.dense:DENSE",
+    "detection": "genq_export.tasks.detection:DETECTION",
+    "embedding": "genq_export.tasks.embedding:EMBEDDING",
+    "sequence": "genq_export.tasks.sequence:SEQUENCE",
     "tensors": "genq_export.tasks.tensors:TENSORS",
 }
 

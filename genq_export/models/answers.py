@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from genq_export.core.errors import UserError, reason_of
-from genq_export.network.outputs import LOGITS, MOST_OUTPUTS, output_names
+from genq_export.network.outputs import LOGITS, MOST_OUTPUTS, is_output_name, output_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,6 +59,8 @@ def tried(
     answer = _answer(name, module, input_size)
     if wanted is None and _is_logits(answer):
         return Tried(module, {LOGITS: tuple(answer.shape[1:])})
+    if wanted is None and _is_by_name(answer):
+        return Tried(module, {output: tuple(tensor.shape[1:]) for output, tensor in answer.items()})
     own = {called(path) for path, _ in tensors_of(answer)}
     inner = [path for path in wanted or () if path not in own]
     if inner:
@@ -119,6 +121,17 @@ def _is_logits(answer: Any) -> bool:
 
     is_vector = isinstance(answer, torch.Tensor) and answer.ndim == 2 and answer.shape[0] == 1
     return is_vector and answer.is_floating_point()
+
+
+def _is_by_name(answer: Any) -> bool:
+    """Is this what a network of ours gives?"""
+    import torch
+
+    if not isinstance(answer, dict) or not 0 < len(answer) <= MOST_OUTPUTS or list(answer) == [LOGITS]:
+        return False
+    tensors = [part for part in answer.values() if isinstance(part, torch.Tensor) and part.is_floating_point()]
+    names = all(map(is_output_name, answer)) and len({*map(id, tensors)}) == len(answer)
+    return names and all(tensor.ndim > 1 and tensor.shape[0] == 1 and tensor.numel() for tensor in tensors)
 
 
 def _taken(

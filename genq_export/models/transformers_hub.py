@@ -19,6 +19,7 @@ from genq_export.models import hub
 from genq_export.models.door import ANY_GENERATOR, Door, Finding, Offer
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.processor import Colours, colours_of, transform_of
+from genq_export.models.transformers_tasks import Kind, kind_of, suffixes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _CONFIG, _PROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "*.safetensors"
 _CLASSIFIER = "ForImageClassification"
+_SEES = {"num_channels", "image_size", "patch_size", "backbone", "backbone_config", "vision_config"}  # of images
 
 
 class TransformersDoor(Door):
-    """Image classifiers of transformers' own architectures."""
+    """Networks of transformers' own architectures that take an image alone (`transformers_tasks`)."""
 
     def matches(self, config: ModelConfig) -> bool:
         """A folder, or OWNER/NAME; a folder beside the command needs a slash as well: `./NAME`."""
@@ -47,10 +49,11 @@ class TransformersDoor(Door):
         """Create it; its files are fetched where the hub's cache has none."""
         for problem in self.architecture_problems(config):
             raise UserError(problem)
-        from genq_export.models.logits_alone import LogitsAlone
+        from genq_export.models.transformers_outputs import TransformersOutputs
 
         settings = _settings(config)
-        module = _network(config, settings, pretrained)
+        kind = _kind(_architecture(settings.architectures))
+        module = _network(config, kind, settings, pretrained)
         processor, colours = _processor(config, settings)
         size = config.input_size or colours.input_size or _square(settings)
         if size is None:
@@ -58,18 +61,23 @@ class TransformersDoor(Door):
         own = processor is not None and size == colours.input_size
         return LoadedModel(
             name=config.title,
-            module=LogitsAlone(module),
+            module=TransformersOutputs(module, kind, settings),
             input_size=size,
             mean=colours.mean,
             std=colours.std,
             crop_pct=1.0,
             interpolation="bicubic",
-            class_names=_class_names(settings),
-            classes=int(settings.num_labels),
+            class_names=None if kind.task == "embedding" else _class_names(settings),
+            classes=0 if kind.task == "embedding" else int(settings.num_labels),
             layout=colours.layout,
             processor=processor if own else None,
             notes=() if own else (f"{config.title}: images are resized and cropped to {size[1]} x {size[2]}",),
         )
+
+    def task(self, config: ModelConfig) -> str | None:
+        """By the class that its config names."""
+        folder = _folder(config) or _cached(config)
+        return None if folder is None else _kind(_architecture(_read(folder / _CONFIG).get("architectures"))).task
 
     def architecture_problems(self, config: ModelConfig) -> list[str]:
         """What a folder would have to be trusted with, or lacks; the same of what the hub's cache holds."""
@@ -135,10 +143,21 @@ def _folder_problems(folder: Path, name: str) -> list[str]:
         return [f"{name} is an adapter of another network: merge it (`merge_and_unload`) and save that"]
     if "quantization_config" in settings:
         return [f"{name} is quantized already: give the network in full precision"]
-    architectures = settings.get("architectures") or [_CLASSIFIER]
-    if not str(architectures[0]).endswith(_CLASSIFIER):
-        return [f"{name} is {architectures[0]}, and no network that gives logits of classes (…{_CLASSIFIER})"]
+    architecture = _architecture(settings.get("architectures"))
+    if kind_of(architecture) is None or not _SEES & settings.keys():
+        return [f"{name} is {architecture}, and no network that takes an image alone ({suffixes()})"]
     return []
+
+
+def _architecture(named: Any) -> str:
+    """The class that a config names; that of a classifier where it names none."""
+    return str(named[0]) if isinstance(named, list) and named else _CLASSIFIER
+
+
+def _kind(architecture: str) -> Kind:
+    found = kind_of(architecture)
+    assert found is not None
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -161,22 +180,27 @@ def _settings(config: ModelConfig) -> Any:
         return AutoConfig.from_pretrained(config.name, trust_remote_code=False)
 
 
-def _network(config: ModelConfig, settings: Any, pretrained: bool) -> "nn.Module":
+def _network(config: ModelConfig, kind: Kind, settings: Any, pretrained: bool) -> "nn.Module":
     """Attention in its plain form: what it multiplies is seen, and no kernel is fetched for it."""
     import torch
-    from transformers import AutoModelForImageClassification as Classifier
+    import transformers
 
+    maker = getattr(transformers, kind.auto or _architecture(settings.architectures), None)
+    if maker is None:
+        raise UserError(f"{config.name} is {_architecture(settings.architectures)}, which this transformers has not")
     plain: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "eager", "dtype": torch.float32}
     with _told(config, "its weights cannot be loaded"), _without_bars():
         if not pretrained:
-            return Classifier.from_config(settings, **plain)  # type: ignore[no-any-return]
-        found, report = Classifier.from_pretrained(
+            return (maker.from_config if kind.auto else maker._from_config)(settings, **plain)  # type: ignore[no-any-return]
+        found, report = maker.from_pretrained(
             config.name, config=settings, use_safetensors=True, output_loading_info=True, **plain
         )
-    for kind in ("missing_keys", "mismatched_keys"):
-        if report[kind]:
-            first = sorted(map(str, report[kind]))[0]
-            raise UserError(f"the weights of {config.name} are not whole: '{first}' ({len(report[kind])} such tensors)")
+    for fault in ("missing_keys", "mismatched_keys"):
+        if report[fault]:
+            first = sorted(map(str, report[fault]))[0]
+            raise UserError(
+                f"the weights of {config.name} are not whole: '{first}' ({len(report[fault])} such tensors)"
+            )
     return found  # type: ignore[no-any-return]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import BackendError, BackendMissing, UserError
+from genq_export.network.names import quantizer_of
 from genq_export.network.onnx_graph import deployed_outputs, read_model
 from genq_export.runtimes import torch_tensorrt
 from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
@@ -91,8 +92,8 @@ class TensorRtSession(Session):
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self._largest_batch = _LARGEST_BATCH
-        self._names = deployed_outputs(read_model(path))
         engine = self._load_engine() or self._build(path.read_bytes())
+        self._names = [name for name in self._outputs_of(engine) if quantizer_of(name) is None]
         self._loaded: Any = (engine, engine.create_execution_context())
         self._probe = Probe(path, self._load_probe, self._answer)
 
@@ -187,6 +188,10 @@ class TensorRtSession(Session):
         if engine is None:
             raise BackendError(f"{self.title} builds no engine of {self._path.name} for {self.device}")
         return engine
+
+    def _outputs_of(self, engine: Any) -> list[str]:
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        return [name for name in names if engine.get_tensor_mode(name) != self._trt.TensorIOMode.INPUT]
 
     def _bind(self, engine: Any, context: Any, batch: Batch) -> dict[str, Any]:
         """Tensors on the GPU by name, input and outputs, with their addresses given to the context."""

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from genq_export.network.outputs import Answer, by_name
+from genq_export.network.outputs import Answer
 from genq_export.tasks.counts import Share
 from genq_export.tasks.losses import kl_divergence
-from genq_export.tasks.task import Arrays, Comparison, Figure, Shapes, Task
+from genq_export.tasks.task import Arrays, Comparison, Figure, Shapes, Task, only, only_tensor
 
 
 class Classification(Task):
@@ -20,19 +20,19 @@ class Classification(Task):
 
     def classes(self, shapes: Shapes) -> int:
         """The logits."""
-        return next(iter(shapes.values()))[0]
+        return only(shapes)[0]
 
     def fits(self, shapes: Shapes) -> bool:
         """One vector of at least two numbers."""
-        return [len(shape) for shape in shapes.values()] == [1] and next(iter(shapes.values()))[0] > 1
+        return len(shapes) == 1 and len(only(shapes)) == 1 and only(shapes)[0] > 1
 
     def divergence(self, student: Answer, teacher: Answer) -> Tensor:
         """KL to the float network's classes, in nats."""
-        return kl_divergence(_logits(student), _logits(teacher))
+        return kl_divergence(only_tensor(student), only_tensor(teacher))
 
     def logits(self, answer: Answer) -> Tensor | None:
         """All of it."""
-        return _logits(answer)
+        return only_tensor(answer)
 
     def comparison(self) -> Comparison:
         """Agreement."""
@@ -40,11 +40,6 @@ class Classification(Task):
 
 
 CLASSIFICATION = Classification()
-
-
-def _logits(answer: Answer) -> Tensor:
-    (logits,) = by_name(answer).values()
-    return logits
 
 
 class _SameClass(Comparison):
@@ -55,8 +50,7 @@ class _SameClass(Comparison):
 
     def add(self, reference: Arrays, found: Arrays) -> None:
         """Count one batch of logits."""
-        (right,), (got,) = reference.values(), found.values()
-        self._same.add(right.argmax(1) == got.argmax(1))
+        self._same.add(only(reference).argmax(1) == only(found).argmax(1))
 
     def figures(self) -> tuple[Figure, ...]:
         """Agreement."""

@@ -7,7 +7,7 @@ gives decides, or the user (`--task`).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from genq_export.config.registry import TASKS
 from genq_export.core.registry import find, resolve
-from genq_export.network.outputs import Answer
+from genq_export.network.outputs import Answer, by_name
 
 Divergence: TypeAlias = Callable[[Answer, Answer], Tensor]
 Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]  # [B, ...] by name of the output
+_Part = TypeVar("_Part")
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # without the batch
 
 
@@ -52,8 +53,8 @@ class Task(ABC):
 
     name: key in the registry. title: what a reader sees. expected: the outputs that it needs. cost_measure: of
     `divergence`. has_logits: gives one number for each class of an image, so that images can be drawn by class and
-    accuracy is top-1. gives_logits: such numbers of images or of positions in them. guessed: may shapes alone decide
-    for this task? of_features: and for features of a network?
+    accuracy is top-1. gives_logits: such numbers of images or of positions in them. of_features: may outputs be
+    features that a network computes inside?
     """
 
     name: str
@@ -62,7 +63,6 @@ class Task(ABC):
     cost_measure: str = "squared error as a share of the output"
     has_logits: bool = False
     gives_logits: bool = False
-    guessed: bool = True
     of_features: bool = False
 
     def classes(self, shapes: Shapes) -> int:
@@ -72,6 +72,10 @@ class Task(ABC):
     @abstractmethod
     def fits(self, shapes: Shapes) -> bool:
         """Could outputs of these shapes be answers of this kind?"""
+
+    def is_likely(self, shapes: Shapes) -> bool:
+        """May outputs of these shapes be taken for answers of this kind where nobody says what they are?"""
+        return self.fits(shapes)
 
     @abstractmethod
     def divergence(self, student: Answer, teacher: Answer) -> Tensor:
@@ -84,6 +88,10 @@ class Task(ABC):
     @abstractmethod
     def comparison(self) -> Comparison:
         """A new count of how near answers are."""
+
+    def problems(self) -> list[str]:
+        """Say what keeps its figures from being measured here, a sentence each with its remedy."""
+        return []
 
     def least(self, bits: int) -> Mapping[str, float]:
         """The values that figures have to reach, by name, at `bits` of the smaller of weights and activations."""
@@ -104,4 +112,17 @@ def task_by_shape(shapes: Shapes, features: bool = False) -> str:
         features: they are what a network computes inside, not what it was trained to answer.
     """
     tasks: list[Task] = [resolve(path) for path in TASKS.values()]
-    return next(task.name for task in tasks if (task.of_features if features else task.guessed) and task.fits(shapes))
+    if features:
+        return next(task.name for task in tasks if task.of_features and task.fits(shapes))
+    return next(task.name for task in tasks if task.is_likely(shapes))
+
+
+def only(parts: Mapping[str, _Part]) -> _Part:
+    """What stands under the one name."""
+    (part,) = parts.values()
+    return part
+
+
+def only_tensor(answer: Answer) -> Tensor:
+    """The one tensor of an answer."""
+    return only(by_name(answer))

@@ -33,7 +33,7 @@ def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
                 path,
                 dynamo=True,
                 input_names=["input"],
-                output_names=list(model.outputs) or [LOGITS],
+                output_names=[f"float/{name}" for name in model.outputs or (LOGITS,)],  # no name of an operator
                 dynamic_shapes=({0: batch},),
                 external_data=False,
                 verbose=False,

@@ -126,7 +126,7 @@ def _written(
     """The bytes of the integer model's file. Kept for the last one: digests are of what the folder holds."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "again.onnx"
-        model = load_integer_model(folder)
+        model = load_integer_model(folder).copy()  # its parts in the order of the nodes, as when it was folded
         target(target_name).emit(model, input_size, ExportConfig.model_validate_json(settings), path)
         return path.read_bytes()
 

@@ -254,8 +254,8 @@ class Verification(Frozen):
     """One run of `verify` on one machine.
 
     answers: what the task counts, of the reference and the deployed file. constants: how scales, codes and biases in
-    the deployed file differ from the integer model, a sentence each. seconds: wall time of evaluation, fidelity, quality
-    and latency.
+    the deployed file differ from the integer model, a sentence each. seconds: wall time of evaluation, fidelity,
+    quality and latency.
     """
 
     machine: Machine

@@ -95,6 +95,7 @@ def verify(
                 progress.say(f"  {lost.detail}")
         seconds = Timer()
         task = task_of(model.task)
+        notes += task.problems()
         answers = predict(pool, images, model, config, progress) if images is not None and task.has_logits else {}
         seconds.lap("evaluation")
         compared = EvaluationSet("calibration", calibration, None) if images is None and calibration else images

@@ -203,8 +203,8 @@ def test_every_kind_of_setting_is_in_the_table_above() -> None:
     tried = {part.values[0].name for part in kinds()}  # type: ignore[attr-defined]
     rest = {name for name, setting in SETTINGS.items() if name not in tried and not setting.choices}
     assert rest == {
-        "model.input_size", "model.mean", "model.std", "calibrate.lora", "quantize.layers", "quantize.keep_float",
-        "export.engine_batches", "export.compute_capabilities", "verify.latency_batches",
+        "model.input_size", "model.mean", "model.std", "model.outputs", "calibrate.lora", "quantize.layers",
+        "quantize.keep_float", "export.engine_batches", "export.compute_capabilities", "verify.latency_batches",
     }  # fmt: skip
 
 

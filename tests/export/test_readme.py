@@ -43,7 +43,7 @@ def test_five_lines_run_the_file_in_the_build_folder(folder: Path) -> None:
     command = [sys.executable, "-I", "-c", blocks[0]]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"\[\d\]\n", done.stdout)
+    assert re.fullmatch(r"\[\(1, 10\)\]\n", done.stdout)
 
 
 def test_the_saved_reference_keeps_clear_of_borders(folder: Path) -> None:

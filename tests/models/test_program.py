@@ -16,6 +16,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
+from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import identity, load_model, problems
 from genq_export.network.files import load_reference
 from genq_export.pipeline.build import run_stages
@@ -107,7 +108,8 @@ def test_decomposed_programs_are_read(tmp_path: Path) -> None:
 def test_statistics_of_batchnorm_are_found_by_the_filters(tmp_path: Path) -> None:
     module = loaded(saved(ResidualNet(), tmp_path / "net.pt2"))
     assert isinstance(module.get_submodule("norm"), nn.BatchNorm2d)
-    assert "bn_sensitivity" in [each.name for each in filters_for(module)]
+    model = LoadedModel("net", module, (3, 8, 8), (0.0,) * 3, (1.0,) * 3, 1.0, "bilinear", None, 4)
+    assert "bn_sensitivity" in [each.name for each in filters_for(model)]
 
 
 def test_weights_from_a_checkpoint(tmp_path: Path) -> None:

@@ -84,7 +84,11 @@ BAD = {
         "parameters without values",
     ),
     "another size": (GOOD.replace("Conv2d(3", "Conv2d(5"), "mynet.py:make", "does not take an input of"),
-    "no logits": ("import torch\ndef make(): return torch.nn.Conv2d(3, 4, 1)", "mynet.py:make", "not logits"),
+    "no tensor": (
+        "import torch\nclass N(torch.nn.Module):\n  def forward(self, x): return 3\ndef make(): return N()",
+        "mynet.py:make",
+        "returns no tensor",
+    ),
 }
 
 

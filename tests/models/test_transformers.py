@@ -114,7 +114,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "quantized": (change("config.json", quantization_config={"bits": 4}), "quantized already"),
     "another task": (
         change("config.json", architectures=["ViTForMaskedImageModeling"]),
-        "no network that gives logits",
+        "no network that takes an image alone",
     ),
     "an unknown kind": (change("config.json", model_type="nothing"), "config cannot be read"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no .*safetensors"),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genq_export.core.errors import UserError
+from genq_export.models.answers import tried
 from genq_export.network.aten import op_name
 from genq_export.quantization.capture import capture
 
@@ -113,9 +114,31 @@ class TwoHeads(nn.Module):
         return x.mean((2, 3)), x.amax((2, 3))
 
 
-def test_several_outputs_are_refused() -> None:
-    with pytest.raises(UserError, match="returns 2 values"):
-        capture(TwoHeads().eval(), SIZE)
+def test_several_outputs_have_names() -> None:
+    network = tried("heads", TwoHeads().eval(), SIZE).module
+    captured = capture(network, SIZE)
+    images = torch.randn(3, *SIZE)
+    with torch.no_grad():
+        found, expected = captured(images), network(images)
+    assert list(found) == list(expected) == ["output_0", "output_1"]
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+class Constant(nn.Module):
+    """Its second output is the same for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.table = nn.Parameter(torch.ones(1, 4))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"a": self.conv(x), "b": self.table + 0}
+
+
+def test_an_output_that_no_image_decides_is_refused() -> None:
+    with pytest.raises(UserError, match="b of the network is not computed from the image: leave it out with --outputs"):
+        capture(Constant().eval(), SIZE)
 
 
 class Switched(nn.Module):

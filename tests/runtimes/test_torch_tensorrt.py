@@ -68,4 +68,4 @@ def test_what_torch_tensorrt_refuses_is_one_line(build: Path) -> None:
 @pytest.mark.usefixtures("build")
 def test_codes_are_not_to_be_had_from_it() -> None:
     with pytest.raises(BackendError, match="gives no codes"):
-        TorchTensorRtSession(b"plan", 4, torch).codes(IMAGES)
+        TorchTensorRtSession(b"plan", 4, ["logits"], torch).codes(IMAGES)
