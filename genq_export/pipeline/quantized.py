@@ -4,7 +4,7 @@ import itertools
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import writing
 from genq_export.data.given_images import pictures
-from genq_export.runtimes.base import Batch
+from genq_export.runtimes.base import Batch, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,8 @@ class Quantized:
     """A quantized network.
 
     `quantized(x)` takes what the float network takes, float32 [N, C, H, W], an array or a tensor, and gives its
-    logits; `quantized.logits(images)` takes pictures. The folder is there as long as the object is.
+    logits, or arrays by name where it has several outputs; `quantized.logits(images)` takes pictures. The folder is
+    there as long as the object is.
     """
 
     def __init__(self, place: Path) -> None:
@@ -50,12 +51,12 @@ class Quantized:
 
         return read_report(self.folder)
 
-    def __call__(self, batch: Any) -> Batch:
-        """Logits, float32 [N, classes], of preprocessed images, float32 [N, C, H, W]."""
+    def __call__(self, batch: Any) -> Batch | Outputs:
+        """Logits, float32 [N, classes], or other outputs of preprocessed images, float32 [N, C, H, W]."""
         return self._run(np.asarray(batch.detach().cpu() if hasattr(batch, "detach") else batch))
 
-    def logits(self, images: Iterable[Any]) -> Batch:
-        """Logits of pictures, in any form that `quantize` takes but a folder; the network's own preprocessing first.
+    def logits(self, images: Iterable[Any]) -> Batch | Outputs:
+        """What the network gives for pictures, in any form that `quantize` takes but a folder; the network's own preprocessing first.
 
         Raises:
             UserError: where something is no picture, or there is none.
@@ -67,7 +68,7 @@ class Quantized:
             found.append(self(stack(batch)))
         if not found:
             raise UserError("there is no image among those given")
-        return np.concatenate(found)
+        return joined(found)
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Copy the build to a folder that is empty or not there; returns it.
@@ -97,7 +98,7 @@ class Quantized:
         return first_screen(self.report, self.folder)
 
     @cached_property
-    def _run(self) -> "Callable[[Batch], Batch]":
+    def _run(self) -> "Callable[[Batch], Batch | Outputs]":
         from genq_export.runtimes.load import load
 
         return load(self.folder)
@@ -111,3 +112,12 @@ class Quantized:
         description = read_description(self.folder)
         assert description is not None  # written by every build of this version
         return description.with_module(nn.Identity()).transform()
+
+
+def joined(answers: Sequence[Batch | Outputs]) -> Batch | Outputs:
+    """Answers to batches as the answer to all of them."""
+    arrays = [answer for answer in answers if not isinstance(answer, dict)]
+    if arrays:
+        return np.concatenate(arrays)
+    named = [answer for answer in answers if isinstance(answer, dict)]
+    return {name: np.concatenate([answer[name] for answer in named]) for name in named[0]}

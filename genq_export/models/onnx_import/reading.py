@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
-from genq_export.models.onnx_import.container import check_place, parsed, shown
+from genq_export.models.onnx_import.container import check_place, parsed, shown, split_constants
 from genq_export.models.onnx_import.suppression import in_front_of_suppression
 
 OPSETS = range(7, 26)
@@ -91,6 +91,12 @@ def read_file(path: Path, wanted: Sequence[str] | None = None) -> OnnxFile:
     copies = tuple(_copy(node) for node in ordered)
     inner, shape = not {*results} <= {*own}, _shape(source, path)
     return OnnxFile(path, opset, copies, needed, literals, source.name, shape, results, inner, notes)
+
+
+def _given(graph: Any) -> tuple[dict[str, Any], list[Any], frozenset[str]]:
+    """Stored tensors by name, the nodes that compute, and which of the tensors come from Constant nodes."""
+    nodes, literals = split_constants(graph.node)
+    return {tensor.name: tensor for tensor in graph.initializer} | literals, nodes, frozenset(literals)
 
 
 def _opset(model: Any, path: Path) -> int:
