@@ -56,7 +56,9 @@ class Quantized:
         return self._run(np.asarray(batch.detach().cpu() if hasattr(batch, "detach") else batch))
 
     def logits(self, images: Iterable[Any]) -> Batch | Outputs:
-        """What the network gives for pictures, in any form that `quantize` takes but a folder; the network's own preprocessing first.
+        """What the network gives for pictures, in any form that `quantize` takes but a folder.
+
+        The network's own preprocessing comes first.
 
         Raises:
             UserError: where something is no picture, or there is none.

@@ -14,7 +14,7 @@ def test_a_ranking_of_layers_is_drawn_and_tabled(tmp_path: Path) -> None:
     measured = report(run(), sensitivity=costs)
     page = html.render_html(measured, tmp_path)
     assert page.index("What each layer costs by itself") > page.index("Which layers are weak?")
-    assert "1. layer1: KL 0.1 nats, 23 % of the sum over all layers" in page
+    assert "1. layer1: 0.1 nats of KL, 23 % of the sum over all layers" in page
     assert "The 10 cheapest are left out" in page and '<td class="name">layer40</td>' in page
     assert "What each layer costs" not in html.render_html(report(run()), tmp_path)
 

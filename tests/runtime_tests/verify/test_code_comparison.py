@@ -7,7 +7,7 @@ from genq_export.network.onnx_graph import QuantizerNode
 from runtime_tests.verify.code_comparison import CodeComparison
 
 IMAGES = 4
-LOGITS = np.zeros((IMAGES, 5), np.float32)
+LOGITS = {"logits": np.zeros((IMAGES, 5), np.float32)}
 NODES = (
     QuantizerNode("first", "first/codes", "uint8", (), (), ()),
     QuantizerNode("second", "second/codes", "uint8", ("first",), (), ()),

@@ -22,7 +22,7 @@ from tests.runtime_tests.measured import no_speed
 def test_the_others_go_on(
     build: Workspace, config: BuildConfig, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer, before = IsolatedBackend.logits, children()
+    answer, before = IsolatedBackend.outputs, children()
 
     def stopped(backend: IsolatedBackend, batch: np.ndarray) -> np.ndarray:
         """Its process is stopped (SIGSTOP) while the images go through it; codes are asked for afterwards."""
@@ -30,7 +30,7 @@ def test_the_others_go_on(
             os.kill(process, signal.SIGSTOP)
         return answer(backend, batch)
 
-    monkeypatch.setattr(IsolatedBackend, "logits", stopped)
+    monkeypatch.setattr(IsolatedBackend, "outputs", stopped)
     values = config.model_dump()
     values["verify"] |= {"time_limit": 8.0}
     run = verify(build, BuildConfig.parse(values), model, Progress(quiet=True), measure_speed=no_speed)
