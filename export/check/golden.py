@@ -55,7 +55,8 @@ class Golden(Frozen):
     """Content of `check/golden.json`; offsets are bytes of `check/golden.bin`.
 
     model, data: sha256 of `model.onnx` and of `golden.bin`. session: entries that the session needs. pixels: uint8
-    [images, C, H, W]. table: float32 [C, 256]. least: share of codes that must be equal.
+    [images, C, H, W]. table: float32 [C, 256]. least: share of codes that must be equal
+    in the first quantizer that differs, image by image.
     """
 
     format: Literal[1] = 1
