@@ -51,7 +51,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models import package
 from genq_export.quantization import run as quantize_stage
-from runtime_tests.verify.latency import time_in_turns, wall_clock, warm_up
+from genq_export.runtimes.timing import time_in_turns, wall_clock, warm_up
 from runtime_tests.verify.metrics import kl_divergence
 
 OURS, NO_IMAGES = "genq-export", "its own"
