@@ -6,6 +6,7 @@ from typing import Any
 
 from export.check.golden import Golden, Output
 from genq_export.models.description import NetworkDescription
+from genq_export.tasks.task import task_of
 from runtime_tests.verify.results import Verification
 
 
@@ -65,11 +66,10 @@ def host_figures(runs: tuple[Verification, ...]) -> dict[str, Any] | None:
 
 
 def _output(output: Output, network: NetworkDescription) -> dict[str, Any]:
-    """Name, shape, and the task whose answers it holds: what the page can draw."""
-    if output.shape == (network.classes,):
-        names = network.class_names or tuple(f"class {number}" for number in range(network.classes))
-        return {"name": output.name, "shape": output.shape, "task": "classification", "names": list(names)}
-    return {"name": output.name, "shape": output.shape, "task": "tensor", "names": []}
+    """Name, shape, the task whose answers it holds, and its classes: what the page can draw."""
+    task = network.task if task_of(network.task).fits({output.name: output.shape}) else "tensors"
+    names = network.class_names or tuple(f"class {number}" for number in range(network.classes))
+    return {"name": output.name, "shape": output.shape, "task": task, "names": list(names)}
 
 
 def _resized(network: NetworkDescription) -> tuple[tuple[int, int], bool]:

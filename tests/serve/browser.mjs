@@ -7,7 +7,7 @@
 import { createRequire } from "node:module";
 
 const { chromium } = createRequire(process.cwd() + "/")("playwright-core");
-const { link, steps = ["check"], init = "", flags = [], shot, dark = false, picture, lose = 0, wait = 240000 } = JSON.parse(process.argv[2]);
+const { link, steps = ["check"], init = "", flags = [], shot, dark = false, picture, script, lose = 0, wait = 240000 } = JSON.parse(process.argv[2]);
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", ...flags] });
 const context = await browser.newContext({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, ignoreHTTPSErrors: true, colorScheme: dark ? "dark" : "light" });
 const page = await context.newPage(), said = [];
@@ -37,6 +37,7 @@ const actions = {
   reload: () => page.reload(),
 };
 for (const step of steps) await actions[step]();
+if (script) await page.evaluate(script);
 const text = async (id) => ((await page.$(`#${id}`)) ? page.$eval(`#${id}`, (element) => (element.hidden ? "" : element.innerText)) : "");
 const shown = { width: await page.evaluate(() => document.documentElement.scrollWidth), verdict: await text("verdict"), figures: await text("figures"), answers: await text("answers"), picture: await text("picture-says"),
   title: await page.title(), secure: await page.evaluate(() => isSecureContext), isolated: await page.evaluate(() => crossOriginIsolated), address: page.url(), said };

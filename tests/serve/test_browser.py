@@ -99,6 +99,27 @@ def test_a_picture_gets_the_class_that_it_is_of(served: tuple[Server, list[str]]
     assert shown["picture"] == "This browser cannot read browser.mjs as a picture: take a JPEG or PNG"
 
 
+DRAWN = """
+  import('./outputs.mjs').then(({ draw }) => {
+    const mask = new Float32Array(2 * 12).fill(0).map((_, i) => (i < 12 ? 0.5 : i % 4 ? 0 : 1));
+    draw(document.getElementById('answers'), [
+      { name: 'mask', task: 'segmentation', names: ['ground', 'shoe'] },
+      { name: 'depth', task: 'dense', names: [] },
+      { name: 'boxes', task: 'detection', names: [] },
+    ], { mask: { data: mask, dims: [1, 2, 3, 4] }, depth: { data: new Float32Array([1, 2, 3, 4]), dims: [1, 1, 2, 2] },
+      boxes: { data: new Float32Array([-1, 7]), dims: [1, 2] } });
+  })
+"""
+
+
+@pytest.mark.slow
+def test_masks_maps_and_numbers_are_drawn(served: tuple[Server, list[str]]) -> None:
+    shown = opened(served[1][-1], steps=[], script=DRAWN)
+    assert shown["said"] == []
+    words = ["ground\t75.0 %", "shoe\t25.0 %", "depth", "black\t1.000", "white\t4.000", "boxes", "shape\t1 × 2"]
+    assert [word for word in words if word not in shown["answers"]] == []
+
+
 @pytest.mark.slow
 def test_a_link_that_was_used_says_so(served: tuple[Server, list[str]]) -> None:
     link = served[1][-1]
