@@ -79,6 +79,10 @@ class Door(ABC):
         """Create the network, with any weights, in other sizes than its own: those of a checkpoint; None: it cannot."""
         return None
 
+    def answering(self, config: ModelConfig, model: LoadedModel) -> LoadedModel:
+        """Put a network that has its weights into the form in which it answers."""
+        return model
+
     def renamed(self, tensors: "Mapping[str, Tensor]", module: "nn.Module") -> "Mapping[str, Tensor] | None":
         """Give the tensors of a checkpoint that was saved under older names the network's; None: it knows no others."""
         return None

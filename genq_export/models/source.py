@@ -87,6 +87,7 @@ def load_model(config: ModelConfig, module: "nn.Module | None" = None) -> Loaded
         model = door.load(config, pretrained=True) if config.weights is None else with_weights(door, config)
     ready = model.module.eval().requires_grad_(False).float()
     model = with_given(config, replace(model, module=ready))
+    model = door.answering(config, model) if module is None else model
     return _with_class_names(config, _as_tried(config, model))
 
 
@@ -231,9 +232,9 @@ def _as_tried(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     from genq_export.tasks.task import task_by_shape, task_of
 
     found = tried(model.name, model.module, model.input_size, config.outputs)
-    features = found.inner or model.classes == 0  # a name of timm that has no head
+    headless = model.classes == 0 and [len(shape) for shape in found.shapes.values()] == [1]  # a name of timm's
     known = door_for(config).task(config)
-    task = task_of(config.task or known or task_by_shape(found.shapes, features))
+    task = task_of(config.task or known or task_by_shape(found.shapes, found.inner or headless))
     if not task.fits(found.shapes):
         raise UserError(f"{model.name} gives {_shown(found.shapes)}, which is no {task.title}: {task.expected}")
     classes = task.classes(found.shapes)

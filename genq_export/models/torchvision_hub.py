@@ -1,7 +1,12 @@
-"""Networks of torchvision, `torchvision:resnet50`, with its own weights or a checkpoint of the user's."""
+"""Networks of torchvision, `torchvision:resnet50`, with its own weights or a checkpoint of the user's.
 
-from collections.abc import Sequence
+Classifiers, networks of semantic segmentation, and detectors of one stage. Those of two stages choose some of their
+boxes in the middle, which no file of fixed shape can.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
 
 PREFIX = "torchvision:"
 _CHANNELS = 3
+_ONE_STAGE = ("ssd", "retinanet", "fcos")
+_AUXILIARY = "aux_classifier."
+_BACKGROUND = "__background__"
 
 
 class TorchvisionDoor(Door):
@@ -38,7 +46,8 @@ class TorchvisionDoor(Door):
         module = models.get_model(_name(config), **_constructed(config))
         if pretrained:
             try:
-                module.load_state_dict(weights.get_state_dict(weights_only=True, check_hash=True, progress=False))
+                found = weights.get_state_dict(weights_only=True, check_hash=True, progress=False)
+                module.load_state_dict(_without_auxiliary(config, found))
             except Exception as error:  # a download may fail in any way
                 reason = reason_of(error)
                 raise UserError(f"cannot load weights of {config.name}: {reason}; give a file with --weights") from None
@@ -52,6 +61,18 @@ class TorchvisionDoor(Door):
             return None
         module = models.get_model(_name(config), num_classes=sizes.classes, **_constructed(config))
         return replace(_described(config.name, module, _weights(config)), classes=sizes.classes, class_names=None)
+
+    def task(self, config: ModelConfig) -> str | None:
+        """By the module of torchvision that makes it."""
+        return "classification" if _group(config) == "models" else _group(config)
+
+    def answering(self, config: ModelConfig, model: LoadedModel) -> LoadedModel:
+        """A detector gives boxes and scores of images of its input size."""
+        if _group(config) != "detection":
+            return model
+        from genq_export.models.torchvision_detection import BoxesAndScores
+
+        return replace(model, module=BoxesAndScores(model.module, model.input_size).eval())
 
     def knows(self, config: ModelConfig) -> bool:
         """Has torchvision an image network of this name, and weights of that name?"""
@@ -96,12 +117,29 @@ class TorchvisionDoor(Door):
 TORCHVISION = TorchvisionDoor()
 
 
-def _networks() -> list[str]:
-    """Classification networks: those of detection, video and torch's own quantization live in modules below."""
+@cache
+def _groups() -> dict[str, list[str]]:
+    """Names of networks by the module that makes them; those of video and torch's own quantization are not taken."""
     from torchvision import models
 
-    found: list[str] = models.list_models(module=models)
-    return found
+    modules = {"models": models, "segmentation": models.segmentation, "detection": models.detection}
+    found = {group: models.list_models(module=module) for group, module in modules.items()}
+    return found | {"detection": [name for name in found["detection"] if name.startswith(_ONE_STAGE)]}
+
+
+def _networks() -> list[str]:
+    return [name for names in _groups().values() for name in names]
+
+
+def _group(config: ModelConfig) -> str:
+    return next((group for group, names in _groups().items() if _name(config) in names), "models")
+
+
+def _without_auxiliary(config: ModelConfig, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The head that helps in training is none of the network's."""
+    if _group(config) != "segmentation":
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_AUXILIARY)}
 
 
 def _name(config: ModelConfig) -> str:
@@ -124,6 +162,9 @@ def _weights(config: ModelConfig) -> Any:
 def _constructed(config: ModelConfig) -> dict[str, Any]:
     """What torchvision's own builders tell a constructor where there are weights to come."""
     name = _name(config)
+    if _group(config) != "models":
+        own = {"num_classes": len(weights.meta["categories"])} if (weights := _weights(config)) else {}
+        return {"weights": None, "weights_backbone": None, **own}
     if name in ("googlenet", "inception_v3"):
         return {"transform_input": True, "aux_logits": True, "init_weights": False}
     if name.startswith("vit_") and config.input_size is not None:
@@ -134,6 +175,8 @@ def _constructed(config: ModelConfig) -> dict[str, Any]:
 def _described(name: str, module: "nn.Module", weights: Any) -> LoadedModel:
     """Preprocessing and class names as `Weights.transforms()` and `Weights.meta` have them."""
     preset = weights.transforms()
+    if not hasattr(preset, "crop_size"):
+        return _without_crop(name, module, weights, preset)
     crop, resize = preset.crop_size[0], preset.resize_size[0]
     names = tuple(weights.meta["categories"])
     return LoadedModel(
@@ -148,6 +191,30 @@ def _described(name: str, module: "nn.Module", weights: Any) -> LoadedModel:
         classes=len(names),
         resize=resize,
     )
+
+
+def _without_crop(name: str, module: "nn.Module", weights: Any, preset: Any) -> LoadedModel:
+    """Of segmentation and detection: the whole image in the network's size; detectors normalise by themselves."""
+    transform = getattr(module, "transform", None)
+    own = preset if transform is None else transform
+    side = preset.resize_size[0] if transform is None else (transform.fixed_size or transform.min_size)[0]
+    names = tuple(weights.meta["categories"])
+    foreground = names[1:] if transform is not None and names[0] == _BACKGROUND and _is_ssd(name) else names
+    return LoadedModel(
+        name=name,
+        module=module,
+        input_size=(_CHANNELS, side, side),
+        mean=tuple(getattr(own, "mean", None) or own.image_mean),
+        std=tuple(getattr(own, "std", None) or own.image_std),
+        crop_pct=1.0,
+        interpolation="bilinear",
+        class_names=foreground,
+        classes=len(foreground),
+    )
+
+
+def _is_ssd(name: str) -> bool:
+    return name.removeprefix(PREFIX).startswith("ssd")
 
 
 def _cached(url: str) -> Path:
