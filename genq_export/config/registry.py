@@ -54,8 +54,16 @@ TASKS: dict[str, str] = {
 
 # What makes calibration images (calibrate/sources/), by the value of --generator.
 SOURCES: dict[str, str] = {
-    "leaves": "calibrate.sources.dead_leaves:DEAD_LEAVES",
+    "leaves": "calibrate.sources.drawn_pictures:DEAD_LEAVES",
+    "text": "calibrate.sources.drawn_pictures:TEXT",
     "distill": "calibrate.sources.distillation:DISTILLATION",
+}
+
+# Pictures that are drawn by arithmetic, by the value of --generator: verification draws some that calibrated nothing.
+# The first serves networks whose images come from elsewhere.
+PICTURES: dict[str, str] = {
+    "leaves": "genq_export.data.dead_leaves:pictures",
+    "text": "genq_export.data.text_pictures:pictures",
 }
 
 # What tells good calibration images from others (calibrate/filters/), by column of metadata.jsonl, in order of use.

@@ -1,6 +1,6 @@
 """How far what is deployed answers from the float network, on images that need no label.
 
-Two sets: the images that codes are compared on, and dead leaves that calibrated nothing. They are drawn here, the same
+Two sets: the images that codes are compared on, and pictures that calibrated nothing. They are drawn here, the same
 on every machine, so that there is always something to see float by.
 """
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genq_export.config.registry import PICTURES
 from genq_export.core.errors import BackendError
-from genq_export.data.dead_leaves import pictures
+from genq_export.core.registry import resolve
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.hooks import set_quantization
 from genq_export.network.outputs import LOGITS
@@ -78,11 +79,13 @@ class _Sums:
             self.same += int((f.argmax(1) == x.argmax(1)).sum())
 
 
-def held_out_images(model: LoadedModel, count: int = _IMAGES) -> list[Batch]:
-    """Dead leaves that calibrated nothing, float32 [B, C, H, W] in the network's preprocessing; grey for one channel.
+def held_out_images(model: LoadedModel, count: int = _IMAGES, generator: str | None = None) -> list[Batch]:
+    """Pictures that calibrated nothing, float32 [B, C, H, W] in the network's preprocessing; grey for one channel.
 
-    Empty where the network takes neither one channel nor three.
+    They are of the kind that the generator of the build draws, where it draws by arithmetic; else dead leaves. Empty
+    where the network takes neither one channel nor three.
     """
+    pictures = resolve(PICTURES.get(generator or "", next(iter(PICTURES.values()))))
     channels, height, width = model.input_size
     if channels not in (1, 3):
         return []

@@ -108,7 +108,7 @@ def verify(
             judged: Iterable[Batch] = sample
             if images is not None and not task.has_logits:
                 judged = (batch.numpy() for batch in images.batches(model, settings.batch_size))
-            from_float, figures = _from_float(pool, deployed(config, pool), model, named, judged, notes)
+            from_float, figures = _from_float(pool, config, model, named, judged, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
             seconds.lap("quality")
         speed = measure_speed(workspace, config, model, pool.opened, progress)
@@ -156,10 +156,10 @@ def _pair(
 
 
 def _from_float(
-    pool: RuntimePool, name: str, model: LoadedModel, named: str, images: Iterable[Batch], notes: list[str]
+    pool: RuntimePool, config: BuildConfig, model: LoadedModel, named: str, images: Iterable[Batch], notes: list[str]
 ) -> tuple[tuple[OutputDistance, ...], tuple[AnswerFigure, ...]]:
     """The reference and the deployed file against float, on images and on some that calibrated nothing."""
-    held_out = held_out_images(model)
+    name, held_out = deployed(config, pool), held_out_images(model, generator=config.calibrate.generator)
     if not held_out:
         notes.append(f"no held-out images were drawn: the network takes {model.input_size[0]} channels")
     sets: dict[str, Iterable[Batch]] = {HELD_OUT: held_out, named: images} if held_out else {named: images}

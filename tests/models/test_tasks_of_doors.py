@@ -93,5 +93,5 @@ def test_outputs_and_task_of_the_users_are_part_of_what_the_network_is(tmp_path:
     assert len({identity(config) for config in (plain, inner, told)}) == 3
     assert load_model(told).task == "embedding" and load_model(told).classes == 0
     assert list(load_model(inner).outputs) == ["layer2"]
-    with pytest.raises(UserError, match="gives 'logits' .* which is no segmentation: it needs one output"):
+    with pytest.raises(UserError, match=r"gives 'logits' .* which is no segmentation: it needs one output"):
         load_model(ModelConfig(name="fashion_resnet", task="segmentation"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from calibrate import run
 from calibrate.prompts import Prompt
-from calibrate.sources.dead_leaves import DeadLeavesImages
+from calibrate.sources.drawn_pictures import DEAD_LEAVES, DrawnPictures
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
@@ -28,7 +28,7 @@ def test_every_size_and_seed_gives_a_picture(height: int, width: int, seed: int)
 
 
 def test_a_seed_decides_the_bytes_whatever_is_drawn_beside_it() -> None:
-    source, prompts = DeadLeavesImages(24, 32), [Prompt("", 0)] * 3
+    source, prompts = DrawnPictures(DEAD_LEAVES, 24, 32), [Prompt("", 0)] * 3
     images, reasons = source.draw(prompts, [5, 6, 7])
     assert images.shape == (3, 24, 32, 3) and reasons == [None] * 3
     assert np.array_equal(images[1], source.draw(prompts[:1], [6])[0][0])
