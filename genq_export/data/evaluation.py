@@ -41,7 +41,7 @@ class EvaluationSet:
                 yield load_images(chosen, network)
 
 
-def read_evaluation_set(source: Path, network: Classes, reading: Reading | None = None) -> EvaluationSet:
+def read_evaluation_set(source: Path, network: Classes | None, reading: Reading | None = None) -> EvaluationSet:
     """Read images, and labels where there are any.
 
     Images are as the network's own preprocessing reads them (timm's): the orientation that a camera notes is not
@@ -49,7 +49,7 @@ def read_evaluation_set(source: Path, network: Classes, reading: Reading | None 
 
     Args:
         source: as `genq_export.data.reader.read_images` takes it.
-        network: its classes are what the labels mean.
+        network: its classes are what the labels mean; None: labels are not looked at.
         reading: what the user says of it.
 
     Raises:

@@ -37,7 +37,7 @@ def read_images(source: Path, network: Classes | None, reading: Reading, decode:
     Args:
         source: a folder of images (with a subfolder a class, with a table, or without labels), WebDataset shards, or a
             Hugging Face data set.
-        network: its classes are what the labels mean; None: labels are not looked at.
+        network: its classes are what the labels mean; None, or one without classes: labels are not looked at.
         reading: what for, and what the user says of it.
         decode: every file is decoded to see that it can be; otherwise its beginning and its end are looked at, and
             some are decoded.
@@ -47,7 +47,8 @@ def read_images(source: Path, network: Classes | None, reading: Reading, decode:
     """
     raw = find(source, network, reading)
     _check(raw.images, raw.source, decode)
-    labels, said, notes = (None, None, ()) if network is None else _labels(raw, network, reading)
+    known = network if network is not None and network.classes else None
+    labels, said, notes = (None, None, ()) if known is None else _labels(raw, known, reading)
     account = Account(
         layout=raw.layout,
         images=len(raw.images),

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from genq_export.data.raw import Reading
 
 
+_CLASSES = "classification"
+
+
 def identity(config: ModelConfig) -> str:
     """Return a string that changes when the network would: part of every stage's fingerprint.
 
@@ -110,6 +113,9 @@ def known_classes(config: ModelConfig) -> LoadedModel | None:
     """The network's classes and preprocessing without its weights; None where they are not known before these."""
     from torch import nn
 
+    told = config.task or door_for(config).task(config) or _CLASSES
+    if config.outputs is not None or told != _CLASSES:
+        return None
     try:
         if config.weights is not None:
             return _as_its_weights_say(config, weights_digest(config.weights))
@@ -160,8 +166,9 @@ def evaluation_set(model: LoadedModel, source: Path | None, reading: "Reading | 
     """
     if source is not None:
         from genq_export.data.evaluation import read_evaluation_set
+        from genq_export.tasks.task import task_of
 
-        return read_evaluation_set(source, model, reading)
+        return read_evaluation_set(source, model if task_of(model.task).has_logits else None, reading)
     door = _matching(ModelConfig(name=model.name))
     return None if door is None else door.evaluation_set(model.name)
 
