@@ -79,8 +79,8 @@ def _cost(run: Verification) -> str:
         return f"reaches {100 * top1:.2f} % top-1 and {moved} {abs(loss):.2f} points against float"
     figures = gates.deployed_answers(run) if not task_of(run.task).has_logits else ()
     if figures:
-        told = f"{figures[0].title.lower()} {gates.shown_figure(figures[0])}"
-        return f"is near float ({told}, on {figures[0].n} {figures[0].images} images)"
+        told = f"{figures[0].title} {gates.shown_figure(figures[0])}"
+        return f"is held against float ({told}, on {figures[0].n} {figures[0].images} images)"
     agreement = run.agreement.get(f"{run.deployed}_vs_{FLOAT}")
     return f"agrees with float on {100 * agreement:.2f} % of the images" if agreement is not None else ""
 

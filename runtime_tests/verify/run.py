@@ -17,7 +17,7 @@ from genq_export.models.source import evaluation_set
 from genq_export.runtimes.base import Batch
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
-from genq_export.tasks.task import task_of
+from genq_export.tasks.task import Task, task_of
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
@@ -88,14 +88,14 @@ def verify(
     """
     settings = config.verify
     images = evaluation_set(model, settings.evaluation, Reading.of(settings, "eval"))
-    notes = _without_evaluation(calibration) if images is None else [*_read(images, progress), *_few(len(images))]
+    task = task_of(model.task)
+    notes = _without_evaluation(calibration, task) if images is None else _of_images(images, task, progress)
+    notes += task.problems()
     with open_runtimes(workspace, config, model, open_runtime) as pool:
         for lost in pool.lost.values():
             if lost.status != "missing":
                 progress.say(f"  {lost.detail}")
         seconds = Timer()
-        task = task_of(model.task)
-        notes += task.problems()
         answers = predict(pool, images, model, config, progress) if images is not None and task.has_logits else {}
         seconds.lap("evaluation")
         compared = EvaluationSet("calibration", calibration, None) if images is None and calibration else images
@@ -180,6 +180,10 @@ def _quality(
     return activation_quality(reference.module, sample), weight_quality(reference.module)
 
 
+def _of_images(images: EvaluationSet, task: Task, progress: Progress) -> list[str]:
+    return [*_read(images, progress), *(_few(len(images)) if task.has_logits else [])]
+
+
 def _few(images: int) -> list[str]:
     """What must be said of shares that rest on few images."""
     if images >= _MANY:
@@ -196,8 +200,10 @@ def _read(images: EvaluationSet, progress: Progress) -> list[str]:
     return [f"evaluation images: {images.account}"]
 
 
-def _without_evaluation(calibration: Sequence[Path]) -> list[str]:
+def _without_evaluation(calibration: Sequence[Path], task: Task) -> list[str]:
     compared = "calibration images" if calibration else "random numbers, as the calibration images are not here"
+    if not task.has_logits:
+        return [f"no evaluation images: answers and codes were compared on {compared}"]
     return [f"no evaluation images: accuracy and agreement are unknown; codes were compared on {compared}"]
 
 

@@ -27,6 +27,7 @@ from runtime_tests.report.render.formatting import (
     title,
 )
 from runtime_tests.verify import gates
+from runtime_tests.verify.results import UNQUANTIZED
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -49,7 +50,7 @@ def render_html(report: Report, folder: Path) -> str:
         classes=views.class_chart(report),
         speeds=views.latency_settings(report.latency),
         fidelity=gates.deployed_fidelity(report.run),
-        figures_of_task=() if task.has_logits else report.run.answers,
+        figures_of_task=[item for item in report.run.answers if item.backend != UNQUANTIZED and not task.has_logits],
         task_title=task.title,
         cost_measure=task.cost_measure,
         layers=views.layer_chart(report),
