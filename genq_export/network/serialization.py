@@ -210,7 +210,7 @@ class _Decoder:
         return self._graph
 
     def _node(self, record: NodeRecord) -> fx.Node:
-        if record.op == "output" and record.args and "outputs" in record.args[0]:
+        if record.op == "output" and record.args and isinstance(record.args[0], dict) and "outputs" in record.args[0]:
             return self._named_outputs(record)
         args = tuple(self._value(value) for value in record.args)
         kwargs = {key: self._value(value) for key, value in record.kwargs.items()}
@@ -227,13 +227,10 @@ class _Decoder:
     def _named_outputs(self, record: NodeRecord) -> fx.Node:
         """The output of a network that gives tensors by name."""
         (argument,) = record.args
-        ((_, outputs),) = argument.items()
-        if (
-            record.kwargs
-            or not is_name(record.target)
-            or not 0 < len(outputs) <= MOST_OUTPUTS
-            or not all(map(is_output_name, outputs))
-        ):
+        outputs = argument["outputs"]
+        if record.kwargs or len(argument) != 1 or not isinstance(outputs, dict) or not is_name(record.target):
+            raise TypeError("its outputs are nodes by name")
+        if not 0 < len(outputs) <= MOST_OUTPUTS or not all(map(is_output_name, outputs)):
             raise ValueError(f"1 to {MOST_OUTPUTS} outputs have names")
         found = {name: self._value(value) for name, value in outputs.items()}
         if not all(isinstance(node, fx.Node) for node in found.values()) or len({*found.values()}) != len(found):
