@@ -70,7 +70,7 @@ def tried(
     found = {path: tensor for path, tensor in tensors_of(answer) if wanted is None or called(path) in wanted}
     taken, notes = _taken(name, found)
     names = dict(zip(output_names({called(path): path for path in taken}), taken, strict=True))
-    if not inner and len(taken) == 1 and _is_logits(next(iter(taken.values()))):
+    if wanted is None and len(taken) == 1 and _is_logits(next(iter(taken.values()))):
         names = {LOGITS: next(iter(taken))}
     shapes = {output: tuple(taken[path].shape[1:]) for output, path in names.items()}
     return Tried(NamedOutputs(module, names), shapes, bool(inner), notes)

@@ -68,7 +68,7 @@ def test_integers_are_left_out_and_said() -> None:
 
 def test_outputs_are_chosen_by_name_or_by_the_module_that_computes_them() -> None:
     network = Returns(lambda x: {"a": 2 * x, "b": vector(x)})
-    assert tried("net", network, SIZE, ["b"]).shapes == {"logits": (4,)}
+    assert tried("net", network, SIZE, ["b"]).shapes == {"b": (4,)}
     found = tried("net", network, SIZE, ["a", "features"])
     assert found.shapes == {"a": (4, 8, 8), "features": (4, 8, 8)} and found.inner
     alone = tried("net", network, SIZE, ["features"])

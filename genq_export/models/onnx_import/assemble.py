@@ -73,7 +73,7 @@ class _Assembly:
             computed = [group for group in groups if self._translate(group)]
             results = [self._value(name) for name in self._file.results]
             self._network.results = tuple(self._read(value) for value in results)
-            self._network.names = self._file.results
+            self._network.names, self._network.inner = self._file.results, self._file.inner
         shapes = {name: self._shape(name, value) for name, value in zip(self._file.results, results, strict=True)}
         self._network.steps = _freed(self._steps, self._network.results)
         known = {value.name: value.shape for value in self._values.values() if not value.known}

@@ -63,11 +63,12 @@ class OnnxNetwork(nn.Module):
         self.attention: tuple[str, ...] = ()
         self.num_prefix_tokens = 0
         self.names: tuple[str, ...] = ()
+        self.inner = False
 
     def forward(self, images: Tensor) -> Any:
         """One tensor for each output of the file."""
         found = self.run(images)
-        if len(found) == 1 and found[0].ndim == _MATRIX:
+        if len(found) == 1 and found[0].ndim == _MATRIX and not self.inner:
             return found[0]
         return dict(zip(self.names, found, strict=True))
 
