@@ -3,16 +3,20 @@
 Needs Debian's chromium, node, and `npm install onnxruntime-web playwright-core` in the current folder or above it.
 """
 
+import http.server
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from genq_export.core.workspace import Workspace
+from genq_export.serve import onnxruntime_web
 from genq_export.serve.server import Server
 from genq_export.serve.service import page_files
 from runtime_tests.verify.verify_file import read_verification
@@ -150,7 +154,8 @@ def test_a_page_that_was_hidden_says_so(served: tuple[Server, list[str]]) -> Non
     assert "its page was hidden for" in opened(served[1][-1], init=SLEEPS)["figures"]
 
 
-NO_SIMD = "WebAssembly.validate = () => false;"
+NO_SIMD = "--js-flags=--no-enable-sse4-1"  # V8 then has no SIMD for WebAssembly on x86
+NO_WASM = "delete window.WebAssembly;"
 NO_ROOM = """
   const whole = Response.prototype.arrayBuffer;
   Response.prototype.arrayBuffer = function () {
@@ -158,21 +163,38 @@ NO_ROOM = """
     return large ? Promise.reject(new RangeError('Array buffer allocation failed')) : whole.call(this);
   };
 """
-NO_WASM = "delete window.WebAssembly;"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("init", "words"),
+    ("lacks", "words"),
     [
-        (NO_SIMD, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
-        (NO_WASM, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
-        (NO_ROOM, "This browser has no room for model.onnx ("),
+        ({"flags": [NO_SIMD]}, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
+        ({"init": NO_WASM}, "This browser has no WebAssembly SIMD, which onnxruntime-web needs: update it"),
+        ({"init": NO_ROOM}, "This browser has no room for model.onnx ("),
     ],
 )
-def test_what_a_browser_lacks_is_one_line(served: tuple[Server, list[str]], init: str, words: str) -> None:
-    shown = opened(served[1][-1], init=init)
+def test_what_a_browser_lacks_is_one_line(served: tuple[Server, list[str]], lacks: dict[str, Any], words: str) -> None:
+    shown = opened(served[1][-1], **lacks)
     assert shown["verdict"].startswith(words) and "\n" not in shown["verdict"]
+
+
+@pytest.mark.slow
+def test_what_the_cdn_gives_is_taken_where_it_is_npms(
+    dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    if onnxruntime_web.from_folder(dist).version != onnxruntime_web.VERSION:
+        pytest.skip("another version of onnxruntime-web is installed")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(dist))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        first = onnxruntime_web.from_cdn(address)
+        server.shutdown()
+    assert onnxruntime_web.from_cdn(address) == first
+    assert all(path.read_bytes() == (dist / name).read_bytes() for name, path in first.files.items())
 
 
 @pytest.mark.slow
