@@ -66,8 +66,11 @@ def counted(number: int, thing: str) -> str:
 
 
 def shown(name: str | Path) -> str:
-    """A name as it can be printed: bytes of a file name that are no UTF-8 become `\\xff`."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name as it can be printed: bytes of a file name that are no UTF-8 become `\\xff`, half a letter `\\ud800`."""
+    try:
+        return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no name of a file, but out of a document that escapes what it likes
+        return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

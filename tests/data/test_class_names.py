@@ -140,3 +140,10 @@ def test_commas_are_cut_in_imagenet_s_lemmas_alone() -> None:
     mixed = [*imagenet().lemmas]
     mixed[3] = "dress, long"
     assert short_names(mixed)[:4] == ("tench", "goldfish", "great white shark", "dress, long")
+
+
+def test_a_key_that_is_half_a_letter_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text('{"\\ud800": "coat", "1": "bag"}')
+    with pytest.raises(UserError, match=r"\\ud800"):
+        read_class_names(path)

@@ -180,7 +180,7 @@ def test_a_folder_of_images(model: LoadedModel, examples: int) -> None:
             for number in range(draw(st.integers(0, 4))):
                 folder = Path(home).joinpath(*draw(st.lists(_PARTS, max_size=2)))
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{number}{draw(_SUFFIXES)}").write_bytes(_image(draw))
+                (folder / f"image{number}{draw(_SUFFIXES)}").write_bytes(_image(draw))
             for _ in range(draw(st.integers(0, 2))):
                 (Path(home) / draw(_TABLES)).write_bytes(_table(draw))
             _look(read_evaluation_set(Path(home), model, Reading("eval")), model)
