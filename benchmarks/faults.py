@@ -1,9 +1,9 @@
-"""Faults planted in builds, and which check catches each: `python -m benchmarks.faults [--set chosen|judged]`.
+"""Faults planted in builds, and which check catches each: `python -m benchmarks.faults [--set judged]`.
 
-Builds are small and quick: ranges alone, calibrated on dead leaves. The thresholds of `runtime_tests.verify.gates` were
-set on CHOSEN; JUDGED are other networks and seeds, which had no say. Faults in the reference are caught by what is
-measured against float; the integer model and the file are held against the reference number by number besides
-(`runtime_tests.verify.lineage`), where nothing of this size passes.
+Builds are small and quick, calibrated on 48 dead leaves. The thresholds of `runtime_tests.verify.gates` and
+`weight_faults` were set on CHOSEN; JUDGED, RANDOM and FAMILIES are other networks and seeds, which had no say. Faults
+in the reference are caught by what is measured against float; the integer model and the file are held against the
+reference number by number besides (`runtime_tests.verify.lineage`), where nothing of this size passes.
 """
 
 import argparse
@@ -37,59 +37,89 @@ from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.layer_quality import weight_quality
 from runtime_tests.verify.lineage import unlike_reference
-from runtime_tests.verify.results import Machine, Verification
+from runtime_tests.verify.range_quality import range_quality, searched_scales
+from runtime_tests.verify.results import Machine, RangeQuality, Verification
+from runtime_tests.verify.weight_faults import RANGE_LEARNED
 
 CALIBRATION_IMAGES = 48
-_STEPS = 100
+_PARTS = 8  # of a network that a fault is planted in, at most
 _QUIET = Progress(quiet=True)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One build. seed: of calibration and, where `random`, of the network's weights. learned: by the default methods,
-    with few steps; else ranges alone."""
+    """One build. grid: bits of weights and of activations. how: `ranges` alone, `gptq` as the preset "quick" has it,
+    or `learned` in so many steps. seed: of calibration and, where `random`, of the network's weights."""
 
     model: str
-    bits: int
-    target: str
+    grid: tuple[int, int]
+    how: str = "ranges"
+    target: str = "onnxruntime"
     seed: int = 0
     random: bool = False
-    learned: bool = False
+    steps: int = 100
 
     @property
     def title(self) -> str:
         """As the table calls it."""
         random = f", random weights {self.seed}" if self.random else f", seed {self.seed}" if self.seed else ""
-        learned = ", learned" if self.learned else ""
-        return f"{self.model} W{self.bits}A{self.bits} {self.target}{random}{learned}"
+        how = f"{self.steps} steps" if self.how == "learned" else self.how
+        return f"{self.model} W{self.grid[0]}A{self.grid[1]} {self.target}{random}, {how}"
 
 
-CHOSEN = tuple(
-    Case(model, bits, target)
-    for model in ("fashion_resnet", "fashion_vit")
-    for bits in (8, 4)
-    for target in ("onnxruntime", "tensorrt")
-) + tuple(Case("fashion_resnet", bits, "onnxruntime", learned=True) for bits in (4, 3, 2))
-JUDGED = (
-    *(Case("fashion_mobilenet", bits, target) for bits in (8, 4) for target in ("onnxruntime", "tensorrt")),
-    *(Case(model, bits, "onnxruntime", 7) for model in ("fashion_resnet", "fashion_vit") for bits in (8, 4)),
-    *(Case("fashion_mobilenet", bits, "onnxruntime", 7, learned=True) for bits in (4, 3)),
+CHOSEN = (
     *(
-        Case(model, bits, "onnxruntime", seed, random=True)
-        for model in ("test_resnet", "test_vit", "test_efficientnet")
-        for bits in (8, 4)
-        for seed in (1,)
+        Case(model, grid, how)
+        for model in ("fashion_resnet", "fashion_vit")
+        for grid, how in (((4, 4), "ranges"), ((4, 4), "gptq"), ((8, 8), "learned"), ((2, 4), "learned"))
     ),
 )
+JUDGED = (
+    *(Case("fashion_mobilenet", grid) for grid in ((8, 8), (4, 4))),
+    Case("fashion_mobilenet", (4, 4), target="tensorrt"),
+    Case("fashion_mobilenet", (4, 4), "gptq"),
+    *(Case("fashion_mobilenet", grid, "learned") for grid in ((8, 8), (4, 4), (2, 4))),
+    *(Case(model, (4, 4), "learned", seed=7) for model in ("fashion_resnet", "fashion_vit")),
+)
+RANDOM = tuple(
+    Case(model, (4, 4), how, seed=1, random=True)
+    for model in ("test_resnet", "test_vit", "test_efficientnet")
+    for how in ("gptq", "learned")
+)
+# As the default preset learns: how far activation scales move, and how many faults of theirs that hides.
+LEARNED = tuple(
+    Case(model, grid, "learned", steps=1000)
+    for model in ("fashion_resnet", "fashion_vit")
+    for grid in ((8, 8), (4, 8), (4, 4), (2, 4))
+)
+# Small members of families, and the sides of their inputs: honest builds alone, of random weights.
+SIDES = {
+    "convnext_atto": 64, "deit_tiny_patch16_224": 32, "densenet121": 64, "edgenext_xx_small": 64,
+    "efficientnet_lite0": 64, "ghostnet_050": 64, "mixer_s32_224": 0, "mobilenetv3_small_050": 64,
+    "mobilevitv2_050": 64, "regnety_002": 64, "repvgg_a0": 64, "resnet18": 64, "starnet_s050": 64,
+    "swin_tiny_patch4_window7_224": 56, "tinynet_e": 64,
+}  # fmt: skip
+FAMILIES = tuple(
+    Case(model, grid, how, seed=1, random=True)
+    for model in SIDES
+    for grid, how in (((8, 8), "ranges"), ((4, 4), "gptq"))
+)
+
+SETS = {"chosen": CHOSEN, "judged": JUDGED, "random": RANDOM, "learned": LEARNED, "families": FAMILIES}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something done to one part of a reference. parts: which parts it can be done to."""
+    """Something done to one part of a reference. candidates: which parts it can be done to."""
 
     title: str
-    parts: Callable[[GraphNetwork], list[Any]]
+    candidates: Callable[[GraphNetwork], list[Any]]
     plant: Callable[[Any, np.random.Generator], None]
+
+    def parts(self, network: GraphNetwork) -> list[Any]:
+        """Those that it is done to, one at a time: evenly spread over the network."""
+        found = self.candidates(network)
+        return [found[place] for place in sorted({number * len(found) // _PARTS for number in range(_PARTS)})]
 
 
 def _layers(network: GraphNetwork) -> list[Any]:
@@ -137,16 +167,16 @@ FAULTS = (
 
 
 def build(case: Case, home: Path) -> tuple[LoadedModel, Workspace, BuildConfig, list[Path]]:
-    """Quantize: dead leaves of the case's seed, ranges alone."""
+    """Quantize, on dead leaves of the case's seed."""
     from genq_export.quantization.run import run as run_quantize
 
-    preset = "default" if case.learned else "quick"
-    values = BuildConfig.for_model(case.model, preset=preset, bits=case.bits, target=case.target).model_dump(
-        mode="json"
-    )
-    if case.learned:
-        values["quantize"]["reconstruction"]["iterations"] = _STEPS
-    else:
+    weights, activations = case.grid
+    preset = "default" if case.how == "learned" else "quick"
+    values = BuildConfig.for_model(case.model, preset=preset, target=case.target).model_dump(mode="json")
+    values["quantize"] |= {"weight_bits": weights, "activation_bits": activations}
+    if case.how == "learned":
+        values["quantize"]["reconstruction"]["iterations"] = case.steps
+    elif case.how == "ranges":
         values["quantize"]["methods"] = []
     config = BuildConfig.parse(values).on_chosen_device()
     model = _network(case, config)
@@ -165,12 +195,14 @@ def _network(case: Case, config: BuildConfig) -> LoadedModel:
     import timm
 
     torch.manual_seed(case.seed)
-    module = timm.create_model(case.model, pretrained=False, num_classes=10).eval()
+    settings = timm.get_pretrained_cfg(case.model)
+    size = SIDES.get(case.model, 64) or settings.input_size[1]
+    keywords = {"img_size": size} if settings.fixed_input_size and case.model in SIDES else {}
+    module = timm.create_model(case.model, pretrained=False, num_classes=10, **keywords).eval()
     for part in module.modules():  # statistics as of a network that was trained, not 0 and 1
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_(0, 0.1)
             part.running_var.uniform_(0.5, 2)
-    size = 64
     return LoadedModel(case.model, module, (3, size, size), (0.5,) * 3, (0.25,) * 3, 1.0, "bilinear", None, 10)
 
 
@@ -178,9 +210,12 @@ class Judge:
     """Judges the reference of one build by what verify measures of float."""
 
     def __init__(self, model: LoadedModel, workspace: Workspace, config: BuildConfig, calibration: list[Path]) -> None:
+        images = load_images(calibration, model)
         self._float = float_backend(model.module)
-        self._sets = {HELD_OUT: held_out_images(model), "calibration": [load_images(calibration, model).numpy()]}
-        self._config, self._workspace = config, workspace
+        self._sets = {HELD_OUT: held_out_images(model), "calibration": [images[::3].numpy()]}
+        self._settings = config.quantize
+        # In float nothing that is planted changes anything.
+        self._scales = searched_scales(load_reference(workspace.folder), [images], None, pow2=False)
 
     def __call__(self, reference: GraphNetwork) -> tuple[list[str], float]:
         """Names of the gates that fail, and the least signal to noise of the outputs, dB."""
@@ -190,12 +225,32 @@ class Judge:
         run = Verification(
             machine=Machine(name="", cpu="", cores=1, memory_gib=1, system=""), date="", artefacts={}, versions={},
             deployed="reference", evaluation=None, backends=(),
-            from_float=found, weights=weight_quality(reference),
+            from_float=found, weights=weight_quality(reference, self._sets[HELD_OUT]), ranges=self.ranges(reference),
         )  # fmt: skip
-        judged = gates.against_float(run, GatesConfig(), self._config.quantize)
+        judged = gates.against_float(run, GatesConfig(), self._settings)
         failed = [gate.name for gate in judged if isinstance(gate, gates.Gate) and not gate.passed]
         furthest = gates.deployed_from_float(run)
         return failed, -300.0 if furthest is None or furthest.sqnr_db is None else furthest.sqnr_db
+
+    def ranges(self, reference: GraphNetwork) -> tuple[RangeQuality, ...]:
+        """Of its activation scales."""
+        return range_quality(reference, self._scales)
+
+    def nearest(self, reference: GraphNetwork) -> str:
+        """How near the weights and scales of a reference come to what fails."""
+        weights = [
+            item.relation for item in weight_quality(reference, self._sets[HELD_OUT]) if item.relation is not None
+        ]
+        ratios = [item.ratio for item in self.ranges(reference)]
+        figures = {
+            name: [value for item in weights if (value := getattr(item, name)) is not None]
+            for name in ("likeness", "exchange", "scale", "slope", "bias")
+        }
+        return (
+            f"likeness {min(figures['likeness']):.2f}, exchange {max(figures['exchange'], default=-1.0):.2f},"
+            f" scales to {max(figures['scale']):.2f}, slopes to {max(figures['slope'], default=1.0):.2f},"
+            f" bias {min(figures['bias'], default=1.0):.2f}, ranges {min(ratios):.2f} to {max(ratios):.2f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -210,7 +265,7 @@ class Row:
 
 
 def faults_of(reference: GraphNetwork, judge: Judge, honest: float) -> Iterator[Row]:
-    """Plant every fault in every part, one at a time."""
+    """Plant every fault in one part after the other."""
     for fault in FAULTS:
         caught, by, unseen = 0, Counter[str](), 0.0
         parts = fault.parts(reference)
@@ -224,6 +279,12 @@ def faults_of(reference: GraphNetwork, judge: Judge, honest: float) -> Iterator[
             if not failed:
                 unseen = max(unseen, honest - sqnr)
         yield Row(fault.title, len(parts), caught, dict(by), unseen)
+
+
+def _moved(judge: Judge, reference: GraphNetwork) -> str:
+    """How many scales of activations would fail if they were 1.5 times what they are."""
+    ratios = [item.ratio for item in judge.ranges(reference)]
+    return f"{sum(1.5 * ratio > RANGE_LEARNED[1] for ratio in ratios)} of {len(ratios)}"
 
 
 def lost_divisor(reference: GraphNetwork, judge: Judge) -> list[str] | None:
@@ -261,9 +322,12 @@ def run_case(case: Case) -> None:
         judge = Judge(model, workspace, config, images)
         reference = load_reference(workspace.folder)
         failed, honest = judge(reference)
-        worst = min((item.worst_db or 300.0, item.bits) for item in weight_quality(reference))
         verdict = "passes" if not failed else f"FAILS {', '.join(failed)}"
-        print(f"| {case.title} | honest | {verdict} | {honest:.1f} dB, worst channel {worst[0]:.1f} dB |", flush=True)
+        print(f"| {case.title} | honest | {verdict} | {honest:.1f} dB; {judge.nearest(reference)} |", flush=True)
+        if case in LEARNED:
+            print(f"| | one activation scale x 1.5 | {_moved(judge, reference)} | ranges |", flush=True)
+        if case in LEARNED or case in FAMILIES:
+            return
         for row in faults_of(reference, judge, honest):
             by = ", ".join(f"{name} {count}" for name, count in sorted(row.by.items()))
             unseen = f"; unseen ones cost at most {row.unseen_drop:.1f} dB" if row.caught < row.planted else ""
@@ -271,17 +335,18 @@ def run_case(case: Case) -> None:
         failed_by = lost_divisor(reference, judge)
         if failed_by is not None:
             print(f"| | pooling divisor lost | {int(bool(failed_by))} of 1 | {', '.join(failed_by)} |", flush=True)
-        planted, seen = in_integer_model(workspace)
-        print(f"| | all of these in the integer model | {seen} of {planted} | constants |", flush=True)
+        if case.how == "ranges":
+            planted, seen = in_integer_model(workspace)
+            print(f"| | all of these in the integer model | {seen} of {planted} | constants |", flush=True)
 
 
 def main() -> None:
     """Print the table of the builds that the thresholds were set on, and of the others."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=("chosen", "judged", "all"), default="all")
+    parser.add_argument("--set", choices=(*SETS, "all"), default="all")
     chosen = parser.parse_args().set
     torch.set_num_threads(1)
-    for name, cases in (("chosen", CHOSEN), ("judged", JUDGED)):
+    for name, cases in SETS.items():
         if chosen in (name, "all"):
             print(f"\n{name}:\n\n| build | fault | caught | by |\n|---|---|---|---|")
             for case in cases:

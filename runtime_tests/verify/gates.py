@@ -20,6 +20,7 @@ from runtime_tests.verify.results import (
     OutputDistance,
     Verification,
 )
+from runtime_tests.verify.weight_faults import learns_weights, not_rounded, strayed, unrelated
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
 # behind operators that stay float (LayerNorm, softmax).
@@ -30,11 +31,6 @@ ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
 # Outputs against float, dB, by the smaller of weight and activation bits; docs/limits.md has what they were set by.
 FLOAT_SQNR = {2: -3.0, 3: -1.0, 4: 1.0, 5: 4.0, 6: 8.0, 7: 12.0, 8: 15.0}
 GRAPH_SQNR = 40.0  # dB: float32 sums in another order leave 100 dB and more
-# Methods behind which a code need not stand for its float weight: a channel of a good network was 1.3 dB below it.
-_LEARNING = ("gptq", "reconstruction", "bias_correction", "qat")
-# Least of one output channel's codes against its float weight, dB, by bits.
-CHANNEL_SQNR = {2: 1.0, 3: 4.0, 4: 7.0, 5: 10.0, 6: 15.0, 7: 18.0, 8: 20.0}
-BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dropped has 0
 ADDED_NOISE = 1.0  # dB: single codes at a border move an output by far less
 _EXACT = 300.0  # dB, of outputs without any difference
 _BEST_IMAGES = ("evaluation", "calibration", "held-out")  # the first of these that there are
@@ -217,7 +213,7 @@ def shown_figure(item: AnswerFigure) -> str:
 
 def against_float(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> list[Gate | Ungated]:
     """From the float network to the file, step by step: the graph, its weights, and the whole."""
-    return [_graph(run), _weights(run, grids), _float_sqnr(run, config, grids), _added_noise(run)]
+    return [_graph(run), _weights(run, grids), _ranges(run, grids), _float_sqnr(run, config, grids), _added_noise(run)]
 
 
 def _graph(run: Verification) -> Gate | Ungated:
@@ -234,29 +230,26 @@ def _graph(run: Verification) -> Gate | Ungated:
 
 
 def _weights(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
-    """No setting: codes that are plainly rounded stand for their float weights, channel by channel."""
-    name, title = "weights", "Weight channels unlike their float weight"
-    learned = [method for method in _LEARNING if grids.uses(method)]
-    if learned:
-        reason = f"{layer_names(learned)} moved codes and biases on purpose, so that one makes up for another"
-        return Ungated(name=name, reason=reason)
-    measured = [item for item in run.weights if item.worst_channel is not None]
-    if not measured:
+    """No setting: codes, scales and biases are those of their float weights, channel by channel where none learned."""
+    name, title = "weights", "Weights unlike their float weight"
+    rounded = [item for item in run.weights if item.worst_channel is not None and not learns_weights(grids)]
+    if not rounded and all(item.relation is None for item in run.weights):
         return Ungated(name=name, reason="there is no reference, or an earlier release measured")
-    least = [item for item in measured if item.worst_db is not None and item.worst_db < CHANNEL_SQNR[item.bits]]
-    found = [
-        f"the codes of output channel {item.worst_channel} of {item.name} are {item.worst_db:.1f} dB from its float"
-        f" weight, {CHANNEL_SQNR[item.bits]:.0f} dB are the least of {item.bits} bits"
-        for item in least
-    ]
-    found += [
-        f"the bias of {item.name} is {item.bias_db:.1f} dB from float's"
-        for item in run.weights
-        if item.bias_db is not None and item.bias_db < BIAS_SQNR
-    ]
+    found = (*unrelated(run.weights), *not_rounded(rounded))
+    return _none_of(name, title, found, "all codes stand for their float weights")
+
+
+def _ranges(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
+    """No setting: scales are those that the calibration images ask for, or learned from there."""
+    name, title = "ranges", "Activation scales unlike those searched anew"
+    if not run.ranges:
+        return Ungated(name=name, reason="the calibration images are not here, or an earlier release measured")
+    return _none_of(name, title, tuple(strayed(run.ranges, grids)), "all scales are those of the calibration images")
+
+
+def _none_of(name: str, title: str, found: tuple[str, ...], otherwise: str) -> Gate:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    message = found[0] + more if found else "all codes stand for their float weights"
-    return _gate(name, title, float(len(found)), 0.0, False, message)
+    return _gate(name, title, float(len(found)), 0.0, False, found[0] + more if found else otherwise)
 
 
 def deployed_from_float(run: Verification) -> OutputDistance | None:

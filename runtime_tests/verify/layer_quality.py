@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.runtimes.base import Batch
+from runtime_tests.verify.channel_response import responses
 from runtime_tests.verify.metrics import cosine, sqnr_db
 from runtime_tests.verify.results import LayerQuality, WeightQuality
+from runtime_tests.verify.weight_relation import relation
 
 
 @dataclass
@@ -59,8 +61,12 @@ def activation_quality(reference: nn.Module, batches: Iterable[Batch]) -> tuple[
     )
 
 
-def weight_quality(reference: nn.Module) -> tuple[WeightQuality, ...]:
-    """Signal to noise of every quantized weight against the float weight it came from (BatchNorm folded)."""
+def weight_quality(reference: nn.Module, batches: Iterable[Batch] = ()) -> tuple[WeightQuality, ...]:
+    """Signal to noise of every quantized weight against the float weight it came from (BatchNorm folded).
+
+    batches: On these outputs are held against float's; without any only weights are.
+    """
+    answers = responses(reference, batches)
     found = []
     for part in reference.modules():
         if not all(hasattr(part, name) for name in ("weight", "codes", "weight_scale", "name")):
@@ -78,6 +84,7 @@ def weight_quality(reference: nn.Module) -> tuple[WeightQuality, ...]:
                 worst_db=worst_db,
                 worst_channel=worst_channel,
                 bias_db=_ratio(layer.float_bias.double(), layer.bias.double()),
+                relation=relation(layer, answers.get(layer.name)),
             )
         )
     return tuple(found)

@@ -185,11 +185,32 @@ class AnswerFigure(Frozen):
     unit: str
 
 
+class WeightRelation(Frozen):
+    """What the codes of a layer keep of its float weight; None: the layer has no weight, or no bias, to compare.
+
+    likeness: of a channel, the larger of the cosine of its codes and its float weight and the correlation of its output
+    and float's on images; the least of all channels, and `channel`. exchanged: the two channels whose codes are most
+    like each other's float weight, and by how much more than like their own, in cosine (below 0 no two are); of those
+    whose output does not clearly move as float's. scale:
+    median of the channels' scales to those searched anew. slope: of a channel's output to float's, median of the
+    channels whose output clearly moves as float's. bias: norm of the bias to the float bias's.
+    """
+
+    likeness: float | None = None
+    channel: int | None = None
+    exchanged: tuple[int, int] | None = None
+    exchange: float | None = None
+    scale: float | None = None
+    slope: float | None = None
+    bias: float | None = None
+
+
 class WeightQuality(Frozen):
     """The weight of one layer on its grid against the float weight, dB (None: equal).
 
     worst_db: of the output channel where it is least, `worst_channel`; None: equal, or a run of an earlier release.
-    bias_db: of the bias against the float bias, None: equal, or the layer had none.
+    bias_db: of the bias against the float bias, None: equal, or the layer had none. relation: None in a run of an
+    earlier release.
     """
 
     name: str
@@ -198,6 +219,15 @@ class WeightQuality(Frozen):
     worst_db: float | None = None
     worst_channel: int | None = None
     bias_db: float | None = None
+    relation: WeightRelation | None = None
+
+
+class RangeQuality(Frozen):
+    """The scale of one activation quantizer, as a ratio to the one that is searched anew on the calibration images."""
+
+    name: str
+    bits: int
+    ratio: float
 
 
 class LatencyRow(Frozen):
@@ -276,6 +306,7 @@ class Verification(Frozen):
     answers: tuple[AnswerFigure, ...] = ()
     layers: tuple[LayerQuality, ...] = ()
     weights: tuple[WeightQuality, ...] = ()
+    ranges: tuple[RangeQuality, ...] = ()
     latency: Latency | None = None
     size: Size | None = None
     constants: tuple[str, ...] | None = None

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, package_versions, sha256
-from genq_export.data.evaluation import EvaluationSet
+from genq_export.data.evaluation import EvaluationSet, load_images
 from genq_export.data.raw import Reading
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set
+from genq_export.network import range_search
 from genq_export.runtimes.base import Batch
 from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
@@ -24,6 +26,7 @@ from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_imag
 from runtime_tests.verify.layer_quality import activation_quality, weight_quality
 from runtime_tests.verify.machine import further_versions, this_machine, threads_each, torch_threads
 from runtime_tests.verify.predictions import Predictions, backend_runs, predict
+from runtime_tests.verify.range_quality import range_quality, searched_scales
 from runtime_tests.verify.results import (
     FLOAT,
     REFERENCE,
@@ -32,6 +35,7 @@ from runtime_tests.verify.results import (
     Evaluation,
     LayerQuality,
     OutputDistance,
+    RangeQuality,
     Verification,
     WeightQuality,
 )
@@ -110,6 +114,7 @@ def verify(
                 judged = (batch.numpy() for batch in images.batches(model, settings.batch_size))
             from_float, figures = _from_float(pool, config, model, named, judged, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
+            ranges = _ranges(pool, calibration, model, config.quantize)
             seconds.lap("quality")
         speed = measure_speed(workspace, config, model, pool.opened, progress)
         notes += speed.notes
@@ -138,6 +143,7 @@ def verify(
         answers=figures,
         layers=layers,
         weights=weights,
+        ranges=ranges,
         latency=speed.latency,
         size=speed.size,
         constants=constants,
@@ -177,7 +183,24 @@ def _quality(
     if not isinstance(reference, TorchBackend):
         notes.append("signal to noise by layer was not measured: there is no reference")
         return (), ()
-    return activation_quality(reference.module, sample), weight_quality(reference.module)
+    return activation_quality(reference.module, sample), weight_quality(reference.module, sample)
+
+
+def _ranges(
+    pool: RuntimePool, calibration: Sequence[Path], model: LoadedModel, settings: QuantizeConfig
+) -> tuple[RangeQuality, ...]:
+    """Scales against those searched anew, on the images that they were searched on; none where these are not here."""
+    reference = pool.opened.get(REFERENCE)
+    if not isinstance(reference, TorchBackend) or not calibration:
+        return ()
+    images = calibration[: range_search.IMAGES]
+    batches = (
+        load_images(images[start : start + range_search.BATCH], model)
+        for start in range(0, len(images), range_search.BATCH)
+    )
+    percentile = settings.percentile if settings.range == "percentile" else None
+    searched = searched_scales(reference.module, batches, percentile, settings.scales == "pow2")
+    return range_quality(reference.module, searched)
 
 
 def _of_images(images: EvaluationSet, task: Task, progress: Progress) -> list[str]:

@@ -157,7 +157,8 @@ def sample(kind: Any) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         return kind(**sample_fields(kind))
     if origin is not None and issubclass(origin, tuple | list):
-        return (sample(arguments[0]),)
+        fixed = issubclass(origin, tuple) and Ellipsis not in arguments
+        return tuple(sample(part) for part in (arguments if fixed else arguments[:1]))
     if origin is not None:
         return {sample(arguments[0]): sample(arguments[1])}
     return {str: "text", int: 3, float: 0.5, bool: True}.get(kind, "anything")

@@ -99,6 +99,7 @@ def another_weight(network: Any) -> None:
     next(part for part in network.modules() if isinstance(part, QuantizedLayer)).weight.mul_(1.5)
 
 
+@pytest.mark.parametrize("methods", [["quantize.methods=[]"], []], ids=["rounded", "learned"])
 @pytest.mark.parametrize(
     ("plant", "gate"),
     [
@@ -110,7 +111,7 @@ def another_weight(network: Any) -> None:
     ],
 )
 def test_a_fault_in_the_reference_fails_and_is_named(
-    pristine_build: Path, model: LoadedModel, plant: Plant, gate: str
+    pristine_build: Path, model: LoadedModel, plant: Plant, gate: str, methods: list[str]
 ) -> None:
     """Every code of the file would be the oracle's all the same."""
 
@@ -120,7 +121,7 @@ def test_a_fault_in_the_reference_fails_and_is_named(
         sets = {"held-out": held_out_images(model)[:1]}
         found, _ = output_distances(float_backend(model.module), backends, sets, CLASSIFICATION)
         measured = run(from_float=found, weights=weight_quality(network))
-        judged = gates.against_float(measured, GatesConfig(), grids(4, settings=["quantize.methods=[]"]))
+        judged = gates.against_float(measured, GatesConfig(), grids(4, settings=methods))
         return {item.name: item.message for item in judged if isinstance(item, gates.Gate) and not item.passed}
 
     reference = load_reference(pristine_build)
@@ -129,13 +130,6 @@ def test_a_fault_in_the_reference_fails_and_is_named(
     plant(reference)
     messages = failed(reference)
     assert gate in messages and (gate == "graph" or first in messages[gate])
-
-
-def test_where_rounding_was_learned_no_single_channel_is_judged(pristine_build: Path) -> None:
-    judged = gates.against_float(run(), GatesConfig(), grids(4))
-    assert "on purpose" in next(
-        item.reason for item in judged if isinstance(item, gates.Ungated) and item.name == "weights"
-    )
 
 
 def test_without_evaluation_images_float_is_seen_by_what_needs_no_label(
@@ -149,6 +143,7 @@ def test_without_evaluation_images_float_is_seen_by_what_needs_no_label(
         for backend in ("reference", "onnxruntime", "reference in float")
         for images in ("held-out", "calibration")
     }
+    assert {item.ratio for item in measured.ranges} == {1.0}, "searched on the same images"
     judged, _ = gates.check(measured, (), alone.verify.gates, alone.quantize)
     assert all(gate.passed for gate in judged), judged
     said = verdict(measured, "onnxruntime", (), judged)
