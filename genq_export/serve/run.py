@@ -51,13 +51,11 @@ def serve(folder: Path, offer: Offer, progress: Progress, show_link: Callable[[s
     Raises:
         UserError: where the build, the place or onnxruntime-web is not what is needed.
     """
-    server = listening(folder, offer, place_of(offer.host), progress, show_link)
     try:
-        server.serve_forever()
+        with listening(folder, offer, place_of(offer.host), progress, show_link) as server:
+            server.serve_forever()
     except KeyboardInterrupt:
         progress.say("serve: stopped")
-    finally:
-        server.server_close()
 
 
 def listening(folder: Path, offer: Offer, place: Place, progress: Progress, show_link: Callable[[str], None]) -> Server:
