@@ -39,6 +39,10 @@ class Reach:
             self.stride * stride, self.before + self.stride * padding, self.after + self.stride * (span - padding)
         )
 
+    def padded(self, before: int) -> "Reach":
+        """Of a map that has so many positions more in front."""
+        return Reach(self.stride, self.before + self.stride * before, self.after - self.stride * before)
+
     def with_other(self, other: "Reach") -> "Reach":
         """Of what is computed from two, position by position."""
         return Reach(self.stride, max(self.before, other.before), max(self.after, other.after))
@@ -189,6 +193,9 @@ def _through(node: fx.Node, part: object, read: tuple[Reach, Reach] | None, bloc
         return read if _constants_are_everywhere_the_same(node, block) else None
     if op_name(node) == "cat":
         return read if _argument(node, 1, "dim", 0) == 1 else None
+    if op_name(node) == "pad":
+        before = _padding_in_front(node)
+        return None if before is None else (read[0].padded(before[0]), read[1].padded(before[1]))
     geometry = _geometry(node, part)
     return None if geometry is None else (read[0].through(*geometry[0]), read[1].through(*geometry[1]))
 
@@ -200,6 +207,14 @@ def _constants_are_everywhere_the_same(node: fx.Node, block: Block) -> bool:
         return False
     values = [attribute(block.module, str(source.target)) for source in constants]
     return all(value.shape[-2:].numel() == 1 for value in values)
+
+
+def _padding_in_front(node: fx.Node) -> tuple[int, int] | None:
+    """Rows and columns that a padding by one number adds in front; None for any other."""
+    pads = list(_argument(node, 1, "pad", ()))
+    if _argument(node, 2, "mode", "constant") != "constant" or len(pads) not in (2, 4) or min(pads) < 0:
+        return None
+    return (pads[2] if len(pads) == 4 else 0), pads[0]
 
 
 def _geometry(node: fx.Node, part: object) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]] | None:

@@ -6,15 +6,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.blocks import Block, split
 from genq_export.quantization.placement import Placement
+from genq_export.quantization.prepare import prepare
 from genq_export.quantization.windows import Axis, Reach, Windows, reach_of
+from genq_export.targets import rule_for
 
 Prepared = Callable[..., tuple[GraphNetwork, Placement]]
+Settings = Callable[..., QuantizeConfig]
 
 
 def maps_of(gm: GraphNetwork, x: Tensor) -> list[tuple[Block, Tensor, Tensor]]:
@@ -29,9 +33,10 @@ def maps_of(gm: GraphNetwork, x: Tensor) -> list[tuple[Block, Tensor, Tensor]]:
     return found
 
 
-def test_cuts_are_answered_as_the_whole_map_is(prepared: Prepared, images: Tensor) -> None:
+def judged_windows(gm: GraphNetwork, images: Tensor) -> int:
+    """How many windows were answered as the whole maps are; all that were drawn."""
     generator, seen = torch.Generator().manual_seed(0), 0
-    for block, x, answer in maps_of(prepared("residual")[0], images):
+    for block, x, answer in maps_of(gm, images):
         windows = Windows.of(block, x.shape, answer.shape, 3)
         for window in windows.draw(20, generator) if windows else ():
             with torch.no_grad():
@@ -39,7 +44,20 @@ def test_cuts_are_answered_as_the_whole_map_is(prepared: Prepared, images: Tenso
             assert torch.allclose(found, window.wanted(answer[0]), atol=1e-4)
             assert found.shape[1:] == window.wanted(answer[0]).shape[1:] and min(found.shape[1:]) >= 3
             seen += 1
-    assert seen
+    return seen
+
+
+def test_cuts_are_answered_as_the_whole_map_is(prepared: Prepared, images: Tensor) -> None:
+    assert judged_windows(prepared("residual")[0], images) > 0
+
+
+def test_padding_at_one_side_is_met_at_that_edge(settings: Settings) -> None:
+    """As networks that come from TensorFlow pad in front of strides."""
+    torch.manual_seed(0)
+    convolutions = (nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 5, padding=2))
+    module = nn.Sequential(*convolutions, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
+    gm, _ = prepare(module, (3, 32, 32), settings(), rule_for("onnxruntime"))
+    assert judged_windows(gm, torch.randn(1, 3, 32, 32)) > 0
 
 
 @pytest.mark.parametrize("name", ["gated", "attention"])
@@ -63,14 +81,16 @@ def test_the_reach_of_a_convolution_is_what_it_reads(
 ) -> None:
     """On rows of ones a convolution of ones counts the inputs of each position; padded ones are zeros."""
     padding = data.draw(st.integers(0, (kernel - 1) * dilation // 2))
+    front, behind = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
     x = torch.arange(1.0, size + 1).view(1, 1, size, 1)
 
     def answer(part: Tensor) -> Tensor:
         weight = torch.ones(1, 1, kernel, 1)
+        part = torch.nn.functional.pad(part, (0, 0, front, behind))
         return torch.nn.functional.conv2d(part, weight, None, (stride, 1), (padding, 0), (dilation, 1))[0, 0, :, 0]
 
     whole = answer(x)
-    axis = Axis.of(Reach().through(kernel, stride, padding, dilation), size, len(whole), window)
+    axis = Axis.of(Reach().padded(front).through(kernel, stride, padding, dilation), size, len(whole), window)
     for place in range(axis.places):
         cut = axis.at(place)
         found = answer(x[:, :, cut.given])[cut.judged]
