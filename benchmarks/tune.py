@@ -9,10 +9,16 @@ and whether the winner lies on the grid's Pareto front within noise (no build ha
 an interval of 95 % and a time or size smaller by more than 2 %).
 """
 
+# ruff: noqa: E402 - the folder leaves the search path before the packages are imported
+
 import argparse
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+
+# A script's own folder is searched first, and a file in it is named as our package `export` is.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
