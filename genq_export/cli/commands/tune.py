@@ -1,6 +1,7 @@
 """`genq-export tune`"""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,9 +58,10 @@ def tune(
 
     _refuse_decided(given, settings or [])
     resolved = new_build("build", model, config, given, settings or (), run_code)
-    if max_loss is not None and max_loss != max_loss:
-        raise UserError("--max-loss: a number is wanted, not nan")
-    title = resolved.folder_name.replace(resolved.quantize.grid_name.lower(), "tuned")
+    for flag, value in (("--max-loss", max_loss), ("--budget-minutes", budget)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"{flag}: a finite number is wanted, not {value}")
+    title = resolved.folder_name.replace(f"-{resolved.quantize.grid_name.lower()}-", "-tuned-")
     folder = output or Path("build") / title
     conditions = Conditions(max_loss=max_loss, minimize=minimize)
     tuned = run(resolved, folder, conditions, budget, Progress(quiet, verbose))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import MixedPrecisionConfig
 
 MIXED_BITS = 6.0  # mean of the mixed-precision candidate
 _FIDELITY_IMAGES = 64  # whose codes are compared while candidates are only held against each other
@@ -31,13 +32,16 @@ class Candidate:
         return bits + (f"-float{len(self.kept)}" if self.kept else "") + ("-learned" if self.learned else "")
 
     def config(self, base: BuildConfig) -> BuildConfig:
-        """The whole build: `base` with this candidate's grids, measured for the main setting of latency alone."""
+        """The whole build: `base` with this candidate's grids, measured for the main setting of latency alone.
+
+        Raises:
+            UserError: where the settings of `base` rule it out.
+        """
         settings = base.quantize
-        grids = (
-            {"mixed_precision": settings.mixed_precision.model_copy(update={"average_bits": MIXED_BITS})}
-            if self.weight_bits is None
-            else {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits}
-        )
+        average = MIXED_BITS if self.weight_bits is None else None
+        grids: dict[str, object] = {"mixed_precision": MixedPrecisionConfig(average_bits=average, size_budget=None)}
+        if self.weight_bits is not None:
+            grids |= {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits}
         learning = {} if self.learned else _without_learning(base)
         quantize = settings.model_copy(
             update={**grids, **learning, "keep_float": (*settings.keep_float, *self.kept), "sensitivity": True}
@@ -50,7 +54,8 @@ class Candidate:
                 "gates": base.verify.gates.model_copy(update={"min_integer_share": 0.0}),
             }
         )
-        return base.model_copy(update={"quantize": quantize, "verify": verify})
+        changed = base.model_copy(update={"quantize": quantize, "verify": verify})
+        return BuildConfig.parse(changed.model_dump(mode="json"), source=self.name)
 
 
 def can_learn(base: BuildConfig) -> bool:

@@ -16,7 +16,7 @@ from genq_export.pipeline.tune.outcome import Minimize, Outcome, Unit
 USUAL_LIMIT: Mapping[Unit, float] = {"points": 1.0, "nats": 0.05, "dB": -20.0}
 KEPT = (1, 2)  # of the worst layers in float
 # [ours] On the zoo learning leaves a half to four fifths of the loss in closed form; what needs more is not tried.
-REACH = 3.0  # times the limit
+REACH = 2.0  # limits more, or tenths of the usual limit where that is more
 REACH_DB = 10.0
 SAME = 0.02  # shares of time or size that differ by less are held to be equal
 
@@ -104,14 +104,14 @@ def _promises(outcome: Outcome, tried: Tried, conditions: Conditions) -> bool:
     if conditions.minimize == "loss":
         return found is None or outcome in front(list(tried.values()), "loss")[-2:]
     if found is None:
-        return True
+        return outcome == nearest(list(tried.values())) or _within_reach(outcome, conditions)
     cheaper = outcome.cost(conditions.minimize) * (1 + _margin(outcome)) < found.cost(conditions.minimize)
     return cheaper and not conditions.allows(outcome) and _within_reach(outcome, conditions)
 
 
 def _within_reach(outcome: Outcome, conditions: Conditions) -> bool:
-    limit = conditions.limit(outcome.unit)
-    return outcome.loss <= (limit + REACH_DB if outcome.unit == "dB" else limit * REACH)
+    limit, unit = conditions.limit(outcome.unit), outcome.unit
+    return outcome.loss <= limit + (REACH_DB if unit == "dB" else REACH * max(limit, USUAL_LIMIT[unit] / 10))
 
 
 def _margin(outcome: Outcome) -> float:

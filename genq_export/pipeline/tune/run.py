@@ -103,12 +103,13 @@ def _search(
     progress: Progress,
     clock: Callable[[], float],
 ) -> tuple[dict[Candidate, Outcome], dict[str, str], str | None]:
-    """Outcomes by candidate, why others could not be built, and the one that the time ran out in."""
+    """Outcomes by candidate, why others could not be built, and the one that the time ran out in.
+
+    What an earlier run has built is taken up whatever the time is, as nothing is said of it.
+    """
     tried: dict[Candidate, Outcome] = {}
     failed: dict[Candidate, str] = {}
     while candidate := next_candidate(tried, list(failed), conditions, can_learn(config)):
-        if tried and clock() > deadline:
-            return tried, _named(failed), candidate.name
         limit = deadline if tried else float("inf")
         try:
             tried[candidate] = outcome = built(candidate, config, folder, TimedProgress(limit, clock))

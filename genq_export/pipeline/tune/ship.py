@@ -33,24 +33,24 @@ def ship(config: BuildConfig, folder: Path, tuned: Tuned, candidates: dict[str, 
         shutil.rmtree(place, ignore_errors=True)
         return
     (folder / FLOAT_FILE).unlink(missing_ok=True)
-    full = _in_full(candidates[tuned.winner].config(config), config, tuned)
+    full = _in_full(candidates[tuned.winner], config, tuned)
     if not (place.is_dir() and are_fresh(Workspace(place), full, STAGES[:3])):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(folder / CANDIDATES / tuned.winner, place)
     run_stages(full, place, STAGES, progress)
 
 
-def _in_full(candidate: BuildConfig, config: BuildConfig, tuned: Tuned) -> BuildConfig:
-    """The build of a candidate with the measurements asked for, and the limit as a gate where it is one of points."""
-    verify = config.verify
+def _in_full(candidate: Candidate, config: BuildConfig, tuned: Tuned) -> BuildConfig:
+    """The build of the winner with the measurements asked for, and the limit as a gate where it is one of points."""
     assert tuned.winner is not None
+    gates = config.verify.gates
     if tuned.outcome(tuned.winner).unit == "points":
-        limit = tuned.conditions.limit("points")
-        verify = verify.model_copy(update={"gates": verify.gates.model_copy(update={"max_accuracy_loss": limit})})
-    if "-float" in tuned.winner:
-        gates = verify.gates.model_copy(update={"min_integer_share": 0.0})
-        verify = verify.model_copy(update={"gates": gates})
-    return candidate.model_copy(update={"verify": verify})
+        limit = min(max(tuned.conditions.limit("points"), -100.0), 100.0)
+        gates = gates.model_copy(update={"max_accuracy_loss": limit})
+    if candidate.kept:
+        gates = gates.model_copy(update={"min_integer_share": 0.0})
+    verify = config.verify.model_copy(update={"gates": gates})
+    return candidate.config(config).model_copy(update={"verify": verify})
 
 
 def _ship_float(config: BuildConfig, path: Path) -> None:

@@ -75,10 +75,9 @@ def test_what_is_smaller_and_loses_a_little_too_much_is_mended_and_learned() -> 
     assert len(search(costs, Conditions(minimize="size", max_loss=0.1))) == 4  # out of reach
 
 
-def test_where_nothing_is_allowed_all_are_followed_and_the_nearest_is_known() -> None:
-    conditions = Conditions(max_loss=-5.0)
-    built = search(costs, conditions)
-    assert len(built) == len(set(built)) and {"w8a8-float2", "w4a4-learned"} <= set(built)
+def test_where_nothing_is_allowed_the_nearest_is_followed_and_known() -> None:
+    built = search(costs, Conditions(max_loss=-5.0))
+    assert built[4:] == ["w8a8-float1", "w8a8-float2"]
     assert nearest([costs(candidate) for candidate in CHEAP]).name == "w8a8"
 
 
