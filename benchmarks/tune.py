@@ -2,11 +2,11 @@
 
     python benchmarks/tune.py --out bench [--model fashion_resnet] [--iterations 200] [--images 256]
 
-The grid: W8A8, W4A8, W4A4 and mixed precision, with none, one or two of the worst layers in float, in closed form and
-learned. Every build is one of `tune`'s own candidates, in the folder that it would use. Then the search is run over
-what was measured, with several conditions: which builds it asks for, the share of the grid's seconds that these took,
-and whether the winner lies on the grid's Pareto front within noise (no build has both a loss smaller by more than half
-an interval of 95 % and a time or size smaller by more than 2 %).
+The grid: W8A8, W4A8, W4A4 and mixed precision, each in closed form, with one and with two of the worst layers in
+float, and learned: 16 builds. Every build is one of `tune`'s own candidates, in the folder that it would use. Then the
+search is run over what was measured, with several conditions: which builds it asks for, the share of the grid's
+seconds that these took, and whether the winner lies on the grid's Pareto front within noise (no build has both a loss
+smaller by more than half an interval of 95 % and a time or size smaller by more than 2 %).
 """
 
 # ruff: noqa: E402 - the folder leaves the search path before the packages are imported
@@ -14,7 +14,6 @@ an interval of 95 % and a time or size smaller by more than 2 %).
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 # A script's own folder is searched first, and a file in it is named as our package `export` is.
@@ -63,11 +62,12 @@ def build_grid(config: BuildConfig, folder: Path) -> dict[Candidate, Outcome]:
     grid: dict[Candidate, Outcome] = {}
     for cheap in CHEAP:
         grid[cheap] = show(built(cheap, config, folder, Progress(quiet=True)))
-        for count, learned in product((0, *KEPT), (False, True)):
-            kept = grid[cheap].worst[:count]
-            candidate = Candidate(cheap.weight_bits, cheap.activation_bits, kept, learned)
-            if candidate not in grid:
-                grid[candidate] = show(built(candidate, config, folder, Progress(quiet=True)))
+        bits = cheap.weight_bits, cheap.activation_bits
+        for candidate in (
+            *(Candidate(*bits, kept=grid[cheap].worst[:count]) for count in KEPT),
+            Candidate(*bits, learned=True),
+        ):
+            grid[candidate] = show(built(candidate, config, folder, Progress(quiet=True)))
     return grid
 
 
