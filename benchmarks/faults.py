@@ -35,6 +35,7 @@ from genq_export.runtimes.torch_modules import TorchBackend, float_backend
 from genq_export.tasks.classification import CLASSIFICATION
 from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
+from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.layer_quality import weight_quality
 from runtime_tests.verify.lineage import unlike_reference
 from runtime_tests.verify.range_quality import range_quality, searched_scales
@@ -228,7 +229,7 @@ class Judge:
             from_float=found, weights=weight_quality(reference, self._sets[HELD_OUT]), ranges=self.ranges(reference),
         )  # fmt: skip
         judged = gates.against_float(run, GatesConfig(), self._settings)
-        failed = [gate.name for gate in judged if isinstance(gate, gates.Gate) and not gate.passed]
+        failed = [gate.name for gate in judged if isinstance(gate, Gate) and not gate.passed]
         furthest = gates.deployed_from_float(run)
         return failed, -300.0 if furthest is None or furthest.sqnr_db is None else furthest.sqnr_db
 

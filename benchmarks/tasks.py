@@ -24,6 +24,7 @@ from genq_export import BuildConfig
 from genq_export.config.registry import PICTURES
 from genq_export.core.registry import resolve
 from runtime_tests.verify import gates
+from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 JUDGED = 200
 _FIRST_SEED = 10**9  # beyond those that a build draws
@@ -84,7 +85,7 @@ def measured(name: str, files: Path, out: Path, bits: int, images: int) -> dict[
     )  # fmt: skip
     report = genq_export.build(config, out / f"{path.stem}-w{bits}a8")
     fidelity = gates.deployed_fidelity(report.run)
-    figures = [f"{item.title} {gates.shown_figure(item)}" for item in gates.deployed_answers(report.run)]
+    figures = [f"{item.title} {shown_figure(item)}" for item in deployed_answers(report.run)]
     return {
         "network": name, "weights": bits, "figures": ", ".join(figures),
         "codes": "not compared" if fidelity is None else f"{100 * fidelity.match:.4f} %",

@@ -9,7 +9,7 @@ from calibrate.summary import CalibrateSummary
 from export.summary import Widths
 from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
-from runtime_tests.verify.gates import Gate, Ungated
+from runtime_tests.verify.gate import Gate, Ungated
 from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.results import DeviceResult, Frozen, Latency, Score, Size, Verification, damaged_field
 

@@ -6,8 +6,10 @@ from genq_export.runtimes import runtime
 from genq_export.targets import target as target_of
 from genq_export.tasks.task import task_of
 from runtime_tests.verify import gates
-from runtime_tests.verify.gates import AuditedLayer, Gate
+from runtime_tests.verify.gate import Gate
+from runtime_tests.verify.gates import AuditedLayer
 from runtime_tests.verify.results import FLOAT, Latency, Verification
+from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 _BETTER = 0.1  # share of what is above chance that float must reach to count as working
 
@@ -77,9 +79,9 @@ def _cost(run: Verification) -> str:
         moved = "loses" if loss >= 0 else "gains"
         top1 = run.accuracy[run.deployed].top1
         return f"reaches {100 * top1:.2f} % top-1 and {moved} {abs(loss):.2f} points against float"
-    figures = gates.deployed_answers(run) if not task_of(run.task).has_logits else ()
+    figures = deployed_answers(run) if not task_of(run.task).has_logits else ()
     if figures:
-        told = f"{figures[0].title} {gates.shown_figure(figures[0])}"
+        told = f"{figures[0].title} {shown_figure(figures[0])}"
         return f"is held against float ({told}, on {figures[0].n} {figures[0].images} images)"
     agreement = run.agreement.get(f"{run.deployed}_vs_{FLOAT}")
     return f"agrees with float on {100 * agreement:.2f} % of the images" if agreement is not None else ""

@@ -3,23 +3,21 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from pydantic import AliasChoices, Field
-
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import RUNTIMES
 from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes import runtime, runtime_titles
 from genq_export.tasks.task import task_of
+from runtime_tests.verify.gate import Gate, Ungated, gate
 from runtime_tests.verify.results import (
     REFERENCE,
     UNQUANTIZED,
-    AnswerFigure,
     BackendFidelity,
-    Frozen,
     OutputDistance,
     Verification,
 )
+from runtime_tests.verify.task_answers import answers_gate
 from runtime_tests.verify.weight_faults import learns_weights, not_rounded, strayed, unrelated
 
 # Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
@@ -33,7 +31,6 @@ FLOAT_SQNR = {2: -3.0, 3: -1.0, 4: 1.0, 5: 4.0, 6: 8.0, 7: 12.0, 8: 15.0}
 GRAPH_SQNR = 40.0  # dB: float32 sums in another order leave 100 dB and more
 ADDED_NOISE = 1.0  # dB: single codes at a border move an output by far less
 _EXACT = 300.0  # dB, of outputs without any difference
-_BEST_IMAGES = ("evaluation", "calibration", "held-out")  # the first of these that there are
 _RANDOM = "random"  # numbers that are no images say nothing of either network
 
 
@@ -49,25 +46,6 @@ class AuditedLayer(Protocol):
     def integer(self) -> bool: ...
     @property
     def on_purpose(self) -> bool: ...
-
-
-class Gate(Frozen):
-    """One condition: `value` (None: could not be measured although it had to be) against `threshold`."""
-
-    name: str
-    title: str
-    value: float | None
-    threshold: float
-    at_least: bool
-    passed: bool
-    message: str = Field(validation_alias=AliasChoices("message", "sentence"))
-
-
-class Ungated(Frozen):
-    """A gate that does not apply here, and why."""
-
-    name: str
-    reason: str
 
 
 def check(
@@ -88,7 +66,7 @@ def check(
     skipped: list[Ungated] = []
     for outcome in (
         _accuracy(run, config, grids),
-        _answers(run, grids),
+        *([] if task_of(run.task).has_logits else [answers_gate(run, grids)]),
         _agreement(run, config),
         *against_float(run, config, grids),
         _codes(run, config, grids),
@@ -143,7 +121,7 @@ def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> 
         message = f"the accuracy of {run.deployed} could not be measured{_failure(run, run.deployed)}"
     else:
         message = f"top-1 fell by {loss:.2f} points, {limit:.2f} are allowed at {grids.grid_name}{_lossy_step(run)}"
-    return _gate(name, "Accuracy loss, points of top-1", loss, limit, False, message)
+    return gate(name, "Accuracy loss, points of top-1", loss, limit, False, message)
 
 
 def _lossy_step(run: Verification) -> str:
@@ -173,42 +151,11 @@ def _agreement(run: Verification, config: GatesConfig) -> Gate | Ungated:
     else:
         differing, n = round((1 - value) * run.evaluation.n), run.evaluation.n
         message = f"{_title(run)} and the reference differ on {differing:,} of {n:,} images{first_divergence(run)}"
-    return _gate(name, title, value, config.min_agreement, True, message)
+    return gate(name, title, value, config.min_agreement, True, message)
 
 
 def _no_classes(run: Verification) -> str:
     return f"the network gives no class of an image: its task is {task_of(run.task).title}"
-
-
-def deployed_answers(run: Verification) -> tuple[AnswerFigure, ...]:
-    """The task's figures of the deployed file, on the user's images where there are any, else on those there are."""
-    own = [item for item in run.answers if item.backend == run.deployed]
-    order = [*dict.fromkeys((*_BEST_IMAGES, *(item.images for item in own)))]
-    chosen = next((name for name in order if any(item.images == name for item in own)), None)
-    return tuple(item for item in own if item.images == chosen and chosen != _RANDOM)
-
-
-def _answers(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
-    """No setting: figures of the task that have a least value by bits."""
-    name, title = "answers", "Figures of the task below their least"
-    least = task_of(run.task).least(min(grids.weight_bits, grids.activation_bits))
-    found = [item for item in deployed_answers(run) if item.name in least]
-    if not found:
-        return Ungated(name=name, reason=f"{task_of(run.task).title} has no figure with a least value here")
-    below = [item for item in found if item.value < least[item.name]]
-    message = "; ".join(
-        f"{item.title}: {shown_figure(item)} on {item.n} {item.images} images,"
-        f" {shown_figure(item.model_copy(update={'value': least[item.name]}))} are needed at {grids.grid_name}"
-        for item in below
-    )
-    return _gate(name, title, float(len(below)), 0.0, False, message or "all figures of the task reach theirs")
-
-
-def shown_figure(item: AnswerFigure) -> str:
-    """`97.31 %`, `31.2 dB`, `0.9987`"""
-    if item.unit == "%":
-        return f"{100 * item.value:.2f} %"
-    return f"{item.value:.1f} {item.unit}" if item.unit else f"{item.value:.4f}"
 
 
 def against_float(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> list[Gate | Ungated]:
@@ -226,7 +173,7 @@ def _graph(run: Verification) -> Gate | Ungated:
         f"with its quantizers off the reference is {_sqnr(found):.1f} dB from float on {found.n} {found.images} images:"
         " its graph or its float weights are not the network's"
     )
-    return _gate(name, title, _sqnr(found), GRAPH_SQNR, True, message)
+    return gate(name, title, _sqnr(found), GRAPH_SQNR, True, message)
 
 
 def _weights(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
@@ -249,7 +196,7 @@ def _ranges(run: Verification, grids: QuantizeConfig) -> Gate | Ungated:
 
 def _none_of(name: str, title: str, found: tuple[str, ...], otherwise: str) -> Gate:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return _gate(name, title, float(len(found)), 0.0, False, found[0] + more if found else otherwise)
+    return gate(name, title, float(len(found)), 0.0, False, found[0] + more if found else otherwise)
 
 
 def deployed_from_float(run: Verification) -> OutputDistance | None:
@@ -266,12 +213,12 @@ def _float_sqnr(run: Verification, config: GatesConfig, grids: QuantizeConfig) -
     found = deployed_from_float(run)
     if found is None:
         message = f"outputs of {_title(run)} could not be held against float{_failure(run, run.deployed)}"
-        return _gate(name, title, None, limit, True, message)
+        return gate(name, title, None, limit, True, message)
     message = (
         f"{_named(run, found)} {_sqnr(found):.1f} dB from float on {found.n} {found.images} images,"
         f" {limit:.1f} dB are needed at {grids.grid_name}"
     )
-    return _gate(name, title, _sqnr(found), limit, True, message)
+    return gate(name, title, _sqnr(found), limit, True, message)
 
 
 def _named(run: Verification, found: OutputDistance) -> str:
@@ -293,7 +240,7 @@ def _added_noise(run: Verification) -> Gate | Ungated:
     if not added:
         return Ungated(name=name, reason="the reference and the deployed file were not both held against float")
     message = f"deploying adds {max(added):.1f} dB to the reference's own distance from float"
-    return _gate(name, title, max(added), ADDED_NOISE, False, message)
+    return gate(name, title, max(added), ADDED_NOISE, False, message)
 
 
 def _sqnr(item: OutputDistance) -> float:
@@ -317,7 +264,7 @@ def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gat
         stands_in = run.deployed in RUNTIMES and runtime(run.deployed).purpose != "deployment"
         narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
         required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
-    return _gate(name, title, value, required, True, message)
+    return gate(name, title, value, required, True, message)
 
 
 def _constants(run: Verification) -> Gate:
@@ -325,17 +272,17 @@ def _constants(run: Verification) -> Gate:
     name, title = "constants", "Constants unlike the integer model's"
     if run.constants is None:
         message = f"the file or the integer model could not be read{_failure(run, run.deployed, 'oracle')}"
-        return _gate(name, title, None, 0.0, False, message)
+        return gate(name, title, None, 0.0, False, message)
     more = f" and {len(run.constants) - 1} other constants differ" if len(run.constants) > 1 else ""
     message = run.constants[0] + more if run.constants else "all constants are those of the integer model"
-    return _gate(name, title, float(len(run.constants)), 0.0, False, message)
+    return gate(name, title, float(len(run.constants)), 0.0, False, message)
 
 
 def _runtimes(run: Verification) -> Gate:
     """No setting: what crashed, hung or stopped in the middle was not measured to the end, whatever the others say."""
     failed = [item for item in run.backends if item.status == "failed"]
     message = "; ".join(item.detail or f"{item.name} failed" for item in failed) or "every runtime came through"
-    return _gate("runtimes", "Runtimes that crashed or hung", float(len(failed)), 0.0, False, message)
+    return gate("runtimes", "Runtimes that crashed or hung", float(len(failed)), 0.0, False, message)
 
 
 def first_divergence(run: Verification) -> str:
@@ -355,7 +302,7 @@ def _integers(audit: Sequence[AuditedLayer], config: GatesConfig) -> Gate | Unga
     floating = [layer.name for layer in audit if not (layer.integer or layer.on_purpose)]
     shown = layer_names(floating[:3] if len(floating) <= 3 else [*floating[:2], f"{len(floating) - 2} more"])
     message = f"{len(floating)} of {len(audit)} layers compute in float: {shown}"
-    return _gate(name, title, value, config.min_integer_share, True, message)
+    return gate(name, title, value, config.min_integer_share, True, message)
 
 
 def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
@@ -370,7 +317,7 @@ def _speed(run: Verification, config: GatesConfig) -> Gate | Ungated:
     else:
         pace = f"{run.latency.deployed_ms:.2f} ms against {run.latency.float_ms:.2f} ms in float"
         message = f"{pace}: {value:.2f} times the speed"
-    return _gate(name, title, value, config.min_speedup, True, message)
+    return gate(name, title, value, config.min_speedup, True, message)
 
 
 def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
@@ -381,15 +328,7 @@ def _size(run: Verification, config: GatesConfig) -> Gate | Ungated:
     message = "sizes are not known"
     if run.size is not None:
         message = f"the deployed file has {run.size.deployed_bytes:,} bytes, the float file {run.size.float_bytes:,}"
-    return _gate(name, title, value, config.max_size_share, False, message)
-
-
-def _gate(name: str, title: str, value: float | None, threshold: float, at_least: bool, message: str) -> Gate:
-    passed = value is not None and (value >= threshold if at_least else value <= threshold)
-    rounded = None if value is None else round(value, 9)
-    return Gate(
-        name=name, title=title, value=rounded, threshold=threshold, at_least=at_least, passed=passed, message=message
-    )
+    return gate(name, title, value, config.max_size_share, False, message)
 
 
 def _title(run: Verification) -> str:

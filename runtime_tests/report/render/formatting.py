@@ -4,7 +4,7 @@ import math
 
 from genq_export.targets import title_of
 from runtime_tests.report.model import Report
-from runtime_tests.verify.gates import Gate
+from runtime_tests.verify.gate import Gate
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 _NEARLY_ALL = 0.999

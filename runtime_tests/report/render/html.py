@@ -28,6 +28,7 @@ from runtime_tests.report.render.formatting import (
 )
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import UNQUANTIZED
+from runtime_tests.verify.task_answers import shown_figure
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -71,7 +72,7 @@ def _environment() -> Environment:
         "ms": milliseconds,
         "bytes": byte_size,
         "thousands": "{:,}".format,
-        "shown_figure": gates.shown_figure,
+        "shown_figure": shown_figure,
         "chance": chance,
         # On a phone a figure stays with its unit, and a date in one piece.
         "unbroken": lambda text: str(text).replace(" ", "\u00a0").replace("-", "\u2011"),

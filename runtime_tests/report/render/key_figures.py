@@ -8,6 +8,7 @@ from runtime_tests.report.model import Report
 from runtime_tests.report.render.formatting import MINUS, TIMES, byte_size, chance, milliseconds, percent, plural
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import Latency
+from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,8 @@ def _accuracy(report: Report) -> Iterator[KeyFigure]:
 
 
 def _answers(report: Report) -> Iterator[KeyFigure]:
-    for item in gates.deployed_answers(report.run) if not task_of(report.run.task).has_logits else ():
-        yield KeyFigure(
-            item.title, gates.shown_figure(item).replace("-", MINUS), (f"on {item.n} {item.images} images",)
-        )
+    for item in deployed_answers(report.run) if not task_of(report.run.task).has_logits else ():
+        yield KeyFigure(item.title, shown_figure(item).replace("-", MINUS), (f"on {item.n} {item.images} images",))
 
 
 def _fidelity(report: Report) -> Iterator[KeyFigure]:

@@ -8,6 +8,7 @@ from runtime_tests.report.model import LayerCost, Report
 from runtime_tests.report.render.formatting import DASH, MINUS, TIMES, byte_size, milliseconds, percent
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import Latency, LatencyRow, LayerQuality, Score, Size, WeightQuality
+from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 _MOST_LAYERS = 120
 _MOST_COSTS = 30
@@ -33,9 +34,9 @@ def figures(report: Report) -> list[Figure]:
 
 def _cost_figure(report: Report) -> Figure:
     run = report.run
-    answers = gates.deployed_answers(run)
+    answers = deployed_answers(run)
     if answers and not task_of(run.task).has_logits:
-        value, _, unit = gates.shown_figure(answers[0]).replace("-", MINUS).partition(" ")
+        value, _, unit = shown_figure(answers[0]).replace("-", MINUS).partition(" ")
         return Figure(value, unit, answers[0].title, f"{answers[0].n} {answers[0].images} images, against float")
     loss = gates.accuracy_loss(run)
     if loss is None:

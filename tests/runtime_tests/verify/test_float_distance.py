@@ -22,6 +22,7 @@ from genq_export.tasks.tensors import TENSORS
 from runtime_tests.report.verdict import chance, verdict
 from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import InFloat, held_out_images, output_distances
+from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.layer_quality import weight_quality
 from runtime_tests.verify.results import Evaluation, OutputDistance, Verification
 from runtime_tests.verify.run import verify
@@ -122,7 +123,7 @@ def test_a_fault_in_the_reference_fails_and_is_named(
         found, _ = output_distances(float_backend(model.module), backends, sets, CLASSIFICATION)
         measured = run(from_float=found, weights=weight_quality(network))
         judged = gates.against_float(measured, GatesConfig(), grids(4, settings=methods))
-        return {item.name: item.message for item in judged if isinstance(item, gates.Gate) and not item.passed}
+        return {item.name: item.message for item in judged if isinstance(item, Gate) and not item.passed}
 
     reference = load_reference(pristine_build)
     assert failed(reference) == {}

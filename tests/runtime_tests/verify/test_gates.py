@@ -2,6 +2,7 @@
 
 from genq_export.config.verify import GatesConfig
 from runtime_tests.verify import gates
+from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.results import BackendRun, Evaluation
 from tests.runtime_tests.measured import SLOW, audited, codes, grids, messages, run, score
 
@@ -64,7 +65,7 @@ def test_a_speed_up_within_the_noise_is_none() -> None:
 
 def test_gates_of_an_earlier_release_are_read() -> None:
     old = {"name": "codes", "title": "t", "value": 1, "threshold": 1, "at_least": True, "passed": True, "sentence": "s"}
-    gate = gates.Gate.model_validate(old)
+    gate = Gate.model_validate(old)
     assert gate.message == "s" and "message" in gate.model_dump() and "sentence" not in gate.model_dump()
 
 
