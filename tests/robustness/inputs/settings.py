@@ -129,7 +129,7 @@ NAMES = (
     Row(UNKNOWN, "long", ("build", "resnet" * 300, "-q"), "name"),
     Row(UNKNOWN, "escape", ("build", "a\x1b[2Jb", "-q"), "control"),
     Row(UNKNOWN, "markup", ("build", "[/bold]x", "-q"), r"\[/bold\]x"),
-    Row(UNKNOWN, "up", ("build", "../../x", "-q"), "x"),
+    Row(UNKNOWN, "up", ("build", "../../no-network", "-q"), "no-network"),
     Row(UNKNOWN, "superscript", ("build", "²", "-q"), "²"),
 )  # fmt: skip
 
