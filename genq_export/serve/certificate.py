@@ -7,8 +7,12 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genq_export.core.errors import UserError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _DAYS = 7
 
@@ -68,7 +72,7 @@ def _made(names: list[str]) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
-def _alternative(name: str) -> "object":
+def _alternative(name: str) -> "x509.GeneralName":
     from cryptography import x509
 
     try:
