@@ -26,6 +26,7 @@ from onnxscript import opset21 as op
 
 from export.passes.fp16 import ComputeRemainderInHalf, half_operators
 from export.passes.int4_storage import StoreInInt4
+from export.passes.lower_opset import LowerOpset
 from export.passes.move_codes import MoveCodes
 from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
 from export.passes.relu_on_codes import ReluOnCodes
@@ -66,16 +67,18 @@ def export_onnx(
         passes.append(MoveCodes())
     if half_remainder and rule.half_remainder:
         passes.append(ComputeRemainderInHalf())
+    if rule.lowest_opset:
+        passes.append(LowerOpset())
     ir.passes.Sequential(*passes)(model)
-    model.ir_version = rule.ir_version
+    model.ir_version = _ir_version(model, rule)
     model.producer_name, model.producer_version = "genq-export", None
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     write_atomic(path, proto.SerializeToString(deterministic=True))
     counts = [node.op_type for node in model.graph]
     return {
-        "opset": rule.opset,
-        "ir_version": rule.ir_version,
+        "opset": model.opset_imports[""],
+        "ir_version": model.ir_version,
         "quantize_linear": counts.count("QuantizeLinear"),
         "dequantize_linear": counts.count("DequantizeLinear"),
         "bytes": path.stat().st_size,
@@ -107,6 +110,13 @@ def _to_onnx(integer_model: GraphNetwork, input_size: tuple[int, int, int], rule
     return program
 
 
+def _ir_version(model: ir.Model, rule: TargetRule) -> int:
+    """The rule's, or the lowest that holds the model's opset where the rule wants that low."""
+    if not rule.lowest_opset:
+        return rule.ir_version
+    return onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", model.opset_imports[""])])
+
+
 def _operator_at_fault(error: BaseException) -> str:
     """The operator that the exporter's chain of causes names, else the innermost message's first line."""
     innermost = error
@@ -127,13 +137,25 @@ def _translations(rule: TargetRule) -> dict[Callable[..., Any], Callable[..., An
 
 
 def _quantize_uint8(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
-    """Codes in uint8: signed grids travel shifted by 128. A narrow grid is clipped on codes, where it fuses."""
-    shift = container_shift("uint8", lo, hi)
-    zero = _constant(zero_point + shift, np.uint8)
+    """Codes in uint8: signed grids travel shifted by 128."""
+    return _clipped_on_codes(np.uint8, x, scale, zero_point, lo, hi, name)
+
+
+def _quantize_by_sign(x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str) -> Any:
+    """Codes in int8 where there are negative ones, else in uint8: no grid is shifted."""
+    return _clipped_on_codes(np.int8 if lo < 0 else np.uint8, x, scale, zero_point, lo, hi, name)
+
+
+def _clipped_on_codes(
+    kind: type[np.int8 | np.uint8], x: Any, scale: Any, zero_point: int, lo: int, hi: int, name: str
+) -> Any:
+    """A narrow grid is clipped on codes, where it fuses."""
+    shift = container_shift(kind.__name__, lo, hi)
+    zero = _constant(zero_point + shift, kind)
     codes = op.QuantizeLinear(x, scale, zero)
-    if (lo + shift, hi + shift) != (0, 255):
-        low = _constant(lo + shift, np.uint8)
-        high = _constant(hi + shift, np.uint8)
+    if (lo + shift, hi + shift) != (np.iinfo(kind).min, np.iinfo(kind).max):
+        low = _constant(lo + shift, kind)
+        high = _constant(hi + shift, kind)
         codes = op.Clip(codes, low, high)
     return op.DequantizeLinear(_named(codes, codes_tensor(name)), scale, zero)
 
@@ -213,7 +235,7 @@ def _matmul(a: Any, a_scale: Any, b: Any, b_scale: Any, name: str) -> Any:
     return _of_layer(op.MatMul(a, b), name)
 
 
-_QUANTIZE = {"uint8": _quantize_uint8, "int8": _quantize_int8}
+_QUANTIZE = {"uint8": _quantize_uint8, "int8": _quantize_int8, "int8 or uint8": _quantize_by_sign}
 _LINEAR = {"MatMul": _linear_matmul, "Gemm": _linear_gemm}
 
 

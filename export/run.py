@@ -47,6 +47,7 @@ def run(
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
     settings = config.export
     facts = made_for.emit(integer_model, model.input_size, settings, path)
+    facts["taken_by"] = made_for.taken_by(path)
     audit = made_for.audit(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
@@ -91,6 +92,7 @@ def _summary(
         engine=compiled.facts if compiled is not None else None,
         opset=facts["opset"],
         ir_version=facts["ir_version"],
+        taken_by=facts["taken_by"],
         quantize_linear=facts["quantize_linear"],
         dequantize_linear=facts["dequantize_linear"],
         files=files,

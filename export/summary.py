@@ -26,7 +26,7 @@ class Widths(Frozen):
 
     grid: str
     weights: Literal["int4", "int8"]
-    activations: Literal["uint8", "int8"]
+    activations: Literal["uint8", "int8", "int8 or uint8"]
     compute: str
 
     @field_validator("weights", mode="before")
@@ -44,6 +44,7 @@ class ExportSummary(Frozen):
         engine: facts of the engine, as `engine.json` has them; None where none was built.
         opset: of the ONNX file.
         ir_version: of the ONNX file.
+        taken_by: versions of the target's runtime that take the file, in words; None where not known.
         quantize_linear: how many such nodes there are.
         dequantize_linear: the same.
         files: bytes by name.
@@ -56,6 +57,7 @@ class ExportSummary(Frozen):
     engine: dict[str, Any] | None = None
     opset: int
     ir_version: int
+    taken_by: str | None = None
     quantize_linear: int = 0
     dequantize_linear: int = 0
     files: dict[str, int] = Field({})

@@ -1,4 +1,6 @@
-"""What the integer model makes of an image, with codes as the file's container holds them."""
+"""What the integer model makes of an image, with codes as the file's containers hold them."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,15 +14,15 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.outputs import by_name
 
 
-def answering(integer_model: GraphNetwork, container: str) -> Compute:
+def answering(integer_model: GraphNetwork, containers: Mapping[str, str]) -> Compute:
     """What computes outputs by name, and codes by quantizer.
 
     Args:
         integer_model: what the file stands for.
-        container: "uint8" or "int8", the file's.
+        containers: "uint8" or "int8" by quantizer, as the file has them.
     """
     shifts = {
-        part.name: container_shift(container, part.lo, part.hi)
+        part.name: container_shift(containers[part.name], part.lo, part.hi)
         for part in integer_model.modules()
         if isinstance(part, IntegerQuantizer)
     }

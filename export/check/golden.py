@@ -85,7 +85,7 @@ class Subject:
     target: str
     model: str
     tensors: Mapping[str, str]
-    dtype: Literal["uint8", "int8"]
+    dtypes: Mapping[str, Literal["uint8", "int8"]]
     session: Mapping[str, str]
     least: float
 
@@ -180,10 +180,11 @@ def _cap(sizes: Sequence[int], room: int) -> int:
 
 
 def _quantizer(name: str, subject: Subject, codes: Sequence[NDArray[Any]], cap: int, data: _Data) -> Quantizer:
-    stored = [np.ascontiguousarray(image.astype(subject.dtype)).reshape(-1) for image in codes]
+    dtype = subject.dtypes[name]
+    stored = [np.ascontiguousarray(image.astype(dtype)).reshape(-1) for image in codes]
     step = math.ceil(stored[0].size / cap)
     kept = np.stack([image[::step] for image in stored])
     return Quantizer(
-        name=name, tensor=subject.tensors[name], dtype=subject.dtype, shape=codes[0].shape, at=data.put(kept),
+        name=name, tensor=subject.tensors[name], dtype=dtype, shape=codes[0].shape, at=data.put(kept),
         step=step, kept=kept.shape[1], sha256=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in stored),
     )  # fmt: skip

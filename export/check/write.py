@@ -45,7 +45,7 @@ def write_check(
     file = read_model(path)
     subject = _subject(config, model, sha256(path), quantizers(file))
     pixels, table = in_levels(_numbers(images, model))
-    golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtype), room)
+    golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtypes), room)
     contents = {
         "golden.json": (golden.model_dump_json(indent=1) + "\n").encode(),
         "golden.bin": data,
@@ -58,15 +58,15 @@ def write_check(
 
 
 def _subject(config: BuildConfig, model: LoadedModel, digest: str, nodes: tuple[QuantizerNode, ...]) -> Subject:
-    container = nodes[0].dtype if nodes else "uint8"
+    dtypes = {node.name: node.dtype for node in nodes}
     return Subject(
         network=model.name,
         grid=config.quantize.grid_name,
         target=config.target,
         model=digest,
         tensors={node.name: node.tensor for node in nodes},
-        dtype=container,
-        session=dict([AS_WRITTEN]) if container == "int8" else {},
+        dtypes=dtypes,
+        session=dict([AS_WRITTEN]) if "int8" in dtypes.values() else {},
         least=_LEAST,
     )
 

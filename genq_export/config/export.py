@@ -2,17 +2,38 @@
 
 from typing import Annotated, Self
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 
-from genq_export.config.base import Bytes, Frozen
+from genq_export.config.base import Bytes, Frozen, Option
+from genq_export.config.releases import RELEASES, checked_version
 
 Batch = Annotated[int, Field(ge=1, le=65536)]
+
+
+def _as_text(value: object) -> object:
+    """YAML reads 1.16 as a number; of 1.20 that leaves 1.2, which nobody can tell from version 1.2."""
+    if isinstance(value, float) and value >= 1.1:
+        if len(repr(value).partition(".")[2]) != 2:
+            raise ValueError("""a number that may have lost a zero: give it in quotation marks, '"1.20"'""")
+        return repr(value)
+    return value
+
+
+def _release(value: str | None) -> str | None:
+    return None if value is None else checked_version(value)
 
 
 class ExportConfig(Frozen):
     """The deployed file."""
 
     int4_storage: bool = Field(True, description="store weights of 4 bits or fewer in 4 bits (ONNX Runtime target)")
+    minimum_runtime: Annotated[str | None, BeforeValidator(_as_text), AfterValidator(_release), Option(("build",))] = (
+        Field(
+            None,
+            description="oldest ONNX Runtime that must take the file, such as 1.16: lowest opset and IR version, and 8"
+            f" bits where 4 cannot be stored; from {RELEASES[0].version}; without: docs/target-onnxruntime.md",
+        )
+    )
     half_remainder: bool = Field(
         False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
     )

@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
 TARGETS: dict[str, str] = {
     "onnxruntime": "genq_export.targets.onnxruntime:ONNXRUNTIME",
     "tensorrt": "genq_export.targets.tensorrt:TENSORRT",
+    "openvino": "genq_export.targets.openvino:OPENVINO",
 }
 
 # What runs a file: sessions, codes, timing (genq_export/runtimes/).

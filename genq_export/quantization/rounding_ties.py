@@ -21,6 +21,9 @@ codes behind it. So the scale of the result moves, by the same kind of hair, unt
 quantized once more, on a narrower grid, the scale of that moves alike.
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
 from torch import Tensor, fx
 
@@ -40,19 +43,29 @@ def avoid_ties(network: GraphNetwork) -> int:
     float bias.
     """
     left = avoid_addition_ties(network)  # first: it moves scales that the sums of convolutions are rounded by
-    for node in network.graph.nodes:
-        layer = called_module(network, node)
-        if not isinstance(layer, QuantizedLayer) or layer.op != "conv2d" or not layer.bias_on_grid:
-            continue
-        source = network.owner(node.args[1])
-        reader = called_module(network, _behind_relu(node))
-        if not isinstance(source, ActivationQuantizer) or not isinstance(reader, ActivationQuantizer):
+    for layer, source, reader in quantized_convolutions(network):
+        if not layer.bias_on_grid:
             continue
         first, last = reader.grid.lo - int(reader.zero_point), reader.grid.hi - int(reader.zero_point)
-        scale, doubts = _clearest(layer.weight_scale, source.scale, reader.scale, first, last)
-        layer.weight_scale.copy_(scale)
-        left += int(doubts.sum())
+        left += settle(layer, partial(_doubts, input_scale=source.scale, scale=reader.scale, first=first, last=last))
     return left
+
+
+def quantized_convolutions(
+    network: GraphNetwork,
+) -> Iterator[tuple[QuantizedLayer, ActivationQuantizer, ActivationQuantizer]]:
+    """Convolutions whose result is quantized, past a ReLU, with what quantizes their input and their result."""
+    for node in network.graph.nodes:
+        layer = called_module(network, node)
+        if isinstance(layer, QuantizedLayer) and layer.op == "conv2d":
+            source = network.owner(node.args[1])
+            reader = called_module(network, _behind_relu(node))
+            if isinstance(source, ActivationQuantizer) and isinstance(reader, ActivationQuantizer):
+                yield layer, source, reader
+
+
+def _doubts(weight_scale: Tensor, input_scale: Tensor, scale: Tensor, first: int, last: int) -> Tensor:
+    return sums_in_doubt(input_scale * weight_scale, scale, first, last)
 
 
 def avoid_addition_ties(network: GraphNetwork) -> int:
@@ -139,22 +152,25 @@ def sums_in_doubt(step: Tensor, scale: Tensor, first: int, last: int) -> Tensor:
     return different.sum((1, 2))
 
 
-def _clearest(
-    weight_scale: Tensor, input_scale: Tensor, output_scale: Tensor, first: int, last: int
-) -> tuple[Tensor, Tensor]:
-    """The scale [C] with the fewest sums in doubt, the nearest of these, and how many are left [C]."""
-    best = weight_scale.clone()
-    fewest = sums_in_doubt(input_scale * best, output_scale, first, last)
-    bits = weight_scale.view(torch.int32)
+def settle(layer: QuantizedLayer, doubts_of: Callable[[Tensor], Tensor]) -> int:
+    """Move each weight scale to the nearest with the fewest sums in doubt, in place; returns how many are left.
+
+    Args:
+        doubts_of: sums in doubt by channel, int64 [C], of weight scales, float32 [C].
+    """
+    best = layer.weight_scale.clone()
+    fewest = doubts_of(best)
+    bits = layer.weight_scale.view(torch.int32)
     for distance in range(1, _FURTHEST + 1):
         for offset in (distance, -distance):
             if not fewest.any():
-                return best, fewest
+                break
             moved = (bits + offset).view(torch.float32)
-            found = sums_in_doubt(input_scale * moved, output_scale, first, last)
+            found = doubts_of(moved)
             better = (found < fewest) & torch.isfinite(moved) & (moved > 0)
             best, fewest = torch.where(better, moved, best), torch.where(better, found, fewest)
-    return best, fewest
+    layer.weight_scale.copy_(best)
+    return int(fewest.sum())
 
 
 def _behind_relu(node: fx.Node) -> fx.Node:

@@ -26,7 +26,7 @@ def load(
         threads: of a CPU runtime; None: all cores.
         runtime: a name such as `openvino`; None takes the best one here: TensorRT where the build has an engine and
             this machine a GPU, else ONNX Runtime, which computes a file made for TensorRT as it is written, in float.
-            OpenVINO runs as it runs by default: fast, but not always the reference's codes (docs/numerics.md).
+            OpenVINO computes the reference's codes in files made for it (docs/numerics.md).
 
     Raises:
         UserError: where the folder holds no finished export, its ONNX file is not the one that was exported, the

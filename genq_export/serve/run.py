@@ -71,10 +71,10 @@ def listening(folder: Path, offer: Offer, place: Place, progress: Progress, show
     runs = read_verification(workspace).runs
     described = description(data.golden, network, workspace.path("model.onnx"), web.version, runs)
     access = Access()
-    container = data.golden.quantizers[0].dtype if data.golden.quantizers else "uint8"
+    containers = {item.name: item.dtype for item in data.golden.quantizers}
     service = Service(
         access,
-        Examiner(data, answering(load_integer_model(folder), container)),
+        Examiner(data, answering(load_integer_model(folder), containers)),
         described,
         {name: workspace.path(path) for name, path in _SERVED.items()},
         web.files,

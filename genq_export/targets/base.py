@@ -76,6 +76,10 @@ class Target(ABC):
     def run_instructions(self, input_size: InputSize, settings: ExportConfig, compiled: Compiled | None) -> str:
         """How to run the files of a build, in Markdown, for its README."""
 
+    def taken_by(self, path: Path) -> str | None:
+        """Which versions of its runtime take an emitted file, in words, as read from the file; None: not known."""
+        return None
+
     def compile(
         self,
         workspace: Workspace,
@@ -93,9 +97,14 @@ class Target(ABC):
 
     def problems(self, settings: ExportConfig) -> list[str]:
         """Settings that this target cannot follow on this machine: a sentence each, said before anything starts."""
+        found = []
         if settings.half_remainder and not self.rule.half_remainder:
-            return [f"export.half_remainder: --target {self.name} computes its remainder in float32 only"]
-        return []
+            found.append(f"export.half_remainder: --target {self.name} computes its remainder in float32 only")
+        if settings.minimum_runtime is not None and not self.rule.older_releases:
+            found.append(
+                "export.minimum_runtime is a release of ONNX Runtime: leave it out or give --target onnxruntime"
+            )
+        return found
 
     def notes(self) -> list[str]:
         """What a build for this target goes without on this machine, said before it starts."""

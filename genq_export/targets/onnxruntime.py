@@ -1,15 +1,20 @@
 """ONNX Runtime on the CPU: integer kernels fused from UINT8 activations, INT8 weights and INT32 biases."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config.export import ExportConfig
+from genq_export.config.releases import minor, release_of
 from genq_export.config.target import TargetRule
 from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
     from genq_export.network.interpreter import GraphNetwork
+
+# The oldest that torch's exporter writes; what comes of it is written down from there.
+EXPORTED_OPSET = 18
 
 
 class OnnxRuntimeTarget(Target):
@@ -31,6 +36,7 @@ class OnnxRuntimeTarget(Target):
         half_remainder=False,
         opset=21,
         ir_version=10,
+        older_releases=True,
     )
 
     def emit(
@@ -39,13 +45,37 @@ class OnnxRuntimeTarget(Target):
         """QDQ ONNX that ONNX Runtime fuses."""
         from export.onnx_qdq import export_onnx
 
-        return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage)
+        return export_onnx(integer_model, input_size, self._written_for(settings), path, settings.int4_storage)
+
+    def _written_for(self, settings: ExportConfig) -> TargetRule:
+        """The rule in the form that the oldest runtime takes that is asked for."""
+        if settings.minimum_runtime is None:
+            return self.rule
+        release = release_of(settings.minimum_runtime)
+        changes: dict[str, Any] = {"int4_storage": release.four_bit_casts}
+        if release.opset < self.rule.opset or not release.products:
+            changes |= {"opset": EXPORTED_OPSET, "lowest_opset": True}
+        return self.rule.model_copy(update=changes)
+
+    def problems(self, settings: ExportConfig) -> list[str]:
+        """A release that is newer than what would have to verify the file."""
+        found, wanted, here = super().problems(settings), settings.minimum_runtime, version("onnxruntime")
+        if wanted is not None and minor(wanted) > minor(here):
+            found.append(f"export.minimum_runtime: {wanted} is newer than the ONNX Runtime here: give {here} at most")
+        return found
 
     def audit(self, path: Path) -> "list[LayerAudit]":
         """Read from the graph that a default session says it will run."""
         from export.audit.onnxruntime import audit_onnxruntime
 
         return audit_onnxruntime(path)
+
+    def taken_by(self, path: Path) -> str | None:
+        """`ONNX Runtime 1.18 or newer`"""
+        from export.audit.releases import taken_by
+
+        release = taken_by(path)
+        return f"{self.title} {release.version} or newer" if release is not None else None
 
     def run_instructions(self, input_size: InputSize, settings: ExportConfig, compiled: Compiled | None) -> str:
         """Five lines of Python."""

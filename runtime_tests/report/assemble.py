@@ -128,6 +128,7 @@ def _storage(exported: ExportSummary | None) -> Storage:
         files=exported.files,
         opset=exported.opset,
         ir_version=exported.ir_version,
+        taken_by=exported.taken_by,
         preprocessing=exported.preprocessing,
     )
 

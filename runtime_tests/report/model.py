@@ -82,6 +82,7 @@ class Storage(Frozen):
     files: dict[str, int] = Field(default_factory=dict)
     opset: int | None = None
     ir_version: int | None = None
+    taken_by: str | None = Field(None, description="versions of the runtime that take the file; none: not known")
     preprocessing: str = Field("", description="what happens to a picture before the network; empty in earlier builds")
 
 

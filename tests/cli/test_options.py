@@ -91,7 +91,7 @@ def completions(words: str, program: str = "from genq_export.cli.app import main
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("genq-export build net --target ", ["onnxruntime", "tensorrt"]),
+        ("genq-export build net --target ", ["onnxruntime", "tensorrt", "openvino"]),
         ("genq-export build net --preset t", ["thorough"]),
         ("genq-export build net --scales ", ["float", "pow2"]),
         ("genq-export quantize folder --preset ", ["quick", "default", "thorough"]),

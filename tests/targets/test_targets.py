@@ -57,6 +57,18 @@ def test_fp16_for_a_target_without_is_named_at_preflight(tmp_path: Path) -> None
     assert not rule_for("onnxruntime").half_remainder
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "reason"),
+    [("tensorrt", "1.16", "is a release of ONNX Runtime"), ("onnxruntime", "1.999", r"is newer than .*: give 1\.")],
+)
+def test_a_release_that_the_file_cannot_be_written_for_is_named_at_preflight(
+    tmp_path: Path, name: str, wanted: str, reason: str
+) -> None:
+    config = BuildConfig.for_model("fashion_resnet", target=name, minimum_runtime=wanted)
+    with pytest.raises(UserError, match=rf"export\.minimum_runtime.* {reason}"):
+        preflight(config, tmp_path / "build")
+
+
 def installed(patch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
     """A machine on which this TensorRT, and no other, is installed."""
     for other in ("tensorrt", "tensorrt_rtx"):

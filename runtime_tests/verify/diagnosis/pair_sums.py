@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from genq_export.core.errors import BackendError
-from genq_export.network.names import codes_tensor, weight_tensor
+from genq_export.network.names import weight_tensor
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes.isolation.process import IsolatedBackend
+from genq_export.runtimes.largest_codes import RIGHT_SUM, largest_codes
 from runtime_tests.verify.constants import Constants
 from runtime_tests.verify.diagnosis.case import NOTHING, Case, Finding, codes_of_copy, copy_of
 from runtime_tests.verify.diagnosis.rounding import border_distances
@@ -25,8 +25,6 @@ from runtime_tests.verify.diagnosis.rounding import border_distances
 # Saturation is to blame where at most this share of the differences is left with halved codes.
 _LEFT = 0.01
 _UNFUSED = "onnxruntime-unfused"
-# 18 products of 255 and 127, times the weight scale 0.01, on a grid of 50: code 117.
-_RIGHT = 5850.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class KnownSum:
 
     backend: str
     found: float
-    right: float = _RIGHT
+    right: float = RIGHT_SUM
 
     @property
     def saturates(self) -> bool:
@@ -132,33 +130,6 @@ def halve_weight_codes(model: onnx.ModelProto, layer: str) -> bool:
         return False
     constants.replace(source, (codes / 2).astype(np.int8))
     return True
-
-
-def largest_codes() -> onnx.ModelProto:
-    """Uint8 codes up to 255 times int8 codes of 127: pairs of products reach 64,770, twice what 16 bits hold.
-
-    Input float32 [B, 2, 3, 3], output float32 [B, 4, 1, 1], `_RIGHT` for an input of 255.
-    """
-    constants = {
-        "codes": np.full((4, 2, 3, 3), 127, np.int8), "weight_scale": np.full(4, 0.01, np.float32),
-        "scale": np.float32(1), "zero": np.uint8(0), "out_scale": np.float32(50), "out_zero": np.uint8(0),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], [codes_tensor("input")]),
-        helper.make_node("DequantizeLinear", [codes_tensor("input"), "scale", "zero"], ["x"]),
-        helper.make_node("DequantizeLinear", ["codes", "weight_scale"], [weight_tensor("conv")], axis=0),
-        helper.make_node("Conv", ["x", weight_tensor("conv")], ["y"], name="conv"),
-        helper.make_node("QuantizeLinear", ["y", "out_scale", "out_zero"], [codes_tensor("logits")]),
-        helper.make_node("DequantizeLinear", [codes_tensor("logits"), "out_scale", "out_zero"], ["logits"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "one convolution",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["b", 2, 3, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 4, 1, 1])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
 def _differing_from_unfused(model: onnx.ModelProto, case: Case, quantizer: str) -> int | None:

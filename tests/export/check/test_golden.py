@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from export.check.golden import Subject, in_levels, make_golden, numbers_of
 
-SUBJECT = Subject("net", "W4A4", "onnxruntime", "0" * 64, {"a": "a/codes", "b": "b/codes"}, "uint8", {}, 0.999)
+SUBJECT = Subject(
+    "net", "W4A4", "onnxruntime", "0" * 64, {"a": "a/codes", "b": "b/codes"}, {"a": "uint8", "b": "uint8"}, {}, 0.999
+)
 ASSETS = Path(__file__).parents[3] / "export" / "check" / "assets"
 
 

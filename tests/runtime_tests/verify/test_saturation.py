@@ -11,6 +11,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import quantizers
+from genq_export.runtimes.largest_codes import largest_codes
 from genq_export.runtimes.onnxruntime import ONNXRUNTIME, ONNXRUNTIME_UNFUSED
 from genq_export.runtimes.openvino import OPENVINO
 from genq_export.runtimes.torch_modules import TorchBackend, oracle_backend
@@ -20,7 +21,6 @@ from runtime_tests.verify.diagnosis.pair_sums import (
     KnownSum,
     halve_weight_codes,
     known_sum,
-    largest_codes,
     saturating_sums,
 )
 from runtime_tests.verify.results import BackendFidelity
