@@ -14,7 +14,7 @@ from export.audit.engine_plan import audit_inspector, audit_plan
 from genq_export.config.export import ExportConfig
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import sha256, write_atomic
-from genq_export.runtimes.engine_file import ENGINE_FILE
+from genq_export.runtimes.engine_file import ENGINE_FILE, versions_that_run
 
 TIMING_CACHE = "timing.cache"
 
@@ -67,6 +67,7 @@ def build_engine(
         "builder": module_name,
         "version": trt.__version__,
         **gpu,
+        "runs_on": versions_that_run(module_name, trt.__version__, settings.version_compatible),
         "version_compatible": settings.version_compatible,
         "hardware_compatible": settings.hardware_compatible,
         "onnx_sha256": sha256(onnx_file),

@@ -18,6 +18,11 @@ _MOVES_NUMBERS = (
     "Identity", "Split",
 )  # fmt: skip
 _INT4 = (ir.DataType.INT4, ir.DataType.UINT4)
+_FLOAT_FORMATS = {
+    ir.DataType.FLOAT8E4M3FN: "FP8",
+    ir.DataType.FLOAT8E5M2: "FP8",
+    ir.DataType.FLOAT4E2M1: "FP4 (NVFP4)",
+}
 
 
 def audit_tensorrt(path: Path) -> list[LayerAudit]:
@@ -118,6 +123,8 @@ def _type_problems(dequantize: ir.Node, what: str) -> Iterator[str]:
     kind, zero_point, scale = _kind(dequantize), _constant(dequantize, 2), _constant(dequantize, 1)
     if kind == ir.DataType.UINT8:
         yield f"{what} is UINT8, which TensorRT silently clamps at 127: quantize to INT8 with --target tensorrt"
+    elif kind in _FLOAT_FORMATS:
+        yield f"{what} is {_FLOAT_FORMATS[kind]}, which is no integer format; no convolution of TensorRT takes it"
     elif kind is not None and kind not in (ir.DataType.INT8, ir.DataType.INT32, *_INT4):
         yield f"{what} is {kind.name}, which TensorRT refuses: quantize to INT8"
     if zero_point is not None and zero_point.numpy().any():

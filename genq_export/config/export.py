@@ -1,6 +1,6 @@
 """The deployed file."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 
@@ -36,6 +36,11 @@ class ExportConfig(Frozen):
     )
     half_remainder: bool = Field(
         False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
+    )
+    tensorrt: Literal[10, 11] | None = Field(
+        None,
+        description="TensorRT that the file is for: 10 (JetPack 6) gets its lowest opset; without: 11, and 10 as far as"
+        " it reads opset 21",
     )
     engine_batches: tuple[Batch, Batch, Batch] = Field(
         (1, 8, 64), description="smallest, best and largest batch of the engine"

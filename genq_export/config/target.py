@@ -7,6 +7,9 @@ from typing import Literal
 
 from genq_export.config.base import Frozen
 
+# The oldest that torch's exporter writes; where `lowest_opset`, what comes of it is written down from there.
+EXPORTED_OPSET = 18
+
 
 class TargetRule(Frozen):
     """The forms one runtime executes with integer kernels.

@@ -12,6 +12,7 @@ from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import sha256
 
 ENGINE_FILE, FACTS_FILE = "model.engine", "engine.json"
+_NEWEST_MAJOR = {10: 11}  # that runs engines of a major version, where it is not the same
 _BUILT_BY = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
@@ -40,6 +41,29 @@ def read_engine_facts(folder: Path) -> dict[str, Any]:
     return dict(facts)
 
 
+def versions_that_run(builder: str, version: str, version_compatible: bool) -> dict[str, str]:
+    """The oldest and the newest version of a package that run an engine: `{"oldest": "10.3.0", "newest": "11.*"}`.
+
+    The one that built it alone; with version compatibility all later ones of its major version, and those of TensorRT
+    11 an engine of TensorRT 10 (TensorRT 11.4.1, Support Matrix, Engine Portability). TensorRT-RTX has no such engines.
+    """
+    if not version_compatible or builder != "tensorrt":
+        return {"oldest": version, "newest": version}
+    return {"oldest": version, "newest": f"{_NEWEST_MAJOR.get(_numbers(version)[0], _numbers(version)[0])}.*"}
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
+
+
+def _runs(facts: dict[str, Any], version: str) -> bool:
+    """Does this version run an engine that another one built?"""
+    if not facts.get("version_compatible"):
+        return False
+    built, here = _numbers(facts["version"]), _numbers(version)
+    return built <= here and here[0] <= _NEWEST_MAJOR.get(built[0], built[0])
+
+
 def check_fits(facts: dict[str, Any], module_name: str, version: str, capability: str) -> None:
     """Raise UserError where an engine was built by another package or version, or for other GPUs.
 
@@ -49,7 +73,7 @@ def check_fits(facts: dict[str, Any], module_name: str, version: str, capability
     origin = f"the engine was built by {built_by} {facts['version']}"
     if facts["builder"] != module_name:
         raise UserError(f"{origin}, and {here} {version} is installed here")
-    if facts["version"] != version and not facts.get("version_compatible"):
+    if facts["version"] != version and not _runs(facts, version):
         remedy = ", or with export.version_compatible=true" if module_name == "tensorrt" else ""
         raise UserError(f"{origin}, this machine has {version}: build it again{remedy}")
     built_for = list(facts["compute_capabilities"])

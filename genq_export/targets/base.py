@@ -104,6 +104,8 @@ class Target(ABC):
             found.append(
                 "export.minimum_runtime is a release of ONNX Runtime: leave it out or give --target onnxruntime"
             )
+        if settings.tensorrt is not None and self.default_runtime != "tensorrt":
+            found.append("export.tensorrt: leave it out or give --target tensorrt, which alone builds engines")
         return found
 
     def notes(self) -> list[str]:

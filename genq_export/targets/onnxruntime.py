@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from genq_export.config.export import ExportConfig
 from genq_export.config.releases import minor, release_of
-from genq_export.config.target import TargetRule
+from genq_export.config.target import EXPORTED_OPSET, TargetRule
 from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
     from genq_export.network.interpreter import GraphNetwork
-
-# The oldest that torch's exporter writes; what comes of it is written down from there.
-EXPORTED_OPSET = 18
 
 
 class OnnxRuntimeTarget(Target):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config.export import ExportConfig
-from genq_export.config.target import TargetRule
+from genq_export.config.target import EXPORTED_OPSET, TargetRule
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.runtimes.tensorrt_packages import engine_builder
@@ -47,7 +47,10 @@ class TensorRtTarget(Target):
         """QDQ ONNX in which every zero-point is 0."""
         from export.onnx_qdq import export_onnx
 
-        return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage, settings.half_remainder)
+        rule = self.rule
+        if settings.tensorrt == 10:
+            rule = rule.model_copy(update={"opset": EXPORTED_OPSET, "lowest_opset": True})
+        return export_onnx(integer_model, input_size, rule, path, settings.int4_storage, settings.half_remainder)
 
     def audit(self, path: Path) -> "list[LayerAudit]":
         """By the parser's and the builder's rules, without building anything."""
@@ -68,6 +71,9 @@ class TensorRtTarget(Target):
         from genq_export.runtimes.engine_file import ENGINE_FILE, FACTS_FILE
 
         builder = engine_builder()
+        if builder == "tensorrt_rtx" and settings.tensorrt is not None:
+            progress.say(f"export: no engine: TensorRT-RTX's does not run in TensorRT {settings.tensorrt}")
+            return None
         if builder is None:
             remedy = "pip install 'genq-export[tensorrt-rtx]' builds one anywhere"
             progress.say(f"export: no TensorRT here, so no engine; {remedy}")
@@ -88,12 +94,13 @@ class TensorRtTarget(Target):
             facts = compiled.facts
             gpus = ", ".join(facts["compute_capabilities"])
             built = (
-                f"`model.engine` was built by {facts['builder']} {facts['version']} for {gpus} (details in"
-                " `engine.json`).\n\n"
+                f"`model.engine` was built by {facts['builder']} {facts['version']} for {gpus}{_runs_on(facts)}"
+                " (details in `engine.json`).\n\n"
             )
         return f"""\
 {built}`genq_export.load` on this folder runs the engine where it fits the GPU and says why where it does not.
-Build an engine where the GPU is (TensorRT 10 or newer; precision is in the file, no flags choose it):
+Build an engine where the GPU is ({f"TensorRT {settings.tensorrt}" if settings.tensorrt else "TensorRT 10 or newer"}; \
+precision is in the file, no flags choose it):
 
 ```sh
 trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
@@ -103,8 +110,16 @@ trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
 
     def problems(self, settings: ExportConfig) -> list[str]:
         """What TensorRT-RTX, where it is what is installed, does not build."""
-        found = super().problems(settings)
-        return [*found, *_rtx_problems(settings)] if engine_builder() == "tensorrt_rtx" else found
+        found, builder = super().problems(settings), engine_builder()
+        if builder == "tensorrt_rtx" and settings.tensorrt is None:
+            found += _rtx_problems(settings)
+        if builder == "tensorrt" and settings.tensorrt is not None:
+            here = str(importlib.import_module(builder).__version__)
+            if here.split(".")[0] != str(settings.tensorrt):
+                found.append(
+                    f"export.tensorrt: {settings.tensorrt} was asked for, and TensorRT {here} is installed here"
+                )
+        return found
 
     def notes(self) -> list[str]:
         """There may be nothing here that builds an engine."""
@@ -121,6 +136,15 @@ trtexec --onnx=model.onnx --stronglyTyped --saveEngine=model.engine \\
         if builder is None:
             return "ONNX only", "for engines: pip install 'genq-export[tensorrt-rtx]'"
         return "ONNX and engine", f"engines by {builder}"
+
+
+def _runs_on(facts: dict[str, Any]) -> str:
+    """`, and runs on 11.0.1 to 11.*`; empty for an engine of an earlier release of this package."""
+    versions = facts.get("runs_on")
+    if not versions:
+        return ""
+    one = versions["oldest"] == versions["newest"]
+    return f", and runs on {versions['oldest']}{' alone' if one else ' to ' + versions['newest']}"
 
 
 def _rtx_problems(settings: ExportConfig) -> list[str]:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from genq_export import load
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import StageResult, Workspace
-from genq_export.runtimes.engine_file import check_fits, read_engine_facts
+from genq_export.runtimes.engine_file import check_fits, read_engine_facts, versions_that_run
 from tests.runtimes.stand_ins import Engine, stand_in_modules
 
 SIZE = (3, 4, 4)
@@ -132,6 +132,22 @@ def test_compatible_engines_run_on_later_versions_and_gpus(build: Path) -> None:
     check_fits(facts, "tensorrt", "11.0", "SM90")
     with pytest.raises(UserError, match="this GPU is SM75"):
         check_fits(facts, "tensorrt", "11.0", "SM75")
+    for version in ("10.0.1", "9.9", "12.0"):
+        with pytest.raises(UserError, match=f"this machine has {version}: build it again"):
+            check_fits(facts, "tensorrt", version, "SM90")
+
+
+@pytest.mark.parametrize(
+    ("builder", "version", "compatible", "newest"),
+    [
+        ("tensorrt", "11.4.1", False, "11.4.1"),
+        ("tensorrt", "11.4.1", True, "11.*"),
+        ("tensorrt", "10.3.0", True, "11.*"),
+        ("tensorrt_rtx", "1.7.1.116", True, "1.7.1.116"),
+    ],
+)
+def test_the_versions_that_run_an_engine(builder: str, version: str, compatible: bool, newest: str) -> None:
+    assert versions_that_run(builder, version, compatible) == {"oldest": version, "newest": newest}
 
 
 def test_an_engine_without_a_gpu_says_so(build: Path) -> None:

@@ -1,6 +1,9 @@
 """An engine through torch-tensorrt, where that is installed: a stand-in for its module, real code around it."""
 
+import ast
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +23,29 @@ class Module:
 
     given: dict[str, Any]
 
-    def __init__(self, **given: Any) -> None:
-        if given["serialized_engine"] == b"refused":
+    def __init__(
+        self,
+        serialized_engine: bytes | None = None,
+        input_binding_names: list[str] | None = None,
+        output_binding_names: list[str] | None = None,
+        *,
+        name: str = "",
+        settings: object = None,
+        requires_output_allocator: bool = False,
+        requires_native_multidevice: bool = False,
+        symbolic_shape_expressions: dict[str, Any] | None = None,
+    ) -> None:
+        if serialized_engine == b"refused":
             raise RuntimeError("version mismatch\nand more")
-        Module.given = given
+        names = {"input_binding_names": input_binding_names, "output_binding_names": output_binding_names}
+        Module.given = {"serialized_engine": serialized_engine, **names}
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs: Any) -> torch.Tensor:
+        (batch,) = inputs
         assert len(batch) <= 4, "the engine's largest batch"
-        return batch.mean((2, 3))[:, :2]
+        return batch.mean((2, 3))[:, :2]  # type: ignore[no-any-return]
+
+    __call__ = forward
 
 
 @pytest.fixture
@@ -69,3 +87,34 @@ def test_what_torch_tensorrt_refuses_is_one_line(build: Path) -> None:
 def test_codes_are_not_to_be_had_from_it() -> None:
     with pytest.raises(BackendError, match="gives no codes"):
         TorchTensorRtSession(b"plan", 4, ["logits"], torch).codes(IMAGES)
+
+
+WHEEL = "torch-tensorrt==2.13.0"
+
+
+def parameters(function: ast.FunctionDef) -> list[tuple[str, ...]]:
+    """Names of those that stand in place, of the rest in place, and of those given by name alone."""
+    rest = function.args.vararg
+    groups = (function.args.args, [rest] if rest else [], function.args.kwonlyargs)
+    return [tuple(argument.arg for argument in group) for group in groups]
+
+
+def methods(source: str, name: str) -> dict[str, list[tuple[str, ...]]]:
+    (found,) = (part for part in ast.parse(source).body if isinstance(part, ast.ClassDef) and part.name == name)
+    return {part.name: parameters(part) for part in found.body if isinstance(part, ast.FunctionDef)}
+
+
+@pytest.mark.slow
+def test_the_stand_in_has_the_signatures_of_the_real_module(tmp_path: Path) -> None:
+    """Read from the wheel: to import it needs TensorRT."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", WHEEL, "-d", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{WHEEL} cannot be had here")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        source = content.read("torch_tensorrt/dynamo/runtime/_TorchTensorRTModule.py").decode()
+        exported = content.read("torch_tensorrt/dynamo/runtime/__init__.py").decode()
+    real, ours = methods(source, "TorchTensorRTModule"), methods(Path(__file__).read_text(), "Module")
+    assert ours.keys() == {"__init__", "forward"} and {name: real[name] for name in ours} == ours
+    assert "TorchTensorRTModule" in exported

@@ -5,16 +5,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
+from export.fold import fold
 from genq_export.config.build import BuildConfig
 from genq_export.config.export import ExportConfig
 from genq_export.config.registry import RUNTIMES, TARGETS
 from genq_export.core.errors import UserError
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.models.source import load_model
+from genq_export.network.files import load_reference
 from genq_export.pipeline.preflight import preflight
+from genq_export.quantization.run import run as run_quantize
 from genq_export.runtimes import runtime
 from genq_export.targets import rule_for, target, title_of
 from genq_export.targets.base import Compiled
+from tests.targets.conftest import Photographs
 
 SIZE = (3, 32, 32)
 
@@ -88,6 +97,37 @@ def test_a_gpu_that_no_engine_can_be_built_for_is_named_at_preflight(
     )
     with pytest.raises(UserError, match=r"export\.compute_capabilities: --target tensorrt: .*SM90, only for SM120, "):
         preflight(config, tmp_path / "build")
+
+
+def test_another_tensorrt_than_was_asked_for_is_named_at_preflight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, "tensorrt", __version__="11.4.1")
+    config = BuildConfig.for_model("fashion_resnet", target="tensorrt", settings=["export.tensorrt=10"])
+    with pytest.raises(UserError, match=r"export\.tensorrt: 10 was asked for, and TensorRT 11\.4\.1 is installed"):
+        preflight(config, tmp_path / "build")
+    elsewhere = BuildConfig.for_model("fashion_resnet", settings=["export.tensorrt=10"])
+    with pytest.raises(UserError, match=r"export\.tensorrt: leave it out or give --target tensorrt"):
+        preflight(elsewhere, tmp_path / "build")
+
+
+def test_the_file_for_tensorrt_10_is_in_its_lowest_opset(tmp_path: Path, photographs: Photographs) -> None:
+    config = BuildConfig.for_model(
+        "fashion_resnet", bits=8, preset="quick", target="tensorrt", settings=["export.tensorrt=10"]
+    )
+    model, workspace, quiet = load_model(config.model), Workspace.open(tmp_path / "build"), Progress(quiet=True)
+    run_quantize(workspace, config, model, photographs.files, tmp_path / "partial", quiet)
+    files = {}
+    for version in (10, None):
+        settings = config.export.model_copy(update={"tensorrt": version})
+        files[version] = tmp_path / f"{version}.onnx"
+        network = fold(load_reference(workspace.folder))
+        target("tensorrt").emit(network, model.input_size, settings, files[version])
+    assert [onnx.load(path).opset_import[0].version for path in files.values()] == [13, 21]
+    oldest, newest = (
+        runtime("onnxruntime-unfused").open(path, 1).outputs(photographs.batch.numpy())["logits"] for path in files.values()
+    )
+    assert np.array_equal(oldest, newest)
 
 
 @pytest.mark.parametrize("field", ["hardware_compatible", "version_compatible"])

@@ -182,6 +182,14 @@ def with_weight_behind_a_cast(file: Handmade) -> None:
     conv(file, file.quantized("x"), "w")
 
 
+def with_fp8_weight(file: Handmade) -> None:
+    ones = helper.make_tensor("w_codes", TensorProto.FLOAT8E4M3FN, (4, 4, 3, 3), np.ones(144, np.float32))
+    file.constants.append(ones)
+    scale = file.constant("w_s", np.full(4, 0.1, np.float32))
+    file.nodes.append(helper.make_node("DequantizeLinear", ["w_codes", scale], ["w"], axis=0))
+    conv(file, file.quantized("x"), "w")
+
+
 def with_int16(file: Handmade) -> None:
     conv(file, file.quantized("x", np.int16), file.weight("w", (4, 4, 3, 3)))
 
@@ -203,6 +211,7 @@ def with_clip_behind(file: Handmade) -> None:
     [
         (with_int4_blocks, "in blocks beside INT8 activations are computed silently wrong"),
         (with_weight_behind_a_cast, "behind a Cast"),
+        (with_fp8_weight, "FP8, which is no integer format; no convolution of TensorRT takes it"),
         (with_int16, "INT16, which TensorRT refuses"),
         (with_negative_scale, "scale that is not positive"),
         (with_clip_behind, "clip before quantizing"),

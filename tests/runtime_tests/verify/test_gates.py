@@ -63,6 +63,16 @@ def test_a_speed_up_within_the_noise_is_none() -> None:
     assert "speedup" in messages(run(latency=SLOW), GatesConfig(min_speedup=1.01))
 
 
+def test_on_a_gpu_integers_have_to_be_faster_than_fp16() -> None:
+    """A hair more is no reason for integers, since FP16 is closer to float."""
+    on_gpu = SLOW.model_copy(update={"deployed_runtime": "tensorrt", "significant": True, "speedup": 1.01})
+    found = messages(run(latency=on_gpu), GatesConfig())
+    assert found["speedup"].endswith("in FP16: 1.01 times the speed; ship FP16, which is closer to float")
+    fast = on_gpu.model_copy(update={"speedup": 1.03})
+    assert "speedup" not in messages(run(latency=fast), GatesConfig())
+    assert "speedup" not in messages(run(latency=SLOW), GatesConfig()), "on a CPU it is no condition"
+
+
 def test_gates_of_an_earlier_release_are_read() -> None:
     old = {"name": "codes", "title": "t", "value": 1, "threshold": 1, "at_least": True, "passed": True, "sentence": "s"}
     gate = Gate.model_validate(old)
