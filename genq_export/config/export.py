@@ -39,8 +39,8 @@ class ExportConfig(Frozen):
     )
     tensorrt: Literal[10, 11] | None = Field(
         None,
-        description="TensorRT that the file is for: 10 (JetPack 6) gets its lowest opset; without: 11, and 10 as far as"
-        " it reads opset 21",
+        description="TensorRT that the file is for: 10 (JetPack 6) gets GELU in its parts; without: 11, and 10 as far"
+        " as it reads opset 20",
     )
     engine_batches: tuple[Batch, Batch, Batch] = Field(
         (1, 8, 64), description="smallest, best and largest batch of the engine"

@@ -21,7 +21,8 @@ from genq_export.runtimes.probe import Probe
 EXACT_CODE = 200
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 # A file for TensorRT computed as it is written: the runtime's own rewriting for the CPU rounds its float biases, and
-# fails to load attention (ONNX Runtime 1.32: a Q/DQ pair moved behind a Transpose keeps the type INT8 as UINT8).
+# up to 1.23, and in opset 21 even in 1.32, fails to load attention: a Q/DQ pair moved behind a Transpose keeps the type
+# INT8 as UINT8.
 AS_WRITTEN = ("session.disable_quant_qdq", "1")
 
 

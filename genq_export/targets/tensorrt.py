@@ -39,6 +39,7 @@ class TensorRtTarget(Target):
         half_remainder=True,
         opset=21,
         ir_version=10,
+        lowest_opset=True,
     )
 
     def emit(

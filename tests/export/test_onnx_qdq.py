@@ -51,12 +51,12 @@ def test_the_file_is_valid_and_takes_any_batch(exported: Exported, images: Tenso
     model = onnx.load(made.path)
     onnx.checker.check_model(model, full_check=True)
     rule = rule_for(target)  # type: ignore[arg-type]
-    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [rule.opset]
-    assert model.ir_version == rule.ir_version
+    (version,) = (entry.version for entry in model.opset_import if entry.domain == "")
+    assert version == rule.opset or (rule.lowest_opset and 13 <= version < rule.opset)
+    assert model.ir_version == rule.ir_version or (rule.lowest_opset and model.ir_version < rule.ir_version)
     assert {node.domain for node in model.graph.node} <= {""}
-    plain = target == "tensorrt"  # ONNX Runtime's optimiser cannot read attention in INT8
-    for count in (1, 3, 16):
-        assert run(made.path, images[:count], plain=plain)[0].shape == (count, 5)
+    for count in (1, 3, 16):  # in opset 21 a default session would refuse attention in INT8
+        assert run(made.path, images[:count])[0].shape == (count, 5)
 
 
 @pytest.mark.parametrize(("name", "bits"), [("residual", 4), ("residual", 8), ("gated", 4), ("attention", 4)])
@@ -92,7 +92,6 @@ def test_the_tensorrt_form_computes_the_oracle_where_nothing_is_fused(
 def test_the_tensorrt_form_loads_in_onnx_runtime_and_is_computed_as_written(
     exported: Exported, images: Tensor, name: str
 ) -> None:
-    """A default session fails on attention in INT8: it moves a Q/DQ pair behind the Transpose and mistypes it."""
     path = exported(name, "tensorrt").path
     written, plain = run(path, images, as_written=True)[0], run(path, images, plain=True)[0]
     assert np.allclose(written, plain, atol=1e-3 * float(np.abs(plain).max()))

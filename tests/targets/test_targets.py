@@ -113,7 +113,7 @@ def test_another_tensorrt_than_was_asked_for_is_named_at_preflight(
 
 def test_the_file_for_tensorrt_10_is_in_its_lowest_opset(tmp_path: Path, photographs: Photographs) -> None:
     config = BuildConfig.for_model(
-        "fashion_resnet", bits=8, preset="quick", target="tensorrt", settings=["export.tensorrt=10"]
+        "fashion_vit", bits=8, preset="quick", target="tensorrt", settings=["export.tensorrt=10"]
     )
     model, workspace, quiet = load_model(config.model), Workspace.open(tmp_path / "build"), Progress(quiet=True)
     run_quantize(workspace, config, model, photographs.files, tmp_path / "partial", quiet)
@@ -123,11 +123,11 @@ def test_the_file_for_tensorrt_10_is_in_its_lowest_opset(tmp_path: Path, photogr
         files[version] = tmp_path / f"{version}.onnx"
         network = fold(load_reference(workspace.folder))
         target("tensorrt").emit(network, model.input_size, settings, files[version])
-    assert [onnx.load(path).opset_import[0].version for path in files.values()] == [13, 21]
+    assert [onnx.load(path).opset_import[0].version for path in files.values()] == [17, 20]
     oldest, newest = (
         runtime("onnxruntime-unfused").open(path, 1).outputs(photographs.batch.numpy())["logits"] for path in files.values()
     )
-    assert np.array_equal(oldest, newest)
+    assert np.allclose(oldest, newest, atol=0.02 * np.abs(newest).max()), "GELU in its parts rounds otherwise"
 
 
 @pytest.mark.parametrize("field", ["hardware_compatible", "version_compatible"])
