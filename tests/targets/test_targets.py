@@ -125,7 +125,8 @@ def test_the_file_for_tensorrt_10_is_in_its_lowest_opset(tmp_path: Path, photogr
         target("tensorrt").emit(network, model.input_size, settings, files[version])
     assert [onnx.load(path).opset_import[0].version for path in files.values()] == [17, 20]
     oldest, newest = (
-        runtime("onnxruntime-unfused").open(path, 1).outputs(photographs.batch.numpy())["logits"] for path in files.values()
+        runtime("onnxruntime-unfused").open(path, 1).outputs(photographs.batch.numpy())["logits"]
+        for path in files.values()
     )
     assert np.allclose(oldest, newest, atol=0.02 * np.abs(newest).max()), "GELU in its parts rounds otherwise"
 
