@@ -64,7 +64,7 @@ def test_a_missing_file_is_a_problem_before_anything_is_loaded() -> None:
 
 @pytest.mark.parametrize(
     ("options", "source"),
-    [({}, "dead_leaves"), ({"generator": "distill"}, "distillation"), ({"classes": Path("c")}, "text_to_image")],
+    [({}, "DEAD_LEAVES"), ({"generator": "distill"}, "distillation"), ({"classes": Path("c")}, "text_to_image")],
 )
 def test_a_file_is_calibrated_on_dead_leaves_unless_told_otherwise(options: dict[str, object], source: str) -> None:
     config = BuildConfig.for_model("net.onnx", **options)

@@ -45,7 +45,7 @@ def test_a_tag_names_older_weights() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("resnet5", "torchvision:resnet50"), ("resnet50.IMAGENET1K_V7", "torchvision:resnet50"), ("r3d_18", "resnet18")],
+    [("resnet5", "torchvision:resnet50"), ("resnet50.IMAGENET1K_V7", "torchvision:resnet50"), ("resnet19", "resnet18")],
 )
 def test_a_wrong_name_brings_near_ones(name: str, near: str) -> None:
     with pytest.raises(UserError, match=f"unknown model 'torchvision:{name}'.*{near}"):

@@ -10,7 +10,9 @@ from export.check.golden import Answers, Golden, Subject, make_golden
 from genq_export.serve.answer import Codes, ImageAnswer
 from genq_export.serve.judge import judge
 
-SUBJECT = Subject("net", "W8A8", "onnxruntime", "0" * 64, {"a": "a/codes", "b": "b/codes"}, "uint8", {}, 0.999)
+SUBJECT = Subject(
+    "net", "W8A8", "onnxruntime", "0" * 64, {"a": "a/codes", "b": "b/codes"}, {"a": "uint8", "b": "uint8"}, {}, 0.999
+)
 SIZE = 4000
 Found = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
