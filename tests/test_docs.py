@@ -287,12 +287,19 @@ def known_extras() -> list[str]:
     return list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
+def optional_packages() -> set[str]:
+    """Packages of the extras, which may not be installed."""
+    extras_of = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return {re.split(r"[^\w.-]", requirement)[0] for extra in extras_of.values() for requirement in extra}
+
+
 def check_imports(block: Block) -> None:
     """The block is Python, and what it imports exists."""
     for node in ast.walk(ast.parse(block.text, block.place)):
         if isinstance(node, ast.Import):
             for name in node.names:
-                assert importlib.util.find_spec(name.name), f"{block.place}: import {name.name}"
+                here = importlib.util.find_spec(name.name) or name.name in optional_packages()
+                assert here, f"{block.place}: import {name.name}"
         elif isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))
             for name in node.names:

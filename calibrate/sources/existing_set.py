@@ -27,7 +27,7 @@ class ExistingSet(FinishedSet):
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """Is there a set, and is it whole?"""
-        return problems_of(kept_rows, _set_folder(config))
+        return problems_of(_rows, config)
 
     def take_over(
         self, workspace: Workspace, config: BuildConfig, model: LoadedModel, progress: Progress
@@ -52,6 +52,10 @@ class ExistingSet(FinishedSet):
 
 
 EXISTING_SET = ExistingSet()
+
+
+def _rows(config: BuildConfig) -> object:
+    return kept_rows(_set_folder(config))
 
 
 def _set_folder(config: BuildConfig) -> Path:

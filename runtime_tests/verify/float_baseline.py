@@ -5,14 +5,18 @@ import copy
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor, nn
 
 from genq_export.core.errors import BackendError
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.outputs import LOGITS, Answer
+
+_PREFIX = "output/"  # that no tensor inside begins with
 
 
 def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
@@ -23,7 +27,7 @@ def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
     import torch
 
     module = _Half(model.module) if half else model.module
-    example = torch.zeros(2, *model.input_size)
+    example, names = torch.zeros(2, *model.input_size), list(model.outputs) or [LOGITS]
     batch: Any = torch.export.Dim.DYNAMIC
     try:
         with _quiet(), torch.no_grad():
@@ -33,7 +37,7 @@ def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
                 path,
                 dynamo=True,
                 input_names=["input"],
-                output_names=[f"float/{name}" for name in model.outputs or (LOGITS,)],  # no name of an operator
+                output_names=[_PREFIX + name for name in names],
                 dynamic_shapes=({0: batch},),
                 external_data=False,
                 verbose=False,
@@ -41,6 +45,20 @@ def export_float(model: LoadedModel, path: Path, half: bool = False) -> None:
     except Exception as error:  # the exporter raises many kinds; without a baseline the other checks still hold
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackendError(f"the float network could not be written as ONNX: {reason}") from None
+    _name_outputs(path, names)
+
+
+def _name_outputs(path: Path, names: Sequence[str]) -> None:
+    """Give outputs their names; a tensor inside that torch has called so, after its operator, steps aside."""
+    model = onnx.load(path)
+    graph = model.graph
+    renamed = {name: f"{name}/inside" for name in names} | {_PREFIX + name: name for name in names}
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [renamed.get(name, name) for name in tensors]
+    for value in (*graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    onnx.save(model, path)
 
 
 class _Half(nn.Module):

@@ -61,7 +61,7 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return "not measured"
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points".replace("-", MINUS)
-    if gate.name in ("constants", "runtimes", "weights", "answers"):
+    if gate.name in ("constants", "runtimes", "weights", "ranges", "answers"):
         return f"{value:.0f}"
     if gate.name in ("float_sqnr", "added_noise", "graph"):
         return f"{value:.1f} dB".replace("-", MINUS)
