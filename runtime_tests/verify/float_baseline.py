@@ -13,6 +13,7 @@ import onnx
 from torch import Tensor, nn
 
 from genq_export.core.errors import BackendError
+from genq_export.core.workspace import write_atomic
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.outputs import LOGITS, Answer
 
@@ -58,7 +59,7 @@ def _name_outputs(path: Path, names: Sequence[str]) -> None:
             tensors[:] = [renamed.get(name, name) for name in tensors]
     for value in (*graph.output, *graph.value_info, *graph.initializer):
         value.name = renamed.get(value.name, value.name)
-    onnx.save(model, path)
+    write_atomic(path, model.SerializeToString())
 
 
 class _Half(nn.Module):
