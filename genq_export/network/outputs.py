@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = "Tensor | dict[str, Tensor]"
 
-__all__ = ["INPUT", "LOGITS", "MOST_OUTPUTS", "Answer", "by_name", "is_output_name", "output_names"]
+__all__ = ["INPUT", "LOGITS", "MOST_OUTPUTS", "Answer", "as_answer", "by_name", "is_output_name", "output_names"]
 
 LOGITS = "logits"
+_MATRIX = 2  # axes
 INPUT = "input"  # what the image is called in deployed files
 _LONGEST = 100
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -26,6 +27,12 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
 def by_name(answer: Answer) -> "dict[str, Tensor]":
     """The tensors of an answer by name."""
     return answer if isinstance(answer, dict) else {LOGITS: answer}
+
+
+def as_answer(named: "dict[str, Tensor]") -> Answer:
+    """The form in which a network gives tensors: an only one [B, numbers] plain, any others by name."""
+    only = next(iter(named.values()))
+    return only if len(named) == 1 and only.ndim == _MATRIX else named
 
 
 def is_output_name(name: Any) -> bool:

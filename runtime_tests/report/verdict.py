@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from genq_export.runtimes import runtime
 from genq_export.targets import target as target_of
-from genq_export.tasks.task import task_of
 from runtime_tests.verify import gates
 from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.gates import AuditedLayer
@@ -79,7 +78,7 @@ def _cost(run: Verification) -> str:
         moved = "loses" if loss >= 0 else "gains"
         top1 = run.accuracy[run.deployed].top1
         return f"reaches {100 * top1:.2f} % top-1 and {moved} {abs(loss):.2f} points against float"
-    figures = deployed_answers(run) if not task_of(run.task).has_logits else ()
+    figures = deployed_answers(run)
     if figures:
         told = f"{figures[0].title} {shown_figure(figures[0])}"
         return f"is held against float ({told}, on {figures[0].n} {figures[0].images} images)"

@@ -10,7 +10,12 @@ _RANDOM = "random"  # numbers that are no images say nothing of either network
 
 
 def deployed_answers(run: Verification) -> tuple[AnswerFigure, ...]:
-    """The task's figures of the deployed file, on the user's images where there are any, else on those there are."""
+    """The task's figures of the deployed file, on the user's images where there are any, else on those there are.
+
+    None where the network tells images apart by class: its figures are accuracy and agreement.
+    """
+    if task_of(run.task).has_logits:
+        return ()
     own = [item for item in run.answers if item.backend == run.deployed]
     order = [*dict.fromkeys((*_BEST_IMAGES, *(item.images for item in own)))]
     chosen = next((name for name in order if any(item.images == name for item in own)), None)

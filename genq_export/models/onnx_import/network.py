@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_MATRIX = 2  # axes
+from genq_export.network.outputs import Answer, as_answer
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,10 @@ class OnnxNetwork(nn.Module):
         self.names: tuple[str, ...] = ()
         self.inner = False
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Answer:
         """One tensor for each output of the file."""
-        found = self.run(images)
-        if len(found) == 1 and found[0].ndim == _MATRIX and not self.inner:
-            return found[0]
-        return dict(zip(self.names, found, strict=True))
+        named = dict(zip(self.names, self.run(images), strict=True))
+        return named if self.inner else as_answer(named)
 
     def run(self, images: Tensor, watch: Callable[[str, Tensor], None] | None = None) -> tuple[Tensor, ...]:
         """As `forward`, as a tuple in the order of the file.

@@ -11,9 +11,8 @@ from genq_export.core.errors import UserError
 from genq_export.models.program.archive import Archive
 from genq_export.models.program.operators import ASSERTIONS, BATCH_NORM
 from genq_export.models.program.steps import Ref, Step
-from genq_export.network.outputs import Answer
+from genq_export.network.outputs import Answer, as_answer
 
-_MATRIX = 2  # axes
 _SPECS = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _PATH = re.compile(r"\w+(\.\w+)*")
@@ -69,8 +68,7 @@ class ProgramModule(Part):
                 if self._last_read[name] == number and name not in kept:
                     values.pop(name, None)
         found = {name: values[place] for name, place in self._outputs.items()}
-        only = next(iter(found.values()))
-        return only if len(found) == 1 and only.ndim == _MATRIX else found
+        return as_answer(found)
 
     def _called(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         part = self.get_submodule(step.path) if step.path else self

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from genq_export.tasks.task import task_of
 from runtime_tests.report.model import Report
 from runtime_tests.report.render.formatting import MINUS, TIMES, byte_size, chance, milliseconds, percent, plural
 from runtime_tests.verify import gates
@@ -37,7 +36,7 @@ def _accuracy(report: Report) -> Iterator[KeyFigure]:
 
 
 def _answers(report: Report) -> Iterator[KeyFigure]:
-    for item in deployed_answers(report.run) if not task_of(report.run.task).has_logits else ():
+    for item in deployed_answers(report.run):
         yield KeyFigure(item.title, shown_figure(item).replace("-", MINUS), (f"on {item.n} {item.images} images",))
 
 

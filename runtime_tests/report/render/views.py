@@ -35,7 +35,7 @@ def figures(report: Report) -> list[Figure]:
 def _cost_figure(report: Report) -> Figure:
     run = report.run
     answers = deployed_answers(run)
-    if answers and not task_of(run.task).has_logits:
+    if answers:
         value, _, unit = shown_figure(answers[0]).replace("-", MINUS).partition(" ")
         return Figure(value, unit, answers[0].title, f"{answers[0].n} {answers[0].images} images, against float")
     loss = gates.accuracy_loss(run)
