@@ -266,7 +266,7 @@ def _against_float(module: Any, images: Any, answers: Any) -> tuple[float, float
 
 def _sqnr(expected: Any, found: Any) -> float:
     """In dB; infinite where they are equal."""
-    from runtime_tests.verify.metrics import sqnr_db
+    from genq_export.tasks.counts import sqnr_db
 
     difference = (found - expected).double()
     return float(sqnr_db(float(expected.double().square().mean()), float(difference.square().mean())))

@@ -9,9 +9,16 @@ from numpy.typing import NDArray
 BEST_DB, WORST_DB = 300.0, -300.0  # of outputs without any difference, and of a zero that should not be one
 
 
+def sqnr_db(signal_power: float, noise_power: float) -> float:
+    """Signal to quantization noise ratio, `10·log10(Σ x² / Σ (x̂ − x)²)`, in dB; infinite without noise."""
+    if noise_power == 0:
+        return math.inf
+    return 10 * math.log10(signal_power / noise_power) if signal_power > 0 else -math.inf
+
+
 @dataclass
 class ErrorPower:
-    """Power of a reference and of the error against it; SQNR = 10 log10(sum x^2 / sum (y - x)^2)."""
+    """Power of a reference and of the error against it."""
 
     signal: float = 0.0
     error: float = 0.0
@@ -24,9 +31,7 @@ class ErrorPower:
 
     def sqnr_db(self) -> float:
         """In dB, between -300 and 300."""
-        if self.error == 0:
-            return BEST_DB
-        return max(WORST_DB, 10 * math.log10(self.signal / self.error)) if self.signal > 0 else WORST_DB
+        return min(BEST_DB, max(WORST_DB, sqnr_db(self.signal, self.error)))
 
 
 @dataclass

@@ -19,8 +19,9 @@ from genq_export.network.hooks import set_quantization
 from genq_export.network.outputs import LOGITS
 from genq_export.runtimes.base import Backend, Batch, Codes, Outputs
 from genq_export.runtimes.torch_modules import TorchBackend
+from genq_export.tasks.counts import sqnr_db
 from genq_export.tasks.task import Comparison, Task
-from runtime_tests.verify.metrics import cosine, sqnr_db
+from runtime_tests.verify.metrics import cosine
 from runtime_tests.verify.results import UNQUANTIZED, AnswerFigure, OutputDistance
 
 HELD_OUT = "held-out"

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from genq_export.runtimes.base import Batch
+from genq_export.tasks.counts import sqnr_db
 from runtime_tests.verify.channel_response import responses
-from runtime_tests.verify.metrics import cosine, sqnr_db
+from runtime_tests.verify.metrics import cosine
 from runtime_tests.verify.results import LayerQuality, WeightQuality
 from runtime_tests.verify.weight_relation import relation
 

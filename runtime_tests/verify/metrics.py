@@ -49,13 +49,6 @@ def in_top(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int) ->
     return result
 
 
-def sqnr_db(signal_power: float, noise_power: float) -> float:
-    """Signal to quantization noise ratio, `10·log10(Σ x² / Σ (x̂ − x)²)`, in dB; infinite without noise."""
-    if noise_power == 0:
-        return math.inf
-    return 10 * math.log10(signal_power / noise_power) if signal_power > 0 else -math.inf
-
-
 def cosine(dot: float, first_power: float, second_power: float) -> float:
     """Cosine similarity from the sums `Σ xy`, `Σ x²`, `Σ y²`; two zero vectors count as equal."""
     if first_power == 0 and second_power == 0:
