@@ -18,7 +18,7 @@ class GatesConfig(Frozen):
     """Thresholds a build must meet; None: chosen by bits (runtime_tests/verify/gates.py says how)."""
 
     max_accuracy_loss: float | None = Field(
-        None, ge=-100, le=100, description="points of top-1 against float; None: by bits"
+        None, ge=-100, le=100, description="points of top-1, mAP or mIoU against float; None: by bits"
     )
     min_agreement: float = Field(0.999, ge=0, le=1, description="deployed file against reference, same top-1")
     min_float_sqnr: float | None = Field(
@@ -45,8 +45,8 @@ class VerifyConfig(Frozen):
 
     evaluation: Annotated[Path | None, Option(("build", "verify"), flags=("--eval",))] = Field(
         None,
-        description="images to judge by: labelled folder, .tar shards, Hugging Face data set (docs/your-data.md);"
-        " without: the zoo's test set, if it is the model's",
+        description="images to judge by: labelled folder, .tar shards, Hugging Face data set, boxes as COCO has them,"
+        " masks (docs/your-data.md); without: the zoo's test set, if it is the model's",
     )
     labels: Annotated[Literal["index0", "index1"] | None, Option(("build", "calibrate", "verify", "inspect"))] = Field(
         None,

@@ -61,7 +61,7 @@ class Account:
 
 def counted(number: int, thing: str) -> str:
     """`1 class`, `1,200 images`"""
-    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
+    plural = f"{thing}es" if thing.endswith(("s", "x")) else f"{thing}s"
     return f"{number:,} {thing if number == 1 else plural}"
 
 

@@ -13,6 +13,7 @@ from genq_export.data.classifier import Classes, Classifier
 from genq_export.data.decode import read_image
 from genq_export.data.raw import Reading
 from genq_export.data.reader import read_images
+from genq_export.data.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,14 @@ class EvaluationSet:
     """Images to judge by. `images` are files, pictures, or uint8 pixels [N, H, W, C] already at the network's size.
 
     labels: int64 [N], or None where the images have none. account: what the reader made of their source; None where
-    they come with the network.
+    they come with the network. truths: boxes or a mask of each, in the network's input; None where they have none.
     """
 
     name: str
     images: Sequence[Path] | Sequence[Image.Image] | np.ndarray
     labels: np.ndarray | None
     account: Account | None = None
+    truths: Sequence[Truth] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -158,17 +158,17 @@ def evaluation_set(model: LoadedModel, source: Path | None, reading: "Reading | 
 
     Args:
         model: its class names and preprocessing decide what labels mean and how images are read.
-        source: as `genq_export.data.evaluation.read_evaluation_set` takes it.
+        source: as the network's task takes it (`Task.read_evaluation_set`).
         reading: what the user says of it.
 
     Raises:
         UserError: where it cannot be read or its labels are not classes of the network.
     """
     if source is not None:
-        from genq_export.data.evaluation import read_evaluation_set
+        from genq_export.data.raw import Reading
         from genq_export.tasks.task import task_of
 
-        return read_evaluation_set(source, model if task_of(model.task).has_logits else None, reading)
+        return task_of(model.task).read_evaluation_set(source, model, reading or Reading())
     door = _matching(ModelConfig(name=model.name))
     return None if door is None else door.evaluation_set(model.name)
 

@@ -1,43 +1,40 @@
 """Detection: boxes and a score for each class of each, in front of the suppression of those that overlap."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
+from genq_export.data.truth import Boxes, Truth
 from genq_export.network.outputs import Answer
-from genq_export.tasks.task import Arrays, Comparison, Figure, Shapes, Task
+from genq_export.tasks.boxes import (
+    SIDES,
+    Images,
+    average_precision,
+    boxes_and_scores,
+    detections,
+    has_corners,
+    layout_of,
+)
+from genq_export.tasks.task import Arrays, Comparison, Figure, Metric, Shapes, Task
 from genq_export.tasks.tensors import WorstOutput, mean_relative_error
+
+if TYPE_CHECKING:
+    from genq_export.data.classifier import Classes, Classifier
+    from genq_export.data.evaluation import EvaluationSet
+    from genq_export.data.raw import Reading
 
 TRUE_SCORE = 0.3  # of float's detections that count as the truth
 _LEAST_SCORE = 0.05
-_MOST = 100  # boxes of an image, as COCO's mAP has it
-_OVERLAP = 0.5  # IoU beyond which the lesser of two boxes of a class is suppressed
-_SIDES = 4
-_FEWEST_BOXES = 10  # fewer are numbers, not boxes
+_FAINTEST = 0.01  # score of what is held against labels: mAP takes precision at all recalls
 _LIBRARIES = ("torchmetrics", "pycocotools")
 # Of mAP against float's detections. [ours]
 _LEAST = {2: 0.0, 3: 0.1, 4: 0.3, 5: 0.5, 6: 0.65, 7: 0.75, 8: 0.8}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where boxes and scores are: names of the outputs, and whether the boxes' axis comes last.
-
-    together: one output holds both, four numbers of the box first.
-    """
-
-    boxes: str
-    scores: str
-    boxes_last: bool
-    scores_last: bool
-    together: bool = False
+# Points of mAP against labels. [ours]
+_MOST_LOST = {2: 25.0, 3: 10.0, 4: 4.0, 5: 2.5, 6: 1.5, 7: 1.0, 8: 0.6}
 
 
 class Detection(Task):
@@ -63,7 +60,7 @@ class Detection(Task):
         found = layout_of(shapes)
         assert found is not None
         rows = shapes[found.scores][0 if found.scores_last else 1]
-        return rows - _SIDES if found.together else rows
+        return rows - SIDES if found.together else rows
 
     def divergence(self, student: Answer, teacher: Answer) -> Tensor:
         """Mean over the outputs of the squared error as a share of the output's power."""
@@ -77,6 +74,32 @@ class Detection(Task):
         """Of mAP against float's detections."""
         return {"map_of_float": _LEAST[bits]}
 
+    def most_lost(self, bits: int) -> float:
+        """Of mAP against labels."""
+        return _MOST_LOST[bits]
+
+    def metric(self) -> Metric | None:
+        """mAP against labelled boxes, where its libraries are here."""
+        return None if self.problems() else LabelledBoxes()
+
+    def read_evaluation_set(self, source: Path, network: "Classifier", reading: "Reading") -> "EvaluationSet":
+        """With a JSON file of boxes as COCO has them, or without labels."""
+        from genq_export.data.coco import annotation_file, read_boxes
+
+        file = annotation_file(source)
+        if file is None:
+            return super().read_evaluation_set(source, network, reading)
+        return read_boxes(source, file, network, reading)
+
+    def check_evaluation_set(self, source: Path, network: "Classes | None", reading: "Reading") -> None:
+        """Boxes, where there is a file of them."""
+        from genq_export.data.coco import annotation_file, check_boxes
+
+        super().check_evaluation_set(source, network, reading)
+        file = annotation_file(source)
+        if file is not None:
+            check_boxes(source, file)
+
     def problems(self) -> list[str]:
         """The libraries of the metric."""
         missing = [name for name in _LIBRARIES if find_spec(name) is None]
@@ -87,27 +110,11 @@ class Detection(Task):
 DETECTION = Detection()
 
 
-def layout_of(shapes: Shapes) -> Layout | None:
-    """Which outputs are boxes and scores; None where they are not told apart."""
-    if len(shapes) == 1:
-        ((name, shape),) = shapes.items()
-        fits = len(shape) == 2 and shape[1] >= _FEWEST_BOXES and _SIDES < shape[0] < shape[1]
-        return Layout(name, name, True, True, together=True) if fits else None
-    if len(shapes) != 2 or any(len(shape) != 2 for shape in shapes.values()):
-        return None
-    for boxes, scores in (tuple(shapes), tuple(shapes)[::-1]):
-        for boxes_last in (False, True):
-            sides, count = shapes[boxes][0 if boxes_last else 1], shapes[boxes][1 if boxes_last else 0]
-            if sides == _SIDES and count >= _FEWEST_BOXES and count in shapes[scores]:
-                return Layout(boxes, scores, boxes_last, shapes[scores][0] != count)
-    return None
-
-
 class SameDetections(Comparison):
     """mAP@50:95 of the other's detections where float's above a score are the truth, and SQNR of the outputs."""
 
     def __init__(self) -> None:
-        self._images: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+        self._images: Images = []
         self._worst = WorstOutput()
         self._corners: bool | None = None
 
@@ -131,84 +138,38 @@ class SameDetections(Comparison):
         if DETECTION.problems() or not any(len(truth["boxes"]) for truth, _ in self._images):
             return self._worst.figures()
         title = f"mAP against float's detections of {TRUE_SCORE:g} and more"
-        return (Figure("map_of_float", title, mean_average_precision(self._images)), *self._worst.figures())
+        return (Figure("map_of_float", title, average_precision(self._images).over_overlaps), *self._worst.figures())
 
 
-def boxes_and_scores(layout: Layout, outputs: Arrays) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes [B, N, 4] and probabilities [B, N, classes]; of numbers beyond 0 and 1 the sigmoid."""
-    boxes, scores = outputs[layout.boxes], outputs[layout.scores]
-    boxes = boxes.swapaxes(1, 2) if layout.boxes_last else boxes
-    scores = scores.swapaxes(1, 2) if layout.scores_last else scores
-    if layout.together:
-        boxes, scores = boxes[..., :_SIDES], scores[..., _SIDES:]
-    if scores.min() < 0 or scores.max() > 1:
-        scores = expit(scores)
-    return boxes, scores
+class LabelledBoxes(Metric):
+    """mAP@50:95 and mAP@50 against labelled boxes, COCO's."""
 
+    def __init__(self) -> None:
+        self._images: Images = []
+        self._corners: bool | None = None
 
-def has_corners(boxes: NDArray[np.float32]) -> bool:
-    """Are boxes two corners (x1, y1, x2, y2), and not a centre and a size? Told by which of the numbers is larger."""
-    return bool(((boxes[..., 2] >= boxes[..., 0]) & (boxes[..., 3] >= boxes[..., 1])).mean() > 0.99)
+    def add(self, found: Arrays, truths: Sequence[Truth]) -> None:
+        """Keep one batch's detections and labels."""
+        layout = layout_of({name: array.shape[1:] for name, array in found.items()})
+        assert layout is not None
+        boxes, scores = boxes_and_scores(layout, found)
+        if self._corners is None:
+            self._corners = has_corners(boxes)
+        for of_image, their_scores, truth in zip(boxes, scores, truths, strict=True):
+            assert isinstance(truth, Boxes)
+            labelled = {
+                "boxes": torch.from_numpy(truth.corners),
+                "labels": torch.from_numpy(truth.labels),
+                "iscrowd": torch.from_numpy(truth.crowd).long(),
+            }
+            self._images.append((labelled, detections(of_image, their_scores, self._corners, _FAINTEST)))
 
-
-def detections(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], corners: bool, least: float
-) -> dict[str, Tensor]:
-    """Boxes of one image as corners, their classes and scores, those suppressed left out, the best first.
-
-    Args:
-        boxes: [N, 4].
-        scores: [N, classes], in [0, 1].
-        corners: of the boxes.
-        least: score.
-    """
-    places, labels = np.nonzero(scores >= least)
-    kept, values = (boxes if corners else corners_of(boxes))[places], scores[places, labels]
-    best = not_suppressed(kept, values, labels)
-    found: dict[str, NDArray[Any]] = {"boxes": kept, "scores": values, "labels": labels}
-    return {name: torch.from_numpy(np.ascontiguousarray(part[best])) for name, part in found.items()}
-
-
-def corners_of(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Corners of boxes that are a centre and a size, [N, 4]."""
-    centre, half = boxes[:, :2], boxes[:, 2:] / np.float32(2)
-    return np.concatenate((centre - half, centre + half), axis=1)
-
-
-def not_suppressed(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Places of the boxes that none with a better score of their class overlaps, the best first.
-
-    By hand, as torchvision's is compiled and not everywhere to be had.
-
-    Args:
-        boxes: corners, [N, 4].
-        scores: [N].
-        labels: [N].
-    """
-    order, kept = np.argsort(-scores, kind="stable"), list[int]()
-    while len(order) and len(kept) < _MOST:
-        best, others = order[0], order[1:]
-        kept.append(int(best))
-        overlaps = (_iou(boxes[best], boxes[others]) > _OVERLAP) & (labels[others] == labels[best])
-        order = others[~overlaps]
-    return np.array(kept, np.int64)
-
-
-def _iou(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of one box [4] with each of others [N, 4]."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    both = np.clip(sides, 0, None).prod(1)
-    own, theirs = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(1)
-    found: NDArray[np.float32] = both / np.maximum(own + theirs - both, 1e-9)
-    return found
-
-
-def mean_average_precision(images: list[tuple[dict[str, Tensor], dict[str, Tensor]]]) -> float:
-    """mAP@50:95 (COCO's) of the second detections of each image, the first being the truth, in [0, 1]."""
-    from torchmetrics.detection import MeanAveragePrecision
-
-    metric: Any = MeanAveragePrecision(backend="pycocotools")
-    metric.update([seen for _, seen in images], [truth for truth, _ in images])
-    return max(0.0, float(metric.compute()["map"]))
+    def figures(self) -> tuple[Figure, ...]:
+        """mAP@50:95 first; none without a labelled box."""
+        if not any(len(truth["boxes"]) for truth, _ in self._images):
+            return ()
+        precision = average_precision(self._images)
+        return (
+            Figure("map", "mAP@50:95 against labels", precision.over_overlaps),
+            Figure("map_50", "mAP@50 against labels", precision.at_half),
+        )

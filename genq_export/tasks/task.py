@@ -5,9 +5,10 @@ gives decides, or the user (`--task`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,13 @@ from torch import Tensor
 
 from genq_export.config.registry import TASKS
 from genq_export.core.registry import find, resolve
+from genq_export.data.truth import Truth
 from genq_export.network.outputs import Answer, by_name
+
+if TYPE_CHECKING:
+    from genq_export.data.classifier import Classes, Classifier
+    from genq_export.data.evaluation import EvaluationSet
+    from genq_export.data.raw import Reading
 
 Divergence: TypeAlias = Callable[[Answer, Answer], Tensor]
 Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]  # [B, ...] by name of the output
@@ -25,7 +32,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]  # without the batch
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that says how near answers are to the float network's, more of it nearer.
+    """One number that says how near answers are to the float network's, or how right they are; more of it is better.
 
     name: key in results. title: what a reader sees. value: a share of 1 where `unit` is %, else in that unit.
     """
@@ -42,6 +49,18 @@ class Comparison(ABC):
     @abstractmethod
     def add(self, reference: Arrays, found: Arrays) -> None:
         """Count one batch, [B, ...] each, finite."""
+
+    @abstractmethod
+    def figures(self) -> tuple[Figure, ...]:
+        """What was counted, the one that matters most first."""
+
+
+class Metric(ABC):
+    """Adds up over batches how right answers are by what people say is to be seen."""
+
+    @abstractmethod
+    def add(self, found: Arrays, truths: Sequence[Truth]) -> None:
+        """Count one batch, [B, ...] each, finite, and what is true of each of its images."""
 
     @abstractmethod
     def figures(self) -> tuple[Figure, ...]:
@@ -89,6 +108,40 @@ class Task(ABC):
     def comparison(self) -> Comparison:
         """A new count of how near answers are."""
 
+    def metric(self) -> Metric | None:
+        """A new count of how right answers are; None: it takes no labels, or counts them by class of an image."""
+        return None
+
+    def read_evaluation_set(self, source: Path, network: "Classifier", reading: "Reading") -> "EvaluationSet":
+        """Read images to judge by, and what is true of them as far as the task takes labels.
+
+        Args:
+            source: as `genq_export.data.evaluation.read_evaluation_set` takes it, or in a form of the task's own.
+            network: its classes are what labels mean, its preprocessing decides where pixels come to lie.
+            reading: what the user says of the source.
+
+        Raises:
+            UserError: where it cannot be read, or its labels fit neither its images nor the network.
+        """
+        from genq_export.data.evaluation import read_evaluation_set
+
+        return read_evaluation_set(source, network if self.has_logits else None, reading)
+
+    def check_evaluation_set(self, source: Path, network: "Classes | None", reading: "Reading") -> None:
+        """Look at a source as far as that can be done before there is a network.
+
+        Args:
+            source: as `read_evaluation_set` takes it.
+            network: its classes are what labels mean; None where they are not known yet.
+            reading: what the user says of the source.
+
+        Raises:
+            UserError: where it cannot be read, or its labels do not fit its images.
+        """
+        from genq_export.data.reader import read_images
+
+        read_images(source, network, reading, decode=False)
+
     def problems(self) -> list[str]:
         """Say what keeps its figures from being measured here, a sentence each with its remedy."""
         return []
@@ -96,6 +149,10 @@ class Task(ABC):
     def least(self, bits: int) -> Mapping[str, float]:
         """The values that figures have to reach, by name, at `bits` of the smaller of weights and activations."""
         return {}
+
+    def most_lost(self, bits: int) -> float | None:
+        """Points that the first figure of its metric may fall by against float; None: it has no metric."""
+        return None
 
 
 def task_of(name: str) -> Task:

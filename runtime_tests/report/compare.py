@@ -1,6 +1,7 @@
 """Two builds side by side: what changed in each figure, and whether accuracy changed by more than chance."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Group
@@ -19,8 +20,9 @@ from runtime_tests.report.render.formatting import (
     title,
 )
 from runtime_tests.verify import gates
+from runtime_tests.verify.label_figures import labelled
 from runtime_tests.verify.metrics import Z_95
-from runtime_tests.verify.results import Frozen, Score
+from runtime_tests.verify.results import FLOAT, Frozen, Score, Verification
 
 
 class Difference(Frozen):
@@ -78,6 +80,7 @@ def _figures(first: Report, second: Report) -> list[Difference | None]:
     return [
         _accuracy("top-1, float", first.accuracy.get("float"), second.accuracy.get("float")),
         _accuracy("top-1, deployed", *deployed),
+        *_against_labels(a, b),
         _number("accuracy loss, points", gates.accuracy_loss(a), gates.accuracy_loss(b), "{:.2f}", lower=True),
         _share("agreement with the reference", gates.deployed_agreement(a), gates.deployed_agreement(b)),
         _share("codes equal to the oracle's", _match(first), _match(second)),
@@ -85,6 +88,15 @@ def _figures(first: Report, second: Report) -> list[Difference | None]:
         _number("speed-up", speed[0], speed[1], "{:.2f}"),
         _bytes("deployed size", size[0], size[1]),
     ]
+
+
+def _against_labels(first: Verification, second: Verification) -> Iterator[Difference | None]:
+    """The figure that matters most against labelled boxes or masks, of float and of the deployed file."""
+    for name, backends in (("float", (FLOAT, FLOAT)), ("deployed", (first.deployed, second.deployed))):
+        found = [labelled(run, backend) for run, backend in zip((first, second), backends, strict=True)]
+        title = next((item.title for item in found if item is not None), "")
+        values = [None if item is None else item.value for item in found]
+        yield _share(f"{title}, {name}", values[0], values[1])
 
 
 def _match(report: Report) -> float | None:

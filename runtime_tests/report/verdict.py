@@ -7,9 +7,11 @@ from genq_export.targets import target as target_of
 from runtime_tests.verify import gates
 from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.gates import AuditedLayer
+from runtime_tests.verify.label_figures import labelled
 from runtime_tests.verify.results import FLOAT, Latency, Verification
 from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
+_WORKING = 0.05  # of mAP or mIoU, below which float is not seen to work
 _BETTER = 0.1  # share of what is above chance that float must reach to count as working
 
 
@@ -29,6 +31,14 @@ def verdict(run: Verification, target: str, audit: Sequence[AuditedLayer], judge
 
 def _of_float(run: Verification) -> str:
     """What must be known first: that float itself was not seen to work, or is hardly better than chance."""
+    seen_right = labelled(run, FLOAT)
+    if seen_right is not None:
+        if seen_right.value > _WORKING:
+            return ""
+        return (
+            f"Float itself reaches {shown_figure(seen_right)} of {seen_right.title}: labels or preprocessing do not fit"
+            " the network."
+        )
     if FLOAT not in run.accuracy:
         seen = gates.deployed_from_float(run)
         judged = f"{seen.sqnr_db:.1f} dB from float on {seen.n} {seen.images} images" if seen and seen.sqnr_db else ""
@@ -73,7 +83,10 @@ def _success(run: Verification, target: str, audit: Sequence[AuditedLayer]) -> s
 
 
 def _cost(run: Verification) -> str:
-    loss = gates.accuracy_loss(run)
+    loss, right = gates.accuracy_loss(run), labelled(run, run.deployed)
+    if loss is not None and right is not None:
+        name, moved = right.title.partition(" ")[0], "loses" if loss >= 0 else "gains"
+        return f"reaches {100 * right.value:.2f} % {name} and {moved} {abs(loss):.2f} points against float"
     if loss is not None:
         moved = "loses" if loss >= 0 else "gains"
         top1 = run.accuracy[run.deployed].top1

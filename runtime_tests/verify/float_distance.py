@@ -21,8 +21,9 @@ from genq_export.runtimes.base import Backend, Batch, Codes, Outputs
 from genq_export.runtimes.torch_modules import TorchBackend
 from genq_export.tasks.counts import sqnr_db
 from genq_export.tasks.task import Comparison, Task
+from runtime_tests.verify.label_figures import LabelCount
 from runtime_tests.verify.metrics import cosine
-from runtime_tests.verify.results import UNQUANTIZED, AnswerFigure, OutputDistance
+from runtime_tests.verify.results import FLOAT, UNQUANTIZED, AnswerFigure, OutputDistance
 
 HELD_OUT = "held-out"
 _IMAGES = 32
@@ -102,7 +103,11 @@ def held_out_images(model: LoadedModel, count: int = _IMAGES, generator: str | N
 
 
 def output_distances(
-    float_backend: Backend, backends: Mapping[str, Backend], sets: Mapping[str, Iterable[Batch]], task: Task
+    float_backend: Backend,
+    backends: Mapping[str, Backend],
+    sets: Mapping[str, Iterable[Batch]],
+    task: Task,
+    labels: LabelCount | None = None,
 ) -> tuple[tuple[OutputDistance, ...], tuple[AnswerFigure, ...]]:
     """Hold the outputs of every backend against the float network's.
 
@@ -114,14 +119,17 @@ def output_distances(
         backends: By name.
         sets: Batches, float32 [B, C, H, W], by name of the set.
         task: Its count of how near answers are, beside the distances output by output.
+        labels: Takes the answers of float and of every backend, but for that without quantizers, to the set it is of.
     """
     distances, answers = list[OutputDistance](), list[AnswerFigure]()
     for images, batches in sets.items():
         counts = {name: _Counted(task.comparison()) for name in backends}
+        judged = labels if labels is not None and labels.images == images else None
         for batch in batches:
             expected = float_backend.outputs(batch)
-            for name, backend in backends.items():
-                counts[name].add(backend, batch, expected)
+            found = {name: counts[name].add(backend, batch, expected) for name, backend in backends.items()}
+            if judged is not None:
+                _judge(judged, {FLOAT: expected} | found)
         for name, counted in counts.items():
             distances += counted.distances(name, images)
             answers += counted.figures(name, images)
@@ -136,15 +144,16 @@ class _Counted:
         self._sums: dict[str, _Sums] = {}
         self._failed = False
 
-    def add(self, backend: Backend, batch: Batch, expected: Outputs) -> None:
-        """Run one batch and count it."""
+    def add(self, backend: Backend, batch: Batch, expected: Outputs) -> Outputs:
+        """Run one batch and count it; returns its outputs, none once it has failed."""
         found = {} if self._failed else _answered(backend, batch)
         self._failed |= not _comparable(found, expected)
         if self._failed:
-            return
+            return {}
         for name, right in expected.items():
             self._sums.setdefault(name, _Sums()).add(right.astype(np.float64), found[name].astype(np.float64))
         self._comparison.add(expected, found)
+        return found
 
     def distances(self, backend: str, images: str) -> list[OutputDistance]:
         """Output by output."""
@@ -158,6 +167,13 @@ class _Counted:
         n = next(iter(self._sums.values())).images
         figures = self._comparison.figures()
         return [AnswerFigure(backend=backend, images=images, n=n, **asdict(figure)) for figure in figures]
+
+
+def _judge(labels: LabelCount, answers: Mapping[str, Outputs]) -> None:
+    """Hold one batch of every backend that answered against its labels."""
+    for name, outputs in answers.items():
+        if outputs and name != UNQUANTIZED and all(np.isfinite(array).all() for array in outputs.values()):
+            labels.add(name, outputs)
 
 
 def _answered(backend: Backend, batch: Batch) -> Outputs:

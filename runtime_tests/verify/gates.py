@@ -10,6 +10,7 @@ from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes import runtime, runtime_titles
 from genq_export.tasks.task import task_of
 from runtime_tests.verify.gate import Gate, Ungated, gate
+from runtime_tests.verify.label_figures import labels_gate, points_lost
 from runtime_tests.verify.results import (
     REFERENCE,
     UNQUANTIZED,
@@ -86,7 +87,9 @@ def check(
 
 
 def accuracy_loss(run: Verification) -> float | None:
-    """Points of top-1 that the deployed file loses against float; None without labels or without either."""
+    """Points of top-1, mAP or mIoU that the deployed file loses against float; None without labels or either."""
+    if run.against_labels:
+        return points_lost(run)
     if "float" not in run.accuracy or run.deployed not in run.accuracy:
         return None
     return 100 * (run.accuracy["float"].top1 - run.accuracy[run.deployed].top1)
@@ -111,7 +114,7 @@ def deployed_fidelity(run: Verification) -> BackendFidelity | None:
 def _accuracy(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate | Ungated:
     name = "accuracy_loss"
     if not task_of(run.task).has_logits:
-        return Ungated(name=name, reason=_no_classes(run))
+        return labels_gate(run, config, grids)
     if run.evaluation is None:
         return Ungated(name=name, reason="no evaluation images: give a labelled folder with --eval")
     if not run.evaluation.labelled:

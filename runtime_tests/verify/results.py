@@ -171,7 +171,8 @@ class OutputDistance(Frozen):
 
 
 class AnswerFigure(Frozen):
-    """One number of a task: how near the answers of a backend are to the float network's on one set of images.
+    """One number of a task: how near the answers of a backend are to the float network's on one set of images, or how
+    right they are by its labels.
 
     name, title, unit: as the task gives them; a value of unit % is a share of 1.
     """
@@ -283,7 +284,8 @@ class Size(Frozen):
 class Verification(Frozen):
     """One run of `verify` on one machine.
 
-    answers: what the task counts, of the reference and the deployed file. constants: how scales, codes and biases in
+    answers: what the task counts, of the reference and the deployed file, against float. against_labels: of float, too,
+    against labelled boxes or masks. constants: how scales, codes and biases in
     the deployed file differ from the integer model, a sentence each. seconds: wall time of evaluation, fidelity,
     quality and latency.
     """
@@ -304,6 +306,7 @@ class Verification(Frozen):
     from_float: tuple[OutputDistance, ...] = ()
     task: str = "classification"
     answers: tuple[AnswerFigure, ...] = ()
+    against_labels: tuple[AnswerFigure, ...] = ()
     layers: tuple[LayerQuality, ...] = ()
     weights: tuple[WeightQuality, ...] = ()
     ranges: tuple[RangeQuality, ...] = ()

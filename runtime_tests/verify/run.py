@@ -1,7 +1,7 @@
 """One verification run: open the runtimes, stream the evaluation set through them, compare codes, take times."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from genq_export.tasks.task import Task, task_of
 from runtime_tests.verify import accuracy
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
+from runtime_tests.verify.label_figures import LabelCount
 from runtime_tests.verify.layer_quality import activation_quality, weight_quality
 from runtime_tests.verify.machine import further_versions, this_machine, threads_each, torch_threads
 from runtime_tests.verify.predictions import Predictions, backend_runs, predict
@@ -112,7 +113,9 @@ def verify(
             judged: Iterable[Batch] = sample
             if images is not None and not task.has_logits:
                 judged = (batch.numpy() for batch in images.batches(model, settings.batch_size))
-            from_float, figures = _from_float(pool, config, model, named, judged, notes)
+            truths = None if images is None or images.truths is None else images.truths
+            labels = None if truths is None else LabelCount(task, named, truths)
+            from_float, figures = _from_float(pool, config, model, {named: judged}, labels, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
             ranges = _ranges(pool, calibration, model, config.quantize)
             seconds.lap("quality")
@@ -120,9 +123,10 @@ def verify(
         notes += speed.notes
         seconds.lap("latency")
         runs, name = backend_runs(pool, answers), deployed(config, pool)
+    label_figures = () if labels is None else labels.figures()
     finished = {name: answer for name, answer in answers.items() if answer.failure is None}
     class_names = [str(name) for name in model.class_names or range(model.classes)]
-    labels = images.labels if images is not None and task.has_logits else None
+    classes = images.labels if images is not None and task.has_logits else None
     pair = _pair(finished, name, images)
     return Verification(
         machine=this_machine(),
@@ -132,7 +136,7 @@ def verify(
         deployed=name,
         evaluation=_evaluation(images, class_names) if images is not None else None,
         backends=runs,
-        accuracy=accuracy.scores(finished, labels, model.classes) if labels is not None else {},
+        accuracy=accuracy.scores(finished, classes, model.classes) if classes is not None else {},
         agreement=accuracy.agreements(finished),
         divergence={name: round(answer.mean_kl, 6) for name, answer in finished.items() if name != FLOAT},
         cost=accuracy.paired_test(*pair) if pair is not None else None,
@@ -141,6 +145,7 @@ def verify(
         from_float=from_float,
         task=model.task,
         answers=figures,
+        against_labels=label_figures,
         layers=layers,
         weights=weights,
         ranges=ranges,
@@ -162,18 +167,23 @@ def _pair(
 
 
 def _from_float(
-    pool: RuntimePool, config: BuildConfig, model: LoadedModel, named: str, images: Iterable[Batch], notes: list[str]
+    pool: RuntimePool,
+    config: BuildConfig,
+    model: LoadedModel,
+    images: Mapping[str, Iterable[Batch]],
+    labels: LabelCount | None,
+    notes: list[str],
 ) -> tuple[tuple[OutputDistance, ...], tuple[AnswerFigure, ...]]:
     """The reference and the deployed file against float, on images and on some that calibrated nothing."""
     name, held_out = deployed(config, pool), held_out_images(model, generator=config.calibrate.generator)
     if not held_out:
         notes.append(f"no held-out images were drawn: the network takes {model.input_size[0]} channels")
-    sets: dict[str, Iterable[Batch]] = {HELD_OUT: held_out, named: images} if held_out else {named: images}
+    sets: dict[str, Iterable[Batch]] = {**({HELD_OUT: held_out} if held_out else {}), **images}
     backends = {backend: pool.opened[backend] for backend in dict.fromkeys((REFERENCE, name)) if backend in pool.opened}
     reference = pool.opened.get(REFERENCE)
     if isinstance(reference, TorchBackend):
         backends[UNQUANTIZED] = InFloat(reference)
-    return output_distances(pool.float_backend, backends, sets, task_of(model.task))
+    return output_distances(pool.float_backend, backends, sets, task_of(model.task), labels)
 
 
 def _quality(
@@ -231,12 +241,12 @@ def _without_evaluation(calibration: Sequence[Path], task: Task) -> list[str]:
 
 
 def _evaluation(images: EvaluationSet, names: list[str]) -> Evaluation:
-    labelled = images.labels is not None
+    labelled = images.labels is not None or images.truths is not None
     counts = np.bincount(images.labels, minlength=len(names)) if images.labels is not None else None
     return Evaluation(
         name=Path(images.name).name,
         n=len(images),
         labelled=labelled,
-        class_names=tuple(names) if labelled else None,
+        class_names=tuple(names) if images.labels is not None else None,
         class_counts=tuple(int(count) for count in counts) if counts is not None else None,
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
     from runtime_tests.verify.speed import MeasureSpeed
 
+_USUAL_TASK = "classification"
+
 
 class VerifyStage:
     """Measure the deployed file on this machine."""
@@ -84,10 +86,12 @@ def evaluation_problems(config: BuildConfig, network: "LoadedModel | None") -> l
         return []
     if not source.exists():
         return [f"evaluation folder {source} does not exist (--eval takes a folder with one subfolder a class)"]
-    from genq_export.data.reader import read_images
+    from genq_export.tasks.task import task_of
 
+    told = config.model.task or models.door_for(config.model).task(config.model) if network is None else network.task
+    task = task_of(told or _USUAL_TASK)
     try:
-        read_images(source, network, Reading.of(config.verify, "eval"), decode=False)
+        task.check_evaluation_set(source, network, Reading.of(config.verify, "eval"))
     except UserError as error:
         return [f"--eval: {error}"]
     return []

@@ -6,6 +6,7 @@ from genq_export.config.base import Frozen
 from genq_export.core.errors import UserError
 from runtime_tests.report.model import Report
 from runtime_tests.verify.float_distance import HELD_OUT
+from runtime_tests.verify.label_figures import points_lost
 from runtime_tests.verify.results import FLOAT, Verification
 
 Minimize = Literal["latency", "size", "loss"]
@@ -81,6 +82,9 @@ def loss_of(run: Verification) -> tuple[float, Unit]:
     """
     if FLOAT in run.accuracy and run.deployed in run.accuracy:
         return 100 * (run.accuracy[FLOAT].top1 - run.accuracy[run.deployed].top1), "points"
+    lost = points_lost(run)
+    if lost is not None:
+        return lost, "points"
     if run.deployed in run.divergence:
         return run.divergence[run.deployed], "nats"
     for distance in run.from_float:

@@ -52,6 +52,7 @@ def render_html(report: Report, folder: Path) -> str:
         speeds=views.latency_settings(report.latency),
         fidelity=gates.deployed_fidelity(report.run),
         figures_of_task=[item for item in report.run.answers if item.backend != UNQUANTIZED and not task.has_logits],
+        against_labels=report.run.against_labels,
         task_title=task.title,
         cost_measure=task.cost_measure,
         layers=views.layer_chart(report),

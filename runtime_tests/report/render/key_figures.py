@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runtime_tests.report.model import Report
 from runtime_tests.report.render.formatting import MINUS, TIMES, byte_size, chance, milliseconds, percent, plural
 from runtime_tests.verify import gates
-from runtime_tests.verify.results import Latency
+from runtime_tests.verify.results import FLOAT, Latency
 from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 
@@ -28,6 +28,9 @@ def _accuracy(report: Report) -> Iterator[KeyFigure]:
     for name, score in report.accuracy.items():
         interval = f"95 % interval {100 * score.low:.2f} to {100 * score.high:.2f},"
         yield KeyFigure(f"top-1 {name}", percent(score.top1), (interval, f"n = {score.n}"))
+    for item in report.run.against_labels:
+        if item.backend in (FLOAT, report.run.deployed):
+            yield KeyFigure(f"{item.title}, {item.backend}", shown_figure(item), (f"on {item.n} {item.images} images",))
     loss = gates.accuracy_loss(report.run)
     if loss is not None:
         cost = report.run.cost

@@ -7,7 +7,8 @@ from genq_export.tasks.task import task_of
 from runtime_tests.report.model import LayerCost, Report
 from runtime_tests.report.render.formatting import DASH, MINUS, TIMES, byte_size, milliseconds, percent
 from runtime_tests.verify import gates
-from runtime_tests.verify.results import Latency, LatencyRow, LayerQuality, Score, Size, WeightQuality
+from runtime_tests.verify.label_figures import labelled
+from runtime_tests.verify.results import FLOAT, Latency, LatencyRow, LayerQuality, Score, Size, WeightQuality
 from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 _MOST_LAYERS = 120
@@ -34,6 +35,10 @@ def figures(report: Report) -> list[Figure]:
 
 def _cost_figure(report: Report) -> Figure:
     run = report.run
+    before, after, lost = labelled(run, FLOAT), labelled(run, run.deployed), gates.accuracy_loss(run)
+    if before is not None and after is not None and lost is not None:
+        context = f"{percent(after.value)} against {percent(before.value)} on {after.n} images"
+        return Figure(f"{-lost:+.2f}".replace("-", MINUS), "points", after.title, context)
     answers = deployed_answers(run)
     if answers:
         value, _, unit = shown_figure(answers[0]).replace("-", MINUS).partition(" ")
