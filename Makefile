@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 PART ?= 1/1
 
-.PHONY: demo setup test test-slow lint gpu-check clean
+.PHONY: demo setup test test-slow docs lint gpu-check clean
 
 demo: $(STAMP)  ## build the embedded ResNet at 4 bits, without data, and report
 	$(BIN)/genq-export build fashion_resnet --bits 4 -o build/demo
@@ -19,6 +19,12 @@ test: $(STAMP) lint  ## make lint, and the tests that take minutes at most
 
 test-slow: $(STAMP)  ## the tests that take longer, or a part of them: PART=3/8; one that was stopped goes on
 	$(BIN)/python -m pytest -m slow --part $(PART)
+
+docs: $(STAMP)  ## the documentation site, in build/site/index.html
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m tools.docs_site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
