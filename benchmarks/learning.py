@@ -3,7 +3,8 @@
     python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
     python benchmarks/learning.py --out bench --settings window=7 iterations=500
 
-Every row is the same network with other settings of `quantize.reconstruction`, from the same calibration set and seed.
+Every row is the same network with other settings, from the same calibration set and seed: of `quantize.reconstruction`,
+or any that is named whole (`quantize.wide_activations.mean_bits=5`).
 KL from the float network on the 10,000 test images, which take no part; the paired difference from the defaults with
 the 95 % interval of its mean over images (of one seed: another draw of the same settings differs, too). Seconds are
 processor time of the whole quantize stage.
@@ -70,7 +71,7 @@ def measured(name: str, variant: Sequence[str], options: argparse.Namespace) -> 
 def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
     """Quantize, and answer the test images."""
     given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
-    settings = [f"quantize.reconstruction.{field}={value}" for field, value in given.items()]
+    settings = [f"{named(field)}={value}" for field, value in given.items()]
     config = BuildConfig.for_model(name, bits=4, images=options.images, seed=options.seed, settings=settings)
     model = load_model(config.model)
     images, _ = calibration_set(SYNTHETIC, name, options, options.seed)
@@ -82,6 +83,11 @@ def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) ->
         reference = load_reference(folder)
     test = test_images(model)
     return kl_divergence(answers(model.module, test).numpy(), answers(reference, test).numpy()), seconds
+
+
+def named(field: str) -> str:
+    """A setting from the root, whose own name may be enough."""
+    return field if "." in field else f"quantize.reconstruction.{field}"
 
 
 def test_images(model: LoadedModel) -> torch.Tensor:

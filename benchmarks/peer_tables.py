@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BITS = ("W8A8", "W4A8", "W4A4")
+BITS = ("W8A8", "W4A8", "W4A4-8", "W4A4")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Contender:
 def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     """Everything that is measured on a network. Of brevitas GPTQ too where learning takes hours."""
     real_size = network in package.NAMES
-    both, integer = (SYNTHETIC, REAL), ("W8A8",)
+    both, integer, uniform = (SYNTHETIC, REAL), ("W8A8",), ("W8A8", "W4A8", "W4A4")
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
@@ -83,9 +83,9 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
             for (way, narrow), sources in static.items()
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
-        Contender("brevitas", {"iterations": options.peer_iterations}, BITS, both, "brevitas_ptq"),
+        Contender("brevitas", {"iterations": options.peer_iterations}, uniform, both, "brevitas_ptq"),
         *([Contender("brevitas", {}, ("W4A8", "W4A4"), (DISTILLED, REAL), "brevitas_ptq")] if real_size else []),
-        Contender("MCT", generation, BITS, (NO_IMAGES,), "mct_gptq"),
+        Contender("MCT", generation, uniform, (NO_IMAGES,), "mct_gptq"),
     ]
 
 
@@ -95,7 +95,7 @@ def _ours(network: str, settings: dict[str, Any]) -> list[Contender]:
         return [Contender(OURS, settings, BITS, (SYNTHETIC,), None)]
     return [
         Contender(OURS, settings, ("W8A8",), (SYNTHETIC, REAL), None),
-        Contender(OURS, settings, ("W4A8", "W4A4"), (DISTILLED, REAL), None),
+        Contender(OURS, settings, ("W4A8", "W4A4-8", "W4A4"), (DISTILLED, REAL), None),
     ]
 
 
@@ -155,7 +155,7 @@ def build_ours(network: Network, contender: Contender, source: str, bits: str, f
     config = BuildConfig.for_model(
         network.name,
         weight_bits=int(bits[1]),
-        activation_bits=int(bits[3]),
+        activation_bits="auto" if bits == "W4A4-8" else int(bits[3]),
         settings=[
             f"quantize.reconstruction.iterations={iterations}",
             f"quantize.batch_size={contender.settings['batch_size']}",

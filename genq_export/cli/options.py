@@ -61,7 +61,8 @@ def _parameter(parameter: Parameter, command: str) -> inspect.Parameter:
         show_default=False,
     )
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(parameter.keyword, kind, default=option, annotation=_type(setting) | None)
+    read_as = str if parameter.option.words else _type(setting)
+    return inspect.Parameter(parameter.keyword, kind, default=option, annotation=read_as | None)
 
 
 def _declarations(parameter: Parameter) -> tuple[str, ...]:

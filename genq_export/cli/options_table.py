@@ -57,7 +57,8 @@ def _takes(setting: Setting) -> str:
         return ", ".join(f"`{choice}`" for choice in setting.choices)
     types = types_in(setting.field.annotation)
     kind = next((words for plain, words in _KINDS.items() if plain in types), "")
-    return ", ".join(part for part in (kind, setting.bounds) if part)
+    words = [f"`{word}`" for option in setting.options for word in option.words]
+    return ", ".join(part for part in (kind, setting.bounds, *words) if part)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Option:
         help: where the field's description is not what the command line should say.
         shorthand: several fields hold this option, and it sets them all; an option of a field's own goes before it.
         always_told: the command in a report states it even where nothing differs from the default.
+        words: values beside the numbers that the field has, which the config model reads.
     """
 
     commands: tuple[str, ...]
@@ -49,6 +50,7 @@ class Option:
     help: str | None = None
     shorthand: bool = False
     always_told: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

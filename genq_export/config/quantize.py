@@ -10,6 +10,8 @@ from genq_export.config.registry import METHODS
 Scales = Literal["float", "pow2"]
 Method = Annotated[str, OneOf("method", lambda: METHODS)]
 
+AUTOMATIC = "auto"
+
 BITS = Option(
     ("build", "calibrate", "quantize"), "bits", help="bits of weights and activations", shorthand=True, always_told=True
 )
@@ -18,6 +20,7 @@ BITS = Option(
 DEFAULT_METHODS = (
     "layernorm_equalization",
     "mixed_precision",
+    "wide_activations",
     "gptq",
     "reconstruction",
     "bias_correction",
@@ -86,6 +89,22 @@ class MixedPrecisionConfig(MethodConfig):
         if self.average_bits is not None and self.size_budget is not None:
             raise ValueError("give average_bits or size_budget, not both")
         return self
+
+
+class WideActivationsConfig(MethodConfig):
+    """Activations of 8 bits where fewer cost most: containers have 8 bits anyway; off without a mean."""
+
+    mean_bits: float | None = Field(
+        None,
+        ge=2,
+        le=8,
+        description="mean bits of the tensors that layers read; `--activation-bits auto`: one more than weights have",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Is there a mean?"""
+        return self.mean_bits is not None
 
 
 class GptqConfig(SwitchConfig):
@@ -173,9 +192,15 @@ class QuantizeConfig(Frozen):
     weight_bits: Annotated[int, BITS, Option(("build",), help="bits of weights, where they differ")] = Field(
         4, ge=2, le=8, description="bits of weights"
     )
-    activation_bits: Annotated[int, BITS, Option(("build",), help="bits of activations, where they differ")] = Field(
-        4, ge=2, le=8, description="bits of activations"
-    )
+    activation_bits: Annotated[
+        int,
+        BITS,
+        Option(
+            ("build",),
+            help="bits of activations, where they differ; auto: those of weights, and 8 where these cost most",
+            words=("auto",),
+        ),
+    ] = Field(4, ge=2, le=8, description="bits of activations")
     first_last_bits: Annotated[int, Option(("build",))] = Field(
         8, ge=2, le=8, description="bits of the first and the last layer"
     )
@@ -194,6 +219,7 @@ class QuantizeConfig(Frozen):
     methods: tuple[Method, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
     layernorm_equalization: LayernormEqualizationConfig = LayernormEqualizationConfig()
     mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()
+    wide_activations: WideActivationsConfig = WideActivationsConfig()
     gptq: GptqConfig = GptqConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     bias_correction: BiasCorrectionConfig = BiasCorrectionConfig()
@@ -208,13 +234,14 @@ class QuantizeConfig(Frozen):
 
     @property
     def grid_name(self) -> str:
-        """`W4A4`; with mixed precision what decides it: `mixed-5bits`, `mixed-20.0MB`."""
+        """`W4A4`, `W4A4-8` with activations of either; under a budget that: `mixed-5bits`, `mixed-20.0MB`."""
         budget = self.mixed_precision
         if budget.average_bits is not None:
             return f"mixed-{budget.average_bits:g}bits"
         if budget.size_budget is not None:
             return f"mixed-{budget.size_budget.human_readable(decimal=True)}"
-        return f"W{self.weight_bits}A{self.activation_bits}"
+        wide = "-8" if self.uses("wide_activations") else ""
+        return f"W{self.weight_bits}A{self.activation_bits}{wide}"
 
     def uses(self, method: str) -> bool:
         """Is this method named, and not switched off by its own section?"""
@@ -230,6 +257,24 @@ class QuantizeConfig(Frozen):
     def trains_from_rounded(self) -> bool:
         """Plain LSQ: training starts from weights that were rounded and no more."""
         return self.uses("qat") and self.qat.method == "lsq"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic_activations(cls, values: Any) -> Any:
+        """`activation_bits: auto` is the bits of weights, and 8 for so many tensors that the mean is one bit more."""
+        if not isinstance(values, dict) or values.get("activation_bits") != AUTOMATIC:
+            return values
+        bits = values.get("weight_bits", cls.model_fields["weight_bits"].default)
+        wide = values.get("wide_activations") or {}
+        if str(bits).isdecimal() and not wide:
+            wide = {"mean_bits": min(int(bits) + 1, 8)}
+        return values | {"activation_bits": bits, "wide_activations": wide}
+
+    @model_validator(mode="after")
+    def _one_assignment(self) -> Self:
+        if self.wide_activations.is_on and self.mixed_precision.average_bits is not None:
+            raise ValueError("average_bits gives activations their bits: leave activation_bits=auto out")
+        return self
 
     @field_validator("methods")
     @classmethod

@@ -78,6 +78,7 @@ FILTERS: dict[str, str] = {
 METHODS: dict[str, str] = {
     "layernorm_equalization": "genq_export.quantization.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
     "mixed_precision": "genq_export.quantization.algorithms.mixed_precision:MIXED_PRECISION",
+    "wide_activations": "genq_export.quantization.algorithms.wide_activations:WIDE_ACTIVATIONS",
     "gptq": "genq_export.quantization.algorithms.gptq:GPTQ",
     "reconstruction": "genq_export.quantization.algorithms.reconstruction:RECONSTRUCTION",
     "bias_correction": "genq_export.quantization.algorithms.bias_correction:BIAS_CORRECTION",

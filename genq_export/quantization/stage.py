@@ -56,12 +56,14 @@ class QuantizeStage:
     def notes(self, config: BuildConfig) -> list[str]:
         """What activations below 8 bits cost, where they gain nothing."""
         settings = config.quantize
-        if settings.activation_bits >= 8 or settings.uses("mixed_precision"):
+        assigned = settings.uses("mixed_precision") or settings.uses("wide_activations")
+        if settings.activation_bits >= 8 or assigned:
             return []
         container = target(config.target).rule.activation_container
         return [
             f"{settings.activation_bits}-bit activations travel as {container} and are no faster than 8-bit ones:"
-            f" W{settings.weight_bits}A8 (--activation-bits 8) is as small and loses less (docs/tune.md has figures)"
+            f" W{settings.weight_bits}A8 (--activation-bits 8; auto: only where it helps most) is as small and loses"
+            " less (docs/tune.md has figures)"
         ]
 
     def plan(self, config: BuildConfig) -> str:

@@ -13,12 +13,9 @@ bits by name, keep theirs and count towards no average.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import partial
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-from torch import fx
 
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.config.target import TargetRule
@@ -27,7 +24,7 @@ from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationStore
-from genq_export.quantization.layers import last_layers
+from genq_export.quantization.free_layers import free_layers, readers_of_tensors
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.sensitivity import Options, input_quantizers, measure, sample_of
 from genq_export.quantization.summary import Findings, LayerCost
@@ -69,7 +66,7 @@ MIXED_PRECISION = MixedPrecision()
 
 def options_to_measure(gm: GraphNetwork, config: QuantizeConfig) -> Options:
     """For `sensitivity.measure`: every width of a weight alone, and of an input alone where inputs get bits as well."""
-    free = {layer.name for layer in _free_layers(gm, config)}
+    free = {layer.name for layer in free_layers(gm, config)}
     weights: list[tuple[int | None, int | None]] = [(bits, None) for bits in WIDTHS]
     inputs: list[tuple[int | None, int | None]] = [(None, bits) for bits in WIDTHS]
     options = weights if config.mixed_precision.average_bits is None else weights + inputs
@@ -81,7 +78,7 @@ def check_budget(gm: GraphNetwork, config: QuantizeConfig, rule: TargetRule) -> 
     budget = config.mixed_precision.size_budget
     if budget is None:
         return  # 2 bits everywhere fit any average the config allows
-    free = _free_layers(gm, config)
+    free = free_layers(gm, config)
     narrowest = sum(min(_stored(layer, bits, rule) for bits in WIDTHS) for layer in free)
     least = _size_of_others(gm, free, rule) + narrowest
     if least > int(budget):
@@ -107,7 +104,7 @@ def assign(
     """
     check_budget(gm, config, rule)
     average, budget = config.mixed_precision.average_bits, config.mixed_precision.size_budget
-    free = _free_layers(gm, config)
+    free = free_layers(gm, config)
     table = {(cost.name, cost.weight_bits, cost.activation_bits): cost.kl for cost in costs}
     if budget is not None:
         weights = [_weight(layer, table, {bits: _stored(layer, bits, rule) for bits in WIDTHS}) for layer in free]
@@ -124,20 +121,6 @@ def assign(
         name: LayerOverride(weight_bits=bits, activation_bits=input_bits.get(name))
         for name, bits in weight_bits.items()
     }
-
-
-def _free_layers(gm: GraphNetwork, config: QuantizeConfig) -> list[QuantizedLayer]:
-    layers = [layer for layer, _ in input_quantizers(gm)]
-    last = [called_module(gm, node) for node in last_layers(gm.graph, partial(_is_quantized, gm))]
-    inner = [layer for layer in layers[1:] if layer not in last]
-    free = [layer for layer in inner if not any(fnmatchcase(layer.name, pattern) for pattern in config.layers)]
-    if not free:
-        raise UserError("a bit budget has nothing to assign: every layer is the first, the last, or has bits by name")
-    return free
-
-
-def _is_quantized(gm: GraphNetwork, node: fx.Node) -> bool:
-    return isinstance(called_module(gm, node), QuantizedLayer)
 
 
 def _size_of_others(gm: GraphNetwork, free: Sequence[QuantizedLayer], rule: TargetRule) -> float:
@@ -164,9 +147,6 @@ def _inputs(
     table: Mapping[tuple[str, int | None, int | None], float],
 ) -> list[Choice]:
     """One choice a tensor: layers that read the same one share its width. Tensors that other layers read are left."""
-    readers: dict[str, list[QuantizedLayer]] = {}
-    for layer, quantizer in input_quantizers(gm):
-        readers.setdefault(quantizer.name, []).append(layer)
     numbers = {
         part.name: float(np.prod([int(size) for size in node.meta["val"].shape[1:]]))
         for node in gm.graph.nodes
@@ -178,8 +158,7 @@ def _inputs(
             {bits: sum(table[layer.name, None, bits] for layer in layers) for bits in WIDTHS},
             {bits: bits * numbers[name] for bits in WIDTHS},
         )
-        for name, layers in readers.items()
-        if all(layer in free for layer in layers)
+        for name, layers in readers_of_tensors(gm, free).items()
     ]
 
 
