@@ -24,6 +24,7 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
 
+from export.passes.add_in_float import AddInFloat
 from export.passes.fp16 import ComputeRemainderInHalf, half_operators
 from export.passes.int4_storage import StoreInInt4
 from export.passes.lower_opset import LowerOpset
@@ -65,6 +66,8 @@ def export_onnx(
         passes.append(ReluOnCodes())
     if rule.codes_are_moved:
         passes.append(MoveCodes())
+    if rule.sums_in_float:
+        passes.append(AddInFloat())
     if half_remainder and rule.half_remainder:
         passes.append(ComputeRemainderInHalf())
     if rule.lowest_opset:

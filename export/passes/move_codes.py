@@ -44,13 +44,13 @@ class MoveCodes(ir.passes.InPlacePass):
 
 def _is_hidden(layer: ir.Node, value: ir.Value) -> bool:
     """Is there anything but what the runtime looks through? It moves a Pad with zeros into a convolution by itself."""
-    on_the_way = list(_on_the_way(value))
-    if layer.op_type == "Conv" and len(on_the_way) == 1 and on_the_way[0].op_type == "Pad":
-        return _pads_with(on_the_way[0]) != 0
-    return any(node.op_type in _HIDING for node in on_the_way)
+    moves = list(on_the_way(value))
+    if layer.op_type == "Conv" and len(moves) == 1 and moves[0].op_type == "Pad":
+        return _pads_with(moves[0]) != 0
+    return any(node.op_type in _HIDING for node in moves)
 
 
-def _on_the_way(value: ir.Value) -> Iterator[ir.Node]:
+def on_the_way(value: ir.Value) -> Iterator[ir.Node]:
     """What moves numbers between a value and the quantizers that it comes from."""
     waiting, seen = [value], set()
     while waiting:

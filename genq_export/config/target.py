@@ -25,7 +25,8 @@ class TargetRule(Frozen):
     bias_on_grid: the runtime adds the bias of a convolution as int32 on the accumulator grid s_x * s_w, so the
     reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
-    sums_keep_convolutions: a residual addition takes the convolution in front of it as it is, before it is rounded.
+    sums_in_float: a residual addition takes convolutions in front of it as they are, before they are rounded, and is
+    written so that the runtime adds float numbers.
     quantizers_multiply: a quantizer multiplies by the reciprocal of its scale, and adds to no sum of codes.
     codes_are_moved: what moves numbers towards a layer works on codes, so that the layer reads a DequantizeLinear.
     int4_storage: weights of 4 bits or fewer may be stored in 4 bits.
@@ -44,7 +45,7 @@ class TargetRule(Frozen):
     convolutions_write_codes: bool
     int4_storage: bool
     half_remainder: bool
-    sums_keep_convolutions: bool = False
+    sums_in_float: bool = False
     quantizers_multiply: bool = False
     codes_are_moved: bool = False
     opset: int

@@ -5,7 +5,7 @@
 * Both inputs of a residual addition get one of 8 bits, where the sum goes on into an integer layer: additions run in
   8-bit containers at any grid, so nothing is gained by fewer. Layers that read such a tensor in fewer bits get a
   second, narrower quantizer behind the first. Additions that only feed LayerNorms (transformers) stay float, as
-  LayerNorm does. Where the target adds to a convolution before it rounds, that convolution's result gets none.
+  LayerNorm does. Where the target adds to convolutions before it rounds, their results get none.
 * Average pooling reads an 8-bit grid, and so does whoever takes an output of the network.
 * A concatenation whose result is quantized and all that it joins share one scale, so that it only moves codes. One that
   feeds float arithmetic (the BatchNorm behind it in a DenseNet) joins numbers, and its inputs keep scales of their own.
@@ -81,25 +81,23 @@ def _ask_for_layers(placement: Placement, graph: fx.Graph, bits: Mapping[fx.Node
 def _ask_for_additions(placement: Placement, graph: fx.Graph, rule: TargetRule) -> list[fx.Node]:
     """Terms of residual additions whose sum goes on into integers; returns their roots.
 
-    Both of them, but for the convolution that the target adds to.
+    Both of them, but for convolutions that the target adds before it rounds them.
     """
     added: list[fx.Node] = []
     for node in _reversed_additions(graph):
         if _feeds_integers(node, placement):
-            kept = _convolution_added_to(node, placement) if rule.sums_keep_convolutions else None
-            added += [_ask(placement, source, CONTAINER_BITS) for source in node.args[:2] if source is not kept]
+            terms = [source for source in node.args[:2] if not (rule.sums_in_float and _is_added(source, placement))]
+            added += [_ask(placement, source, CONTAINER_BITS) for source in terms]
         else:
             placement.unquantized.append(float_row(node, "the sum feeds only operators that stay float"))
     return added
 
 
-def _convolution_added_to(addition: fx.Node, placement: Placement) -> fx.Node | None:
-    """The first term that is a quantized convolution which nothing else reads."""
-    for source in (source for source in addition.args[:2] if isinstance(source, fx.Node)):
-        quantized = op_name(source) == "conv2d" and source in placement.layers
-        if quantized and len(source.users) == 1 and source not in placement.bits_of:
-            return source
-    return None
+def _is_added(source: object, placement: Placement) -> bool:
+    """Is this a quantized convolution whose result nothing but the addition reads?"""
+    if not isinstance(source, fx.Node) or op_name(source) != "conv2d" or source not in placement.layers:
+        return False
+    return len(source.users) == 1 and source not in placement.bits_of
 
 
 def _ask_for_averages(placement: Placement, graph: fx.Graph) -> None:

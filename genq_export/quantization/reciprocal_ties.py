@@ -11,7 +11,8 @@ any, and mostly within 2e-5, for which they differ for none. [ours]
 
 Where it adds 128 to hold a signed grid in UINT8, or takes a sum apart, further roundings come in. So weight scales of
 convolutions whose result is quantized move as well, until no sum lies within 2e-5 codes of a border, or as few as can
-be. Sums of a convolution and a residual are too many for that.
+be. Sums of a convolution and a residual are too many for that; export writes those so that they are not taken apart
+(export/passes/add_in_float.py).
 """
 
 from functools import partial

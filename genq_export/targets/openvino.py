@@ -29,7 +29,7 @@ class OpenVinoTarget(Target):
         linear_operator="MatMul",
         bias_on_grid=False,
         convolutions_write_codes=False,
-        sums_keep_convolutions=True,
+        sums_in_float=True,
         quantizers_multiply=True,
         int4_storage=True,
         half_remainder=False,

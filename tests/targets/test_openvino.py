@@ -70,21 +70,21 @@ def test_codes_of_four_bits_are_the_oracles_watched_and_as_users_run_the_file(
 ) -> None:
     workspace = built(tmp_path, photographs, name, 4)
     batch = images(load_model(BuildConfig.for_model(name).model), 32)
-    assert share_of_codes(workspace, batch) >= (0.999999 if name != "fashion_vit" else 0.9999)
+    assert share_of_codes(workspace, batch) >= (1 if name != "fashion_vit" else 0.9999)
     found, expected = logits(workspace, batch)
     assert np.abs(found - expected).mean() <= 1e-4 * np.abs(expected).mean()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "least"), [("fashion_resnet", 0.9999), ("fashion_mobilenet", 0.9999), ("fashion_vit", 0.999)]
-)
+@pytest.mark.parametrize(("name", "least"), [("fashion_resnet", 1), ("fashion_mobilenet", 1), ("fashion_vit", 0.999)])
 def test_codes_of_eight_bits(tmp_path: Path, photographs: Photographs, name: str, least: float) -> None:
     workspace = built(tmp_path, photographs, name, 8)
     batch = images(load_model(BuildConfig.for_model(name).model), 64)
     assert share_of_codes(workspace, batch) >= least
     found, expected = logits(workspace, batch)
     assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.98
+    if name == "fashion_resnet":  # no grid with negative codes, which OpenVINO would round otherwise
+        assert np.abs(found - expected).max() < 1e-4
 
 
 def test_signed_grids_lie_in_int8_and_others_in_uint8(tmp_path: Path, photographs: Photographs) -> None:
