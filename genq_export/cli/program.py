@@ -11,6 +11,7 @@ from genq_export.cli.commands.doctor import doctor
 from genq_export.cli.commands.export import export
 from genq_export.cli.commands.inspect import inspect
 from genq_export.cli.commands.models import models
+from genq_export.cli.commands.overlay import overlay
 from genq_export.cli.commands.quantize import quantize
 from genq_export.cli.commands.report import report
 from genq_export.cli.commands.serve import serve
@@ -40,5 +41,19 @@ def start(
     check_packages()  # before a command imports any of them
 
 
-for command in (build, tune, calibrate, quantize, export, verify, report, serve, audit, inspect, models, doctor):
+for command in (
+    build,
+    tune,
+    calibrate,
+    quantize,
+    export,
+    verify,
+    report,
+    overlay,
+    serve,
+    audit,
+    inspect,
+    models,
+    doctor,
+):
     app.command()(command)

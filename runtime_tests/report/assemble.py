@@ -9,6 +9,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
 from genq_export.quantization.summary import QuantizeSummary
+from runtime_tests.report.deployed_graph import deployed_graph
 from runtime_tests.report.model import (
     Bits,
     LayerCost,
@@ -61,6 +62,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         elsewhere_measured_here=tuple(is_measured_here(other) for other in measured.runs[:-1]),
         devices=measured.devices,
         layers=_layers(quantized, audit),
+        graph=deployed_graph(workspace.path("model.onnx"), quantized),
         unquantized=_unquantized(quantized),
         sensitivity=_sensitivity(quantized),
         storage=_storage(exported),

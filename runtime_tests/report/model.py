@@ -43,6 +43,18 @@ class LayerFacts(Frozen):
     detail: str = ""
 
 
+class TensorFacts(Frozen):
+    """One step of the deployed graph: a quantized tensor, or a layer whose result no quantizer reads.
+
+    reads: the steps it is computed from; none: the input. layers: convolutions and products between these and it.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    bits: int | None = None
+
+
 class Unquantized(Frozen):
     """An operator that stayed in float, and why."""
 
@@ -110,6 +122,7 @@ class Report(Frozen):
     elsewhere_measured_here: tuple[bool, ...] = Field((), description="which of these this machine measured")
     devices: tuple[DeviceResult, ...] = Field((), description="what the check found on other devices, as reported")
     layers: tuple[LayerFacts, ...]
+    graph: tuple[TensorFacts, ...] = Field((), description="of the deployed file, in order; empty: not known")
     unquantized: tuple[Unquantized, ...]
     sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
     storage: Storage

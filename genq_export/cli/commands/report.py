@@ -29,7 +29,7 @@ def report(
         return
     from genq_export.pipeline.build import read_config
 
-    _stop_where_changed(folder)
+    stop_where_changed(folder)
     ran = run_stage(("report",), read_config(folder), folder, Progress(quiet or as_markdown))
     if as_markdown:
         say((folder / "summary.md").read_text())
@@ -37,7 +37,7 @@ def report(
         print_result(folder, ran, as_json)
 
 
-def _stop_where_changed(folder: Path, with_report: bool = False) -> None:
+def stop_where_changed(folder: Path, with_report: bool = False) -> None:
     """A report is of files that are as they were left, or there is none: exit code 1."""
     from genq_export.pipeline.integrity import changes, one_line
 
@@ -52,7 +52,7 @@ def _print_comparison(folder: Path, other: Path, as_markdown: bool, as_json: boo
     from runtime_tests.report import compare
 
     for place in (folder, other):
-        _stop_where_changed(place, with_report=True)
+        stop_where_changed(place, with_report=True)
     compared = compare.compare_builds(folder, other)
     if as_markdown:
         say(compare.markdown(compared))

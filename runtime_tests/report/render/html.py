@@ -26,6 +26,7 @@ from runtime_tests.report.render.formatting import (
     signed,
     title,
 )
+from runtime_tests.report.render.network_picture import picture
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import UNQUANTIZED
 from runtime_tests.verify.task_answers import shown_figure
@@ -56,6 +57,7 @@ def render_html(report: Report, folder: Path) -> str:
         task_title=task.title,
         cost_measure=task.cost_measure,
         layers=views.layer_chart(report),
+        network=picture(views.network_steps(report)),
         costs=views.cost_chart(report.sensitivity),
         floating=[layer for layer in report.layers if layer.integer is False],
         sheet=contact_sheet(folder / "calibration" / "contact_sheet.png"),

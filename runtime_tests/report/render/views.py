@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from genq_export.tasks.task import task_of
-from runtime_tests.report.model import LayerCost, Report
+from runtime_tests.report.model import LayerCost, Report, TensorFacts
 from runtime_tests.report.render.formatting import DASH, MINUS, TIMES, byte_size, milliseconds, percent
+from runtime_tests.report.render.network_picture import Step
 from runtime_tests.verify import gates
 from runtime_tests.verify.label_figures import labelled
 from runtime_tests.verify.results import FLOAT, Latency, LatencyRow, LayerQuality, Score, Size, WeightQuality
@@ -198,6 +199,32 @@ def layer_chart(report: Report) -> LayerChart | None:
         left_out=len(layers) - len(shown),
         weights=tuple(coarsest[:_COARSEST]),
     )
+
+
+def network_steps(report: Report) -> list[Step]:
+    """A box for every quantized tensor of the deployed file."""
+    quality = {item.name: item for item in report.run.layers}
+    integer = {layer.name: layer.integer for layer in report.layers}
+    return [
+        Step(
+            name=item.name,
+            reads=item.reads,
+            label=str(item.bits or ""),
+            sqnr_db=found.sqnr_db if (found := quality.get(item.name)) is not None else None,
+            in_float=any(integer.get(layer) is False for layer in item.layers),
+            hover=_told(item, found),
+        )
+        for item in report.graph
+    ]
+
+
+def _told(item: TensorFacts, quality: LayerQuality | None) -> str:
+    """`layer1.0.add: 8 bits, 21.3 dB, by layer1.0.conv2`"""
+    parts = [f"{item.bits} bits"] if item.bits is not None else []
+    if quality is not None:
+        parts.append(f"{quality.sqnr_db:.1f} dB" if quality.sqnr_db is not None else "exact")
+    parts += [f"by {', '.join(item.layers)}"] if item.layers else []
+    return f"{item.name}: {', '.join(parts)}" if parts else item.name
 
 
 def _sqnr(item: LayerQuality | WeightQuality) -> float:
