@@ -47,7 +47,8 @@ def picture(steps: Sequence[Step]) -> Markup:
     places = arranged(steps)
     tops, height = _lines(places)
     spots = {
-        name: (place.column * (_BOX + _GAP), tops[place.line] + place.lane * _LANE) for name, place in places.items()
+        name: (float(place.column * (_BOX + _GAP)), tops[place.line] + place.lane * _LANE)
+        for name, place in places.items()
     }
     width = (max(place.column for place in places.values()) + 1) * (_BOX + _GAP)
     edges = [_edge(source, step.name, places, spots) for step in steps for source in step.reads if source in spots]
