@@ -35,6 +35,7 @@ from genq_export.runtimes.torch_modules import TorchBackend, float_backend
 from genq_export.tasks.classification import CLASSIFICATION
 from runtime_tests.verify import gates
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
+from runtime_tests.verify.exchange import NEARER
 from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.layer_quality import weight_quality
 from runtime_tests.verify.lineage import unlike_reference
@@ -243,12 +244,14 @@ class Judge:
             item.relation for item in weight_quality(reference, self._sets[HELD_OUT]) if item.relation is not None
         ]
         ratios = [item.ratio for item in self.ranges(reference)]
+        nearer = [item.chance for item in weights if item.chance is not None and (item.exchange or 0) > NEARER]
         figures = {
             name: [value for item in weights if (value := getattr(item, name)) is not None]
             for name in ("likeness", "exchange", "scale", "slope", "bias")
         }
         return (
-            f"likeness {min(figures['likeness']):.2f}, exchange {max(figures['exchange'], default=-1.0):.2f},"
+            f"likeness {min(figures['likeness']):.2f}, exchange {max(figures['exchange'], default=-1.0):.2f}"
+            f"{f' (by chance {min(nearer):.0e})' if nearer else ''},"
             f" scales to {max(figures['scale']):.2f}, slopes to {max(figures['slope'], default=1.0):.2f},"
             f" bias {min(figures['bias'], default=1.0):.2f}, ranges {min(ratios):.2f} to {max(ratios):.2f}"
         )

@@ -192,7 +192,8 @@ class WeightRelation(Frozen):
     likeness: of a channel, the larger of the cosine of its codes and its float weight and the correlation of its output
     and float's on images; the least of all channels, and `channel`. exchanged: the two channels whose codes are most
     like each other's float weight, and by how much more than like their own, in cosine (below 0 no two are); of those
-    whose output does not clearly move as float's. scale:
+    whose output does not clearly move as float's. chance: how many pairs of the layer noise alone is expected to bring as
+    near; None in a run of an earlier release. scale:
     median of the channels' scales to those searched anew. slope: of a channel's output to float's, median of the
     channels whose output clearly moves as float's. bias: norm of the bias to the float bias's.
     """
@@ -201,6 +202,7 @@ class WeightRelation(Frozen):
     channel: int | None = None
     exchanged: tuple[int, int] | None = None
     exchange: float | None = None
+    chance: float | None = None
     scale: float | None = None
     slope: float | None = None
     bias: float | None = None

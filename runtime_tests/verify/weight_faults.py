@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.onnx_graph import layer_names
+from runtime_tests.verify.exchange import NEARER
 from runtime_tests.verify.results import RangeQuality, WeightQuality, WeightRelation
 
 # Methods behind which a code need not be the one next to its float weight, and those that move activation scales.
@@ -14,7 +15,7 @@ CHANNEL_SQNR = {2: 1.0, 3: 4.0, 4: 7.0, 5: 10.0, 6: 15.0, 7: 18.0, 8: 20.0}
 BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dropped has 0
 # However codes were learned:
 LIKENESS = 0.1  # cosine or correlation; what was zeroed has none
-EXCHANGE = 0.1  # in cosine
+CHANCE = 1e-5  # pairs as near to each other that noise brings to a layer; a build has a hundred layers
 TOO_LARGE = 1.25  # scale to the one searched anew, or slope of the output
 BIAS = 0.5  # of the norm of the float bias
 # Activation scale to the one searched anew: the same one on the same machine, its neighbour on another; learned ones
@@ -49,13 +50,17 @@ def unrelated(items: Iterable[WeightQuality]) -> Iterator[str]:
 def _of_layer(name: str, found: WeightRelation) -> Iterator[str]:
     if found.likeness is not None and found.likeness < LIKENESS:
         yield f"the codes of output channel {found.channel} of {name} have nothing of its float weight"
-    if found.exchanged is not None and found.exchange is not None and found.exchange > EXCHANGE:
+    if found.exchanged is not None and _is_exchange(found):
         yield f"output channels {layer_names([str(part) for part in found.exchanged])} of {name} are exchanged"
     large = max((value for value in (found.scale, found.slope) if value is not None), default=1.0)
     if large > TOO_LARGE:
         yield f"the weight scales of {name} are {large:.2f} times those that its float weight asks for"
     if found.bias is not None and found.bias < BIAS:
         yield f"the bias of {name} has {100 * found.bias:.0f} % of the float bias's size"
+
+
+def _is_exchange(found: WeightRelation) -> bool:
+    return (found.exchange or 0.0) > NEARER and (found.chance is None or found.chance < CHANCE)
 
 
 def strayed(items: Iterable[RangeQuality], grids: QuantizeConfig) -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.range_search import search_weight_scale
 from runtime_tests.verify.channel_response import CLEAR, Response
+from runtime_tests.verify.exchange import most_exchanged
 from runtime_tests.verify.results import WeightRelation
 
 # Two channels that took each other's place are both among those that are least like themselves.
@@ -40,37 +41,19 @@ def relation(layer: QuantizedLayer, response: Response | None = None) -> WeightR
     suspects = own.argsort()[:_SUSPECTS]
     if response is not None:  # what moves as float does is where it belongs
         suspects = suspects[response.likeness[channels[suspects]] < CLEAR]
-    one, other, exchange = _exchange(codes[suspects], weight[suspects])
+    exchange = most_exchanged(codes[suspects], weight[suspects], own.argsort().argsort()[suspects] + 1)
     chosen = channels[:: max(1, len(channels) // _SCALES)]
     searched = search_weight_scale(layer.weight[chosen], layer.grid)
     return WeightRelation(
         likeness=round(float(likeness[least]), 4),
         channel=int(channels[least]),
-        exchanged=None if exchange is None else _sorted(channels[suspects[[one, other]]]),
-        exchange=exchange,
+        exchanged=None if exchange is None else _sorted(channels[suspects[[exchange.one, exchange.other]]]),
+        exchange=None if exchange is None else round(exchange.nearer, 4),
+        chance=None if exchange is None else exchange.chance,
         scale=round(float((scales[chosen] / searched).median()), 4),
         slope=None if response is None or response.slope is None else round(response.slope, 4),
         bias=bias,
     )
-
-
-def _exchange(codes: Tensor, weight: Tensor) -> tuple[int, int, float | None]:
-    """The two channels that are most like each other's weight, and by how much more than like their own.
-
-    Args:
-        codes: directions of codes, float32 [C, K].
-        weight: directions of float weights, float32 [C, K].
-
-    Returns:
-        Both channels and the least of both differences of cosines; None where there are no two.
-    """
-    if len(codes) < 2:
-        return 0, 0, None
-    likeness = codes @ weight.T
-    more = likeness - likeness.diagonal()[:, None]
-    mutual = torch.minimum(more, more.T).fill_diagonal_(-torch.inf)
-    place = int(mutual.argmax())
-    return place // len(codes), place % len(codes), round(float(mutual.max()), 4)
 
 
 def _sorted(pair: Tensor) -> tuple[int, int]:
