@@ -34,8 +34,8 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.runtimes.torch_modules import TorchBackend, float_backend
 from genq_export.tasks.classification import CLASSIFICATION
 from runtime_tests.verify import gates
-from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.exchange import NEARER
+from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.gate import Gate
 from runtime_tests.verify.layer_quality import weight_quality
 from runtime_tests.verify.lineage import unlike_reference

@@ -11,6 +11,8 @@ BEST_DB, WORST_DB = 300.0, -300.0  # of outputs without any difference, and of a
 
 def sqnr_db(signal_power: float, noise_power: float) -> float:
     """Signal to quantization noise ratio, `10·log10(Σ x² / Σ (x̂ − x)²)`, in dB; infinite without noise."""
+    if not math.isfinite(noise_power):
+        return -math.inf
     if noise_power == 0:
         return math.inf
     return 10 * math.log10(signal_power / noise_power) if signal_power > 0 else -math.inf

@@ -1,10 +1,10 @@
 """Is it faithful: the codes of every quantizer, one backend against the oracle, added up over batches.
 
 A differing code is *inherited* in an image where a quantizer that feeds this one already differed, and *own* where all
-inputs were identical: only an own difference says something about the layer itself.
+inputs were identical. In a deep network soon no image has identical inputs: `code_origin` looks further.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from genq_export.core.errors import BackendError
 from genq_export.network.onnx_graph import QuantizerNode
 from genq_export.runtimes.base import Codes, Outputs
+from genq_export.tasks.counts import ErrorPower
+from runtime_tests.verify.code_origin import Origin
 from runtime_tests.verify.results import BackendFidelity, CodeDifference
 
 # A container may store a code shifted by half its range (UINT8 for signed grids, INT8 for unsigned 8-bit ones).
@@ -30,6 +32,8 @@ class _Tally:
     clean_images: int = 0
     images_differing: int = 0
     shift: int | None = None
+    at_origin: int = 0
+    ties: int = 0
     own_by_channel: dict[int, int] = field(default_factory=dict)
 
 
@@ -46,6 +50,7 @@ class CodeComparison:
         self._missing: set[str] = set()
         self._images = 0
         self._outputs_largest = 0.0
+        self._errors: dict[str, ErrorPower] = {}
 
     def add(self, expected: tuple[Outputs, Codes], found: tuple[Outputs, Codes]) -> int | None:
         """Count one batch of (outputs, codes). Raises BackendError where the shapes differ.
@@ -56,6 +61,8 @@ class CodeComparison:
         images = len(next(iter(expected_outputs.values())))
         self._images += images
         self._outputs_largest = max(self._outputs_largest, largest_gap(expected_outputs, found_outputs))
+        for name, array in expected_outputs.items():
+            self._errors.setdefault(name, ErrorPower()).add(array, found_outputs[name])
         self._missing |= set(expected_codes) - set(found_codes)
         differs: dict[str, NDArray[np.bool_]] = {}
         first = None
@@ -66,6 +73,25 @@ class CodeComparison:
                 if first is None and self._own(name) > before:
                     first = place
         return first
+
+    def unshifted(self, found: Codes) -> Codes:
+        """Codes of a batch that was added, int32, the container's shift taken out."""
+        return {
+            name: codes.astype(np.int32) - (self._tallies[name].shift or 0)
+            for name, codes in found.items()
+            if name in self._tallies
+        }
+
+    def add_origins(self, origins: Mapping[str, Origin]) -> int | None:
+        """Count what differs by itself in a batch that was added.
+
+        Returns the place, in the order of execution, of the first quantizer whose differences are not all ties.
+        """
+        for name, origin in origins.items():
+            self._tallies[name].at_origin += origin.differing
+            self._tallies[name].ties += origin.ties
+        order = enumerate(self._tallies)
+        return next((place for place, name in order if name in origins and origins[name].unexplained), None)
 
     def _own(self, name: str) -> int:
         return self._tallies[name].own if name in self._tallies else 0
@@ -120,9 +146,11 @@ class CodeComparison:
     def result(self) -> BackendFidelity:
         """Everything counted so far."""
         differences = tuple(self._difference(name, tally) for name, tally in self._tallies.items())
-        first = next((item.name for item in differences if item.own), None)
-        if first is None:
-            first = next((item.name for item in differences if item.differing), None)
+        suspects = [
+            *(item.name for item in differences if item.unexplained),
+            *(item.name for item in differences if item.own),
+            *(item.name for item in differences if item.differing),
+        ]
         return BackendFidelity(
             backend=self._backend,
             against=self._against,
@@ -130,9 +158,10 @@ class CodeComparison:
             codes=sum(item.codes for item in differences),
             differing=sum(item.differing for item in differences),
             largest=max((item.largest for item in differences), default=0),
-            first_diverging=first,
+            first_diverging=suspects[0] if suspects else None,
             missing=tuple(sorted(self._missing)),
             outputs_largest=self._outputs_largest,
+            outputs_sqnr_db=min((power.sqnr_db() for power in self._errors.values()), default=None),
             quantizers=differences,
         )
 
@@ -148,6 +177,8 @@ class CodeComparison:
             inherited=tally.differing - tally.own,
             clean_images=tally.clean_images,
             images_differing=tally.images_differing,
+            at_origin=tally.at_origin,
+            ties=tally.ties,
             channels=tuple(sorted(tally.own_by_channel)),
         )
 

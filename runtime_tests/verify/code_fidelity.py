@@ -16,6 +16,7 @@ from genq_export.network.onnx_graph import QuantizerNode, quantizers, read_model
 from genq_export.runtimes.base import Backend, Batch, Codes, Outputs
 from genq_export.runtimes.torch_modules import TorchBackend
 from runtime_tests.verify.code_comparison import CodeComparison, largest_gap
+from runtime_tests.verify.code_origin import origins
 from runtime_tests.verify.constants import mismatches
 from runtime_tests.verify.diagnosis.case import Case
 from runtime_tests.verify.diagnosis.explain import explain
@@ -33,11 +34,13 @@ class _Compared:
     """One runtime's codes against the oracle's so far.
 
     first: (images, the oracle's codes, the runtime's codes) of the batch in which the earliest quantizer differs by
-    itself; place: of that quantizer in the order of execution, the number of quantizers where none does. output_shift:
+    itself, and not by a rounding tie where any does so; place: of that quantizer in the order of execution, behind all
+    of them if it differs by ties alone, and behind that where none does by itself. output_shift:
     how far outputs of the first batch move when codes are made outputs of the graph.
     """
 
     comparison: CodeComparison
+    truth: TorchBackend
     place: int
     first: tuple[Batch, Codes, Codes] | None = None
     output_shift: float | None = None
@@ -46,12 +49,21 @@ class _Compared:
         self, backend: Backend, batch: Batch, expected: tuple[Outputs, Codes], found: tuple[Outputs, Codes]
     ) -> None:
         """Count one batch of (outputs, codes). Raises BackendError where shapes differ or the backend fails."""
-        place = self.comparison.add(expected, found)
+        own = self.comparison.add(expected, found)
+        place = self._count_origins(batch, expected[1], self.comparison.unshifted(found[1]))
+        if place is None and own is not None:
+            place = len(expected[1]) + own
         if self.output_shift is None:
             self.output_shift = largest_gap(backend.outputs(batch), found[0])
         if self.first is None or (place is not None and place < self.place):
             self.first = (batch, expected[1], found[1])
             self.place = self.place if place is None else place
+
+    def _count_origins(self, batch: Batch, expected: Codes, found: Codes) -> int | None:
+        """Where all codes are equal none differs by itself. Returns the place of the first that is no tie."""
+        if all((codes == expected[name]).all() for name, codes in found.items()):
+            return None
+        return self.comparison.add_origins(origins(self.truth, batch, found))
 
     def result(self) -> BackendFidelity:
         """What was counted."""
@@ -84,24 +96,25 @@ def compare_codes(
     names = [name for name in pool.opened if name != against]
     if against is None or not names:
         return ()
+    truth = pool.opened[against]
+    assert isinstance(truth, TorchBackend)
     file = _read(workspace)
-    compared = {name: _Compared(CodeComparison(name, against, file.nodes), len(file.nodes)) for name in names}
+    compared = {name: _Compared(CodeComparison(name, against, file.nodes), truth, 2 * len(file.nodes)) for name in names}
     progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(names)} against the {against}'s")
     with ThreadPoolExecutor(len(pool.opened)) as threads:
         for batch in progress.track(sample, len(sample), "compare codes"):
             _compare_batch(pool, threads, against, compared, batch)
     results = {name: item.result() for name, item in compared.items()}
-    oracle = pool.opened[against]
-    if file.model is None or not isinstance(oracle, TorchBackend) or against != "oracle":
+    if file.model is None or against != "oracle":
         return tuple(results.values())
     cases = {
-        name: Case(result, oracle, item.first, file.model, file.nodes, results.get("onnxruntime-unfused"), limit)
+        name: Case(result, truth, item.first, file.model, file.nodes, results.get("onnxruntime-unfused"), limit)
         for name, result in results.items()
         if name != "reference" and (item := compared[name]).first is not None
     }
     explained = results | {name: explain(case) for name, case in cases.items()}
     if "openvino" in explained:
-        explained["openvino"] = _with_probe_effect(explained["openvino"], file.model, sample[0], oracle, limit)
+        explained["openvino"] = _with_probe_effect(explained["openvino"], file.model, sample[0], truth, limit)
     return tuple(explained.values())
 
 

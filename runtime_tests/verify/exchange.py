@@ -2,9 +2,9 @@
 
 Two channels that did are nearer to each other's float weight than to their own. So are, among many channels of few
 weights (depthwise kernels), two that are merely noisy: among a thousand of nine weights each, noise of a random
-direction leads a few of them to each other. What tells them apart is chance. With o the cosine of a channel's codes u to
-its own weight w, the noise of the codes has a direction in the K - 1 dimensions across w; for u to be as near to w' as
-it is, the noise must point along w' by
+direction leads a few of them to each other. What tells them apart is chance. With o the cosine of a channel's codes u
+to its own weight w, the noise of the codes has a direction in the K - 1 dimensions across w; for u to be as near to w'
+as it is, the noise must point along w' by
 
     t = (u·w' - o (w·w')) / (sqrt(1 - o²) sqrt(1 - (w·w')²)),
 

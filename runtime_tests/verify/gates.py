@@ -9,6 +9,14 @@ from genq_export.config.verify import GatesConfig
 from genq_export.network.onnx_graph import layer_names
 from genq_export.runtimes import runtime, runtime_titles
 from genq_export.tasks.task import task_of
+from runtime_tests.verify.code_gates import (
+    CODE_MATCH_NARROW,
+    CODE_MATCH_WIDE,
+    Compared,
+    code_match,
+    layer_codes,
+    outputs,
+)
 from runtime_tests.verify.gate import Gate, Ungated, gate
 from runtime_tests.verify.label_figures import labels_gate, points_lost
 from runtime_tests.verify.results import (
@@ -21,9 +29,6 @@ from runtime_tests.verify.results import (
 from runtime_tests.verify.task_answers import answers_gate
 from runtime_tests.verify.weight_faults import learns_weights, not_rounded, strayed, unrelated
 
-# Share of codes that must equal the oracle's. Wider grids have more borders for float rounding to fall on, most of all
-# behind operators that stay float (LayerNorm, softmax).
-CODE_MATCH_NARROW, CODE_MATCH_WIDE = 0.9999, 0.999
 # Points of top-1 that a grid may cost, by the smaller of weight and activation bits. Ours: about twice what the
 # published results with real data lose on ImageNet, so that only something broken or unusually fragile fails.
 ACCURACY_LOSS = {2: 20.0, 3: 5.0, 4: 1.5, 5: 1.0, 6: 0.7, 7: 0.5, 8: 0.5}
@@ -72,7 +77,7 @@ def check(
         *([] if task_of(run.task).has_logits else [answers_gate(run, grids)]),
         _agreement(run, config),
         *against_float(run, config, grids),
-        _codes(run, config, grids),
+        *_codes(run, config, grids),
         _constants(run),
         _runtimes(run),
         _integers(audit, config),
@@ -253,23 +258,18 @@ def _sqnr(item: OutputDistance) -> float:
     return _EXACT if item.sqnr_db is None else item.sqnr_db
 
 
-def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> Gate:
-    name, title = "code_match", "Codes equal to the oracle's"
-    item = deployed_fidelity(run)
-    value = None
-    if item is None:
-        message = f"codes of {_title(run)} could not be compared{_failure(run, run.deployed, 'oracle', 'reference')}"
-    elif item.missing:
-        value, message = 0.0, f"the file has no quantizer {layer_names(item.missing)}"
-    else:
-        value, message = item.match, f"{item.differing:,} of {item.codes:,} codes differ{first_divergence(run)}"
+def _codes(run: Verification, config: GatesConfig, grids: QuantizeConfig) -> list[Gate | Ungated]:
+    """Layer by layer, and what comes of it."""
+    failure = _failure(run, run.deployed, "oracle", "reference")
+    compared = Compared(_title(run), deployed_fidelity(run), first_divergence(run), failure)
     required = config.min_code_match
     if required is None:
         # Float arithmetic in the target's place: other ties, no integers.
         stands_in = run.deployed in RUNTIMES and runtime(run.deployed).purpose != "deployment"
         narrow = max(grids.weight_bits, grids.activation_bits) <= 4 and not stands_in
         required = CODE_MATCH_NARROW if narrow else CODE_MATCH_WIDE
-    return gate(name, title, value, required, True, message)
+    seen = [_sqnr(item) for item in run.from_float if item.backend == REFERENCE and item.images != _RANDOM]
+    return [code_match(compared, required), layer_codes(compared), outputs(compared, min(seen, default=None))]
 
 
 def _constants(run: Verification) -> Gate:

@@ -94,7 +94,9 @@ class CodeDifference(Frozen):
     """Codes of one quantizer in one backend against the oracle.
 
     own: differing codes of images in which every quantizer that feeds this one agrees; inherited: the others.
-    clean_images: how many images had identical inputs here, that is, could show an own difference.
+    clean_images: how many images had identical inputs here, that is, could show an own difference. at_origin: codes
+    that differ where every quantizer in front hands on the backend's own codes, on all images; ties: those of them that
+    lie where two codes meet. Both None in a run of an earlier release.
     """
 
     name: str
@@ -106,15 +108,23 @@ class CodeDifference(Frozen):
     inherited: int
     clean_images: int
     images_differing: int
+    at_origin: int | None = None
+    ties: int | None = None
     channels: tuple[int, ...] = ()
+
+    @property
+    def unexplained(self) -> int:
+        """Codes that differ by themselves and are no rounding ties."""
+        return (self.at_origin or 0) - (self.ties or 0)
 
 
 class BackendFidelity(Frozen):
     """Code by code: one backend against the oracle (or the reference where the file has no oracle).
 
-    outputs_largest: largest difference of outputs. probe_output_shift: how far outputs move when codes are made outputs
-    of the graph; above zero, the runtime computes differently while it is watched. probe_effect: why, where an
-    experiment says.
+    outputs_largest: largest difference of outputs. outputs_sqnr_db: signal to noise of the output that is furthest from
+    the other's, 300 where none differs; None in a run of an earlier release. probe_output_shift: how far outputs move
+    when codes are made outputs of the graph; above zero, the runtime computes differently while it is watched.
+    probe_effect: why, where an experiment says.
     """
 
     backend: str
@@ -126,6 +136,7 @@ class BackendFidelity(Frozen):
     first_diverging: str | None
     missing: tuple[str, ...] = ()
     outputs_largest: float = Field(validation_alias=AliasChoices("outputs_largest", "logits_largest"))
+    outputs_sqnr_db: float | None = None
     probe_output_shift: float = Field(
         0.0, validation_alias=AliasChoices("probe_output_shift", "probe_logit_shift", "watching_moved")
     )
@@ -138,6 +149,17 @@ class BackendFidelity(Frozen):
     def match(self) -> float:
         """Share of equal codes."""
         return 1.0 if self.codes == 0 else 1 - self.differing / self.codes
+
+    @property
+    def at_origin(self) -> int | None:
+        """Codes that differ by themselves; None where a run of an earlier release did not look."""
+        counts = [item.at_origin for item in self.quantizers]
+        return None if not counts or None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def unexplained(self) -> int:
+        """Differing codes that are of the file's own making and no rounding ties; all of an earlier release's run."""
+        return self.differing if self.at_origin is None else sum(item.unexplained for item in self.quantizers)
 
 
 class LayerQuality(Frozen):
@@ -192,10 +214,10 @@ class WeightRelation(Frozen):
     likeness: of a channel, the larger of the cosine of its codes and its float weight and the correlation of its output
     and float's on images; the least of all channels, and `channel`. exchanged: the two channels whose codes are most
     like each other's float weight, and by how much more than like their own, in cosine (below 0 no two are); of those
-    whose output does not clearly move as float's. chance: how many pairs of the layer noise alone is expected to bring as
-    near; None in a run of an earlier release. scale:
-    median of the channels' scales to those searched anew. slope: of a channel's output to float's, median of the
-    channels whose output clearly moves as float's. bias: norm of the bias to the float bias's.
+    whose output does not clearly move as float's. chance: how many pairs of the layer noise alone is expected to
+    bring as near; None in a run of an earlier release. scale: median of the channels' scales to those searched anew.
+    slope: of a channel's output to float's, median of the channels whose output clearly moves as float's. bias: norm of
+    the bias to the float bias's.
     """
 
     likeness: float | None = None

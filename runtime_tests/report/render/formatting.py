@@ -61,9 +61,9 @@ def gate_value(gate: Gate, value: float | None) -> str:
         return "not measured"
     if gate.name == "accuracy_loss":
         return f"{value:.2f} points".replace("-", MINUS)
-    if gate.name in ("constants", "runtimes", "weights", "ranges", "answers"):
+    if gate.name in ("constants", "runtimes", "weights", "ranges", "answers", "layer_codes"):
         return f"{value:.0f}"
-    if gate.name in ("float_sqnr", "added_noise", "graph"):
+    if gate.name in ("float_sqnr", "added_noise", "graph", "outputs"):
         return f"{value:.1f} dB".replace("-", MINUS)
     if gate.name == "speedup":
         return f"{value:.2f}{TIMES}"

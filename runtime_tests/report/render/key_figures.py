@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runtime_tests.report.model import Report
 from runtime_tests.report.render.formatting import MINUS, TIMES, byte_size, chance, milliseconds, percent, plural
 from runtime_tests.verify import gates
-from runtime_tests.verify.results import FLOAT, Latency
+from runtime_tests.verify.results import FLOAT, BackendFidelity, Latency
 from runtime_tests.verify.task_answers import deployed_answers, shown_figure
 
 
@@ -57,6 +57,13 @@ def _fidelity(report: Report) -> Iterator[KeyFigure]:
     if fidelity is not None:
         context = (f"of {fidelity.codes:,}", f"on {fidelity.images} images,", f"against the {fidelity.against}")
         yield KeyFigure("differing codes", f"{fidelity.differing:,}", context)
+        if fidelity.at_origin:
+            yield KeyFigure("differing by themselves", f"{fidelity.at_origin:,}", _of_these(fidelity))
+
+
+def _of_these(fidelity: BackendFidelity) -> tuple[str, ...]:
+    others = f"{fidelity.unexplained:,} of them not" if fidelity.unexplained else "all of them"
+    return (f"{others} at rounding ties;", "the others follow")
 
 
 def _speed(latency: Latency | None) -> KeyFigure:

@@ -9,7 +9,7 @@ from runtime_tests.verify.results import CodeDifference, LayerQuality, WeightQua
 
 _COLUMNS = [
     *("name", "kind", "op", "bits", "weight_shape", "integer", "detail"),
-    *("sqnr_db", "own_sqnr_db", "cosine", "clipped", "codes", "differing", "own", "largest", "kl"),
+    *("sqnr_db", "own_sqnr_db", "cosine", "clipped", "codes", "differing", "own", "at_origin", "ties", "largest", "kl"),
 ]
 
 
@@ -49,6 +49,7 @@ def _activation(name: str, quality: LayerQuality | None, codes: CodeDifference |
         row |= {"cosine": round(quality.cosine, 6), "clipped": round(quality.clipped, 6)}
     if codes is not None:
         row |= {"codes": codes.codes, "differing": codes.differing, "own": codes.own, "largest": codes.largest}
+        row |= {"at_origin": _cell(codes.at_origin), "ties": _cell(codes.ties)}
     return row
 
 

@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from genq_export.network.onnx_graph import QuantizerNode, layer_names
 from runtime_tests.verify.code_comparison import images_that_differ, of_images
+from runtime_tests.verify.code_origin import BORDER
 from runtime_tests.verify.diagnosis.case import NOTHING, Case, Finding, quantizer_input
 
-# Half a step decides which code a value gets. A float32 sum in another order moves it by less than this share of a
-# step; of values that have nothing to do with a border, about twice this share lies as close to one.
-_BORDER = 1e-3
 _FAR_FROM_CHANCE = 0.05
 
 
@@ -75,7 +73,7 @@ class BorderDistances:
     @property
     def decides(self) -> bool:
         """Is it the border that they have in common?"""
-        return self.furthest <= _BORDER and self.as_close <= _FAR_FROM_CHANCE
+        return self.furthest <= BORDER and self.as_close <= _FAR_FROM_CHANCE
 
 
 def border_distances(case: Case, node: QuantizerNode) -> BorderDistances | None:
