@@ -33,10 +33,8 @@ from genq_export.data.calibration_set import kept_images
 from genq_export.data.evaluation import EvaluationSet, load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
-from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.files import load_reference
-from genq_export.network.grid import centered_codes, dequantize
-from genq_export.network.hooks import record_codes
+from genq_export.network.hooks import hand_on, record_codes
 from genq_export.network.names import codes_tensor
 from genq_export.pipeline.build import read_config
 from genq_export.quantization.prepare import calibrate_ranges, prepare
@@ -156,19 +154,10 @@ def own_gaps(reference: Any, batch: torch.Tensor, runtime: dict[str, torch.Tenso
     """By how much codes differ when every quantizer hands on the runtime's codes in place of its own."""
     gaps: dict[str, torch.Tensor] = {}
 
-    def replace(part: Any, _inputs: object, output: torch.Tensor) -> torch.Tensor:
-        zero_point, codes = int(part.zero_point), runtime[part.name]
-        gaps[part.name] = (centered_codes(output, part.scale).to(torch.int32) + zero_point - codes).abs()
-        return dequantize(codes.float(), part.scale, zero_point)
+    def see(part: Any, _: torch.Tensor, codes: torch.Tensor) -> None:
+        gaps[part.name] = (codes - runtime[part.name]).abs()
 
-    parts = [part for part in reference.modules() if isinstance(part, ActivationQuantizer)]
-    handles = [part.register_forward_hook(replace) for part in parts]
-    try:
-        with torch.no_grad():
-            reference(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hand_on(reference, batch, runtime, see)
     return gaps
 
 

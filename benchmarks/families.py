@@ -287,27 +287,15 @@ def _centered(runtime: dict[str, Any], expected: dict[str, Any]) -> dict[str, An
 
 def _own_differences(reference: Any, images: Any, runtime: dict[str, Any]) -> int:
     """How many codes differ where every quantizer in front hands on the runtime's."""
-    import torch
-
-    from genq_export.network.fake_quant import ActivationQuantizer
-    from genq_export.network.grid import centered_codes, dequantize
+    from genq_export.network.hooks import hand_on
 
     differing = 0
 
-    def replace(part: Any, _inputs: object, output: Any) -> Any:
+    def see(part: Any, _: Any, codes: Any) -> None:
         nonlocal differing
-        zero_point, codes = int(part.zero_point), runtime[part.name]
-        differing += int((centered_codes(output, part.scale).to(torch.int32) + zero_point != codes).sum())
-        return dequantize(codes.float(), part.scale, zero_point)
+        differing += int((codes != runtime[part.name]).sum())
 
-    parts = [part for part in reference.modules() if isinstance(part, ActivationQuantizer)]
-    handles = [part.register_forward_hook(replace) for part in parts]
-    try:
-        with torch.no_grad():
-            reference(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hand_on(reference, images, runtime, see)
     return differing
 
 

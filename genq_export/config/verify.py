@@ -25,7 +25,10 @@ class GatesConfig(Frozen):
         None, ge=-300, le=300, description="dB of the outputs against float, on held-out images, too; None: by bits"
     )
     min_code_match: float | None = Field(
-        None, ge=0, le=1, description="share of activation codes equal to the oracle's; None: by bits"
+        None,
+        ge=0,
+        le=1,
+        description="share of codes equal to the oracle's of the same inputs, or at rounding ties; None: by bits",
     )
     min_integer_share: float = Field(1.0, ge=0, le=1, description="share of convolutions and linears in integers")
     min_speedup: float | None = Field(

@@ -99,7 +99,9 @@ def compare_codes(
     truth = pool.opened[against]
     assert isinstance(truth, TorchBackend)
     file = _read(workspace)
-    compared = {name: _Compared(CodeComparison(name, against, file.nodes), truth, 2 * len(file.nodes)) for name in names}
+    compared = {
+        name: _Compared(CodeComparison(name, against, file.nodes), truth, 2 * len(file.nodes)) for name in names
+    }
     progress.say(f"  {sum(map(len, sample))} images: codes of {', '.join(names)} against the {against}'s")
     with ThreadPoolExecutor(len(pool.opened)) as threads:
         for batch in progress.track(sample, len(sample), "compare codes"):
