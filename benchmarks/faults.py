@@ -141,6 +141,10 @@ def _weight_scale(part: Any, _: np.random.Generator) -> None:
     part.weight_scale.mul_(1.5)
 
 
+def _small_weight_scale(part: Any, _: np.random.Generator) -> None:
+    part.weight_scale.div_(1.5)
+
+
 def _scale(part: Any, _: np.random.Generator) -> None:
     part.scale.mul_(1.5)
 
@@ -161,6 +165,7 @@ def _swap(part: Any, rng: np.random.Generator) -> None:
 
 FAULTS = (
     Fault("one weight scale x 1.5", _layers, _weight_scale),
+    Fault("one weight scale / 1.5", _layers, _small_weight_scale),
     Fault("one activation scale x 1.5", _quantizers, _scale),
     Fault("one channel zeroed", _layers, _zero_channel),
     Fault("one bias dropped", _biased, _no_bias),
@@ -252,7 +257,8 @@ class Judge:
         return (
             f"likeness {min(figures['likeness']):.2f}, exchange {max(figures['exchange'], default=-1.0):.2f}"
             f"{f' (by chance {min(nearer):.0e})' if nearer else ''},"
-            f" scales to {max(figures['scale']):.2f}, slopes to {max(figures['slope'], default=1.0):.2f},"
+            f" scales to {max(figures['scale']):.2f},"
+            f" slopes {min(figures['slope'], default=1.0):.2f} to {max(figures['slope'], default=1.0):.2f},"
             f" bias {min(figures['bias'], default=1.0):.2f}, ranges {min(ratios):.2f} to {max(ratios):.2f}"
         )
 

@@ -68,6 +68,12 @@ def test_faults_show_in_outputs(network: Network) -> None:
     ]
 
 
+def test_scales_that_are_too_small_show_in_outputs(network: Network) -> None:
+    """Whatever learning did to scales and codes, the layer still has to give what float gives."""
+    network.layer.weight_scale.div_(1.5)
+    assert faults(network) == ["fc gives 0.67 times what its float weight gives: its weight scales are too small"]
+
+
 def test_a_channel_that_does_not_move_says_nothing(network: Network) -> None:
     network.layer.weight[2, :2] = 0
     network.layer.codes[2, :2] = 0
