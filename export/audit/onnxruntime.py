@@ -29,7 +29,7 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
     Raises UserError where the file cannot be loaded.
     """
     model = read_onnx(path)
-    planned = list(_planned_nodes(path))
+    planned = list(planned_nodes(path))
     by_name = {name: node for node in planned for name in _names_of(node)}
     by_output = {output: node for node in planned for output in node.output}
     return [
@@ -39,7 +39,8 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
     ]
 
 
-def _planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
+def planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
+    """The nodes that ONNX Runtime runs in the place of a file's; raises UserError where it does not load."""
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()
         options.optimized_model_filepath = str(Path(folder) / "planned.onnx")

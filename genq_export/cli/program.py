@@ -17,6 +17,7 @@ from genq_export.cli.commands.report import report
 from genq_export.cli.commands.serve import serve
 from genq_export.cli.commands.tune import tune
 from genq_export.cli.commands.verify import verify
+from genq_export.cli.commands.verify_file import verify_file
 from genq_export.cli.console import say
 from genq_export.core.companions import check_packages
 
@@ -51,6 +52,7 @@ for command in (
     report,
     overlay,
     serve,
+    verify_file,
     audit,
     inspect,
     models,

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from genq_export.data.noise import Picture, noise
+
 _REFERENCE = 224  # pixels of a side, for which the lengths below hold; others go in proportion
 _SMALLEST = 4.0  # of a leaf, half its length
 _TEXTURES = 4
 _COLOUR = 0.15  # standard deviation of a leaf's colours from its grey
 _TEXTURE = 0.08  # mean strength
 _SHADE = 0.15  # standard deviation of the change of brightness from a leaf's middle to its end
-
-Picture = NDArray[np.float64]
 
 
 def pictures(height: int, width: int, seeds: Sequence[int]) -> NDArray[np.uint8]:
@@ -44,18 +44,6 @@ def dead_leaves(height: int, width: int, rng: np.random.Generator) -> NDArray[np
     blur = rng.uniform(0.3, 1.2) * unit
     blurred: Picture = gaussian_filter(picture, (blur, blur, 0))
     return (blurred.clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def noise(height: int, width: int, exponent: float, rng: np.random.Generator) -> Picture:
-    """Noise [H, W, 3] whose amplitude falls as 1 / f^exponent, mean 0, variance 1; three parts grey, one colour."""
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    frequency[0, 0] = 1 / max(height, width)
-    spectrum = np.fft.fft2(rng.standard_normal((3, height, width))) / frequency**exponent
-    colour = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
-    mixed: Picture = 3 * colour.mean(2, keepdims=True) + colour
-    mixed -= mixed.mean()
-    mixed /= mixed.std()
-    return mixed
 
 
 def _fall(picture: Picture, length: float, texture: Picture, rng: np.random.Generator) -> None:

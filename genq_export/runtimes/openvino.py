@@ -16,10 +16,10 @@ from genq_export.runtimes.largest_codes import RIGHT_SUM, largest_codes
 from genq_export.runtimes.probe import Probe
 
 # Float layers in float32: with OpenVINO's own choice, bfloat16 on some CPUs, codes behind them would differ.
-_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
+FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 # Off, the Q/DQ graph is computed in float as it is written. Without the second, some layers still compute in less than
 # float32 on CPUs with bfloat16.
-_NOT_TRANSFORMED = {"LP_TRANSFORMS_MODE": "NO", "EXECUTION_MODE_HINT": "ACCURACY"}
+NOT_TRANSFORMED = {"LP_TRANSFORMS_MODE": "NO", "EXECUTION_MODE_HINT": "ACCURACY"}
 
 
 class OpenVino(Runtime):
@@ -29,10 +29,10 @@ class OpenVino(Runtime):
     distributions = ("openvino",)
 
     def __init__(self, name: str, transformed: bool = True) -> None:
-        self.name, self._settings = name, _FLOAT32
+        self.name, self._settings = name, FLOAT32
         if not transformed:
             self.manner, self.purpose = "as written", "experiment"
-            self._settings = _FLOAT32 | _NOT_TRANSFORMED
+            self._settings = FLOAT32 | NOT_TRANSFORMED
 
     def open(self, path: Path, threads: int = 0) -> "OpenVinoSession":
         """A compiled model on the CPU."""
@@ -58,16 +58,16 @@ class OpenVinoSession(Session):
     """
 
     def __init__(
-        self, path: Path, threads: int = 0, runtime: Runtime = OPENVINO, settings: dict[str, Any] = _FLOAT32
+        self, path: Path, threads: int = 0, runtime: Runtime = OPENVINO, settings: dict[str, Any] = FLOAT32
     ) -> None:
-        openvino = _package()
+        openvino = package()
         self.name, self.title = runtime.name, runtime.titled(openvino.__version__.split("-")[0])
         self._path, self._core = path, openvino.Core()
         self._settings = {**settings, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         proto = read_model(path)
         self._names = deployed_outputs(proto)
         if runtime is OPENVINO and has_wide_weights(proto) and sums_saturate():
-            self._settings |= _NOT_TRANSFORMED
+            self._settings |= NOT_TRANSFORMED
             self.title += ", as written: 8-bit sums saturate on this processor"
         self._model = self._load(proto.SerializeToString())
         self.compiled(1)  # what it does not take it refuses here
@@ -129,10 +129,10 @@ def has_wide_weights(model: onnx.ModelProto) -> bool:
 @cache
 def sums_saturate() -> bool:
     """Does OpenVINO cut off sums of 8-bit products on this processor?"""
-    core = _package().Core()
+    core = package().Core()
     model = core.read_model(largest_codes().SerializeToString())
     model.reshape([1, 2, 3, 3])
-    found = core.compile_model(model, "CPU", _FLOAT32)([np.full((1, 2, 3, 3), 255, np.float32)])[0]
+    found = core.compile_model(model, "CPU", FLOAT32)([np.full((1, 2, 3, 3), 255, np.float32)])[0]
     return not np.isclose(found, RIGHT_SUM).all()
 
 
@@ -148,7 +148,7 @@ def compiled_nodes(path: Path) -> list[dict[str, str]]:
     return [{name: value.astype(str) for name, value in node.get_rt_info().items()} for node in nodes]
 
 
-def _package() -> Any:
+def package() -> Any:
     try:
         import openvino
     except ImportError:

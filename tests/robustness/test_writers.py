@@ -55,6 +55,8 @@ _PROVEN = {
     ("genq_export/runtimes/isolation/process.py", "tempfile.TemporaryFile"): "has no name",
     ("genq_export/serve/certificate.py", "path.write_bytes"): "in a new folder, ours alone",
     ("genq_export/serve/certificate.py", "tempfile.TemporaryDirectory"): "new, ours alone",
+    ("runtime_tests/qdq_file/session.py", ".write_bytes"): "in a new folder, ours alone",
+    ("runtime_tests/qdq_file/session.py", "tempfile.TemporaryDirectory"): "new, ours alone",
     ("runtime_tests/report/render/html.py", "small.save"): "into memory",
     ("runtime_tests/report/schema.py", "SCHEMA_FILE.write_text"): "a file of the source tree, by its author",
     ("runtime_tests/report/stage.py", "workspace.write_bytes"): "write_atomic",

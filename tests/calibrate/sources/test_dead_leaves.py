@@ -15,7 +15,8 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.data.calibration_set import read_rows
-from genq_export.data.dead_leaves import dead_leaves, noise
+from genq_export.data.dead_leaves import dead_leaves
+from genq_export.data.noise import noise
 from genq_export.models.loaded import LoadedModel
 
 

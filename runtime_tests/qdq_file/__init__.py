@@ -1,0 +1,1 @@
+"""Any QDQ file of any tool, held against its own graph in float."""

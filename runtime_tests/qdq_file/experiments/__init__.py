@@ -1,0 +1,1 @@
+"""Why codes differ: one suspicion a file, tested."""
