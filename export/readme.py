@@ -32,6 +32,7 @@ def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, An
             first_last_bits=config.quantize.first_last_bits,
             target=config.target,
             facts=facts,
+            pixels_last=config.export.input == "uint8-nhwc",
             run_instructions=Markup(run_instructions),
         )
     )

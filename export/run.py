@@ -8,6 +8,7 @@ from typing import Any
 
 from export.audit.layer import LayerAudit
 from export.check.write import write_check
+from export.companions import write_companions
 from export.fold import fold
 from export.readme import build_readme
 from export.summary import ExportSummary, Widths, classes_digest
@@ -48,6 +49,7 @@ def run(
     settings = config.export
     facts = made_for.emit(integer_model, model.input_size, settings, path)
     facts["taken_by"] = made_for.taken_by(path)
+    beside = write_companions(workspace, model, settings)
     audit = made_for.audit(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
@@ -59,13 +61,20 @@ def run(
     )
     compiled = made_for.compile(workspace, model.input_size, settings, storage.model_dump(), progress)
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
-    workspace.write_bytes("README.md", build_readme(config, model, facts, how_to_run).encode())
-    outputs += [*(compiled.files if compiled is not None else ()), "README.md", write_description(workspace, model)]
+    workspace.write_bytes("README.md", build_readme(config, model, facts | {"beside": beside}, how_to_run).encode())
+    outputs += [
+        *beside,
+        *(compiled.files if compiled is not None else ()),
+        "README.md",
+        write_description(workspace, model),
+    ]
     if images:
         outputs += write_check(workspace, config, model, integer_model, list(images))
     else:
         progress.say("  no check folder: there are no calibration images to make it of")
-    summary = _summary(config, facts, storage, audit, compiled, in_words(model), classes_digest(model.class_names))
+    summary = _summary(
+        config, facts, beside, storage, audit, compiled, in_words(model), classes_digest(model.class_names)
+    )
     return StageResult(outputs, summary.model_dump(mode="json"))
 
 
@@ -78,13 +87,14 @@ def _judged(layer: LayerAudit, keep_float: tuple[str, ...]) -> LayerAudit:
 def _summary(
     config: BuildConfig,
     facts: dict[str, Any],
+    beside: dict[str, int],
     storage: Widths,
     audit: list[LayerAudit],
     compiled: Compiled | None,
     preprocessing: str,
     classes: str | None,
 ) -> ExportSummary:
-    files = {ONNX_FILE: facts["bytes"]}
+    files = {ONNX_FILE: facts["bytes"], **beside}
     if compiled is not None:
         files[compiled.files[0]] = compiled.facts["bytes"]
     return ExportSummary(

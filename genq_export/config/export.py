@@ -34,6 +34,12 @@ class ExportConfig(Frozen):
             f" bits where 4 cannot be stored; from {RELEASES[0].version}; without: docs/target-onnxruntime.md",
         )
     )
+    input: Annotated[Literal["float32", "uint8", "uint8-nhwc"], Option(("build",))] = Field(
+        "float32",
+        description="uint8: a further file, model.uint8.onnx, that takes pixels [N, C, H, W], its normalisation a table"
+        " in place of the first quantizer; uint8-nhwc: [N, H, W, C] (ONNX Runtime target)",
+    )
+    ort_file: bool = Field(False, description="model.ort beside model.onnx, for ONNX Runtime built without ONNX")
     half_remainder: bool = Field(
         False, description="what stays float (LayerNorm, softmax, GELU, sums) computes in FP16 (TensorRT target)"
     )

@@ -1,25 +1,33 @@
 """Run a build folder's model on the best runtime present: `genq_export.load("build/…")`."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, UserError
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.runtimes import runtime as runtime_of
 from genq_export.runtimes import runtimes
-from genq_export.runtimes.base import Batch, Outputs
+from genq_export.runtimes.base import Batch, Outputs, Session
 
 _ANYWHERE = "onnxruntime"
+_MODEL_FILE = "model.onnx"
+PIXELS_FILE = "model.uint8.onnx"
+
+Pixels = NDArray[np.uint8]
 
 
 def load(
     folder: str | Path, threads: int | None = None, runtime: str | None = None
-) -> Callable[[Batch], Batch | Outputs]:
+) -> Callable[[Batch | Pixels], Batch | Outputs]:
     """A callable from preprocessed images, float32 [N, C, H, W], to what the network gives.
 
-    That is an array where it has one output (logits, float32 [N, classes]), else arrays by the names of its outputs.
+    What it gives is an array where it has one output (logits, float32 [N, classes]), else arrays by the names of its
+    outputs. Where the build has a file for pixels (`--input uint8`), it takes those as well: uint8, [N, C, H, W] or
+    [N, H, W, C] as the file does, colours in the network's order.
 
     Args:
         folder: of a build whose export is finished.
@@ -34,27 +42,43 @@ def load(
             version. The callable raises it for images that the network does not take.
     """
     workspace = Workspace.existing(Path(folder))
-    path = workspace.path("model.onnx")
-    recorded = workspace.output_hashes("export").get("model.onnx")
-    if not path.is_file() or sha256(path) != recorded:
-        raise UserError(
-            f"{path} is missing or not the file that this build exported; run `genq-export export {folder}`"
-        )
     chosen = runtime_of(runtime or _best(workspace.folder))
     container = workspace.summary("export").get("storage", {}).get("activations")
-    try:
-        session = chosen.open_build(path, threads or 0, container)
-    except BackendError as error:
-        raise UserError(f"{folder}: {error}") from None
 
-    def run(images: Batch) -> Batch | Outputs:
+    def opened(name: str) -> Session:
         try:
-            found = session.outputs(np.ascontiguousarray(images, dtype=np.float32))
+            return chosen.open_build(_exported(workspace, name), threads or 0, container)
+        except BackendError as error:
+            raise UserError(f"{folder}: {error}") from None
+
+    session, for_pixels = opened(_MODEL_FILE), cache(partial(opened, PIXELS_FILE))
+
+    def run(images: Batch | Pixels) -> Batch | Outputs:
+        try:
+            if images.dtype == np.uint8:
+                found = for_pixels().outputs(np.ascontiguousarray(images))
+            else:
+                found = session.outputs(np.ascontiguousarray(images, dtype=np.float32))
             return next(iter(found.values())) if len(found) == 1 else found
         except BackendError as error:
             raise UserError(str(error)) from None
 
     return run
+
+
+def _exported(workspace: Workspace, name: str) -> Path:
+    """A file of the build, as it was exported."""
+    path, recorded = workspace.path(name), workspace.output_hashes("export").get(name)
+    if name == PIXELS_FILE and recorded is None:
+        raise UserError(
+            f"{workspace.folder} has no file for uint8 pixels: build it with --input uint8, or give what its"
+            " preprocessing makes of them, float32"
+        )
+    if not path.is_file() or sha256(path) != recorded:
+        raise UserError(
+            f"{path} is missing or not the file that this build exported; run `genq-export export {workspace.folder}`"
+        )
+    return path
 
 
 def _best(folder: Path) -> str:

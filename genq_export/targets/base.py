@@ -104,6 +104,10 @@ class Target(ABC):
             found.append(
                 "export.minimum_runtime is a release of ONNX Runtime: leave it out or give --target onnxruntime"
             )
+        if settings.input != "float32" and self.default_runtime != "onnxruntime":
+            found.append("--input uint8 is for ONNX Runtime: leave it out or give --target onnxruntime")
+        if settings.ort_file and self.default_runtime != "onnxruntime":
+            found.append("export.ort_file is for ONNX Runtime: leave it out or give --target onnxruntime")
         if settings.tensorrt is not None and self.default_runtime != "tensorrt":
             found.append("export.tensorrt: leave it out or give --target tensorrt, which alone builds engines")
         return found

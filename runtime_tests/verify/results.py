@@ -278,7 +278,8 @@ class LatencyRow(Frozen):
 class Latency(Frozen):
     """Float against deployed on this machine.
 
-    `significant` is False where the difference is no larger than the noise. clocks: of the GPU before and after, as
+    `significant` is False where the difference is no larger than the noise. memory: peak of a fresh process that loads
+    the file and runs one image. load: of the file, by a runtime that is there. clocks: of the GPU before and after, as
     they were found; None on a CPU.
     """
 
@@ -295,6 +296,8 @@ class Latency(Frozen):
     rows: tuple[LatencyRow, ...] = ()
     float_memory_mib: float | None = None
     deployed_memory_mib: float | None = None
+    float_load_ms: float | None = None
+    deployed_load_ms: float | None = None
     clocks: str | None = None
 
 

@@ -93,9 +93,14 @@ def _timed(
     before = read_clocks() if deployed.on_gpu else None
     rows = _rows(_sessions(float_file, file, deployed, made_for), _thread_counts(config, deployed), config, model)
     result = latency.summarise(rows, deployed.name)
-    float_memory = _peak_memory(result.float_runtime, float_file, model)
-    deployed_memory = _peak_memory(deployed.name, file, model)
-    changes: dict[str, Any] = {"float_memory_mib": float_memory, "deployed_memory_mib": deployed_memory}
+    float_memory, float_load = _memory_and_load(result.float_runtime, float_file, model)
+    deployed_memory, deployed_load = _memory_and_load(deployed.name, file, model)
+    changes: dict[str, Any] = {
+        "float_memory_mib": float_memory,
+        "deployed_memory_mib": deployed_memory,
+        "float_load_ms": float_load,
+        "deployed_load_ms": deployed_load,
+    }
     if deployed.on_gpu:
         after = read_clocks()
         changes["clocks"] = f"before: {before or 'not readable'}; after: {after or 'not readable'}; none was set"
@@ -149,15 +154,16 @@ def _rows(
     return tuple(LatencyRow.model_validate(row) for row in answer["rows"])
 
 
-def _peak_memory(name: str, file: Path, model: LoadedModel) -> float | None:
-    """Peak memory of a fresh process that loads one file and runs one image, MiB: resident, or on the GPU."""
+def _memory_and_load(name: str, file: Path, model: LoadedModel) -> tuple[float | None, float | None]:
+    """Peak memory of a fresh process that loads one file and runs one image, MiB: resident, or on the GPU; and then
+    the milliseconds that it takes to load the file again."""
     backend = None
     try:
         backend = IsolatedBackend(name, file, 60.0, threads=1)
         backend.outputs(np.zeros((1, *model.input_size), np.float32))
-        return backend.peak_memory_mib()
+        return backend.peak_memory_mib(), backend.load_ms()
     except BackendError:
-        return None
+        return None, None
     finally:
         if backend is not None:
             backend.close()

@@ -64,6 +64,7 @@ def test_isolated_logits_and_codes_are_those_of_the_session(qdq_file: Path, imag
         assert codes.keys() == expected_codes.keys()
         assert all(np.array_equal(codes[name], expected_codes[name]) for name in codes)
         assert (isolated.title, isolated.device) == (own.title, own.device) and isolated.peak_memory_mib() > 10
+        assert 0 < isolated.load_ms() < 60_000
     finally:
         isolated.close()
         own.close()

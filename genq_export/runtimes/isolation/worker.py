@@ -6,6 +6,7 @@ A runtime that crashes or hangs takes this process with it and nothing else.
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,12 @@ class Server:
         fields = dict(request.fields)
         operation = fields.pop("op")
         if operation == "load":
+            if self._session is not None:
+                self._session.close()
+            start = time.perf_counter()
             self._session = open_session(fields["kind"], Path(fields["path"]), fields["threads"])
-            return Message({"title": self._session.title, "device": self._session.device})
+            milliseconds = (time.perf_counter() - start) * 1000
+            return Message({"title": self._session.title, "device": self._session.device, "load_ms": milliseconds})
         if operation == "time":
             return Message({"rows": time_sessions(open_session, **fields)})
         if self._session is None:

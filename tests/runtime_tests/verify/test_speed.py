@@ -71,6 +71,9 @@ class Memory:
     def peak_memory_mib(self) -> float:
         return 12.0
 
+    def load_ms(self) -> float:
+        return 3.5
+
     def close(self) -> None:
         pass
 
@@ -98,6 +101,7 @@ def test_a_target_on_a_gpu_is_timed_there(
     ]
     latency = found.latency
     assert (latency.speedup, latency.significant, latency.deployed_memory_mib) == (2.0, True, 12.0)
+    assert (latency.float_load_ms, latency.deployed_load_ms) == (3.5, 3.5)
     assert latency.clocks is not None and latency.clocks.endswith("none was set")
 
 
