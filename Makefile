@@ -32,8 +32,8 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
-gpu-check: $(STAMP)  ## everything that needs a GPU, eight minutes at most; writes the table of docs/gpu.md
-	$(BIN)/python -m tools.gpu_check
+gpu-check: $(STAMP)  ## everything that needs a GPU, six minutes at most; writes the table of docs/gpu.md
+	$(BIN)/python tools/gpu_check
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }

@@ -37,6 +37,21 @@ class Shape:
     text_length: int = 77
 
 
+SMALL = Shape(
+    unet={
+        "sample_size": 8, "block_out_channels": (32, 64), "cross_attention_dim": 16, "attention_head_dim": 8,
+        "layers_per_block": 1, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    },
+    vae={
+        "sample_size": 16, "block_out_channels": (32, 32), "latent_channels": 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
+    },
+    text_width=16, text_length=5,
+)  # fmt: skip
+"""For a rehearsal on the CPU: 16 pixels."""
+
+
 def images_per_second(device: str, dtype: torch.dtype, shape: Shape, pixels: int, steps: int, batch: int) -> float:
     """Draw one batch after a short warm-up, with classifier-free guidance; images a second, decoding included.
 

@@ -1,9 +1,12 @@
 """`make gpu-check`: its rows, its page, and what it does where a check fails or there is no GPU."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from genq_export.runtimes.torch_modules import TorchBackend, oracle_backend
 from runtime_tests.verify.results import BackendFidelity, BackendRun, Evaluation, Verification, VerifyFile
 from tools.gpu_check import check
 from tools.gpu_check.check import Row
-from tools.gpu_check.generation import Shape, images_per_second
+from tools.gpu_check.generation import SMALL, Shape, images_per_second
 
 # What a verification without any result holds.
 MEASURED: dict[str, Any] = {
@@ -58,28 +61,63 @@ def test_a_check_is_a_process_that_prints_its_rows(build: Path) -> None:
 
 def test_checks_that_crash_or_hang_are_rows_and_others_go_on() -> None:
     def run(command: list[str], deadline: float) -> tuple[int | None, str, str]:
-        if "genq_export" in command:
-            (Path(command[-1])).mkdir()
-            (Path(command[-1]) / "model.onnx").touch()
-            return 1, "", "a gate failed"
         name = command[command.index("--only") + 1]
+        if name == "quantize":
+            build = Path(command[command.index("--build") + 1])
+            build.mkdir()
+            (build / "model.safetensors").touch()
         if name == "oracle":
             return -6, "", "Aborted"
         if name == "engine":
-            return None, "", "stopped at the end of the 480 s of all checks"
+            return None, "", "stopped at the end of the 360 s of all checks"
+        if name == "generation":
+            return 1, "", "ModuleNotFoundError: No module named 'diffusers'"
         return 0, json.dumps([{"check": name, "figure": "1", "passed": True}]), ""
 
-    rows = check.run_all(time.monotonic() + 480, run)
-    assert [(row.check, row.passed) for row in rows[1:]] == [
-        ("oracle", False), ("int8", True), ("engine", False), ("generation", True)
+    rows = check.run_all(time.monotonic() + 360, run)
+    assert [(row.check, row.passed) for row in rows] == [
+        ("quantize", True), ("oracle", False), ("int8", True), ("generation", None), ("engine", False)
     ]  # fmt: skip
-    assert rows[1].figure == "Aborted"
+    assert rows[1].figure == "Aborted" and rows[3].figure == "not run: No module named 'diffusers'"
+
+
+def test_nothing_is_compared_where_nothing_was_quantized() -> None:
+    rows = check.run_all(time.monotonic() + 360, lambda command, deadline: (1, "", "RuntimeError: out of memory"))
+    assert [(row.check, row.passed) for row in rows[:2]] == [("quantize", False), ("oracle", None)]
+
+
+def test_without_tensorrt_the_engine_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genq_export.runtimes import tensorrt_packages
+
+    monkeypatch.setattr(tensorrt_packages, "engine_builder", lambda: None)
+    (row,) = check.run_check("engine", tmp_path / "build", "cuda", 1)
+    assert (row.figure, row.passed) == ("not run: no TensorRT for this GPU here", None)
+
+
+def test_the_quantize_stage_is_timed_and_leaves_what_the_oracle_check_reads(tmp_path: Path) -> None:
+    (row,) = check.run_check("quantize", tmp_path / "build", "cpu", 1)
+    assert row.passed and re.fullmatch(r"[\d.]+ s for ranges, [\d.]+ s with 10 learned steps a block", row.figure)
+    assert check.oracle_row(tmp_path / "build", "cpu", 8).passed
+
+
+def test_wheels_that_lie_there_are_found_before_what_is_installed(tmp_path: Path) -> None:
+    """As on a host without network: `python3 tools/gpu_check`, started in another folder."""
+    folder = tmp_path / "tools" / "gpu_check"
+    shutil.copytree(check.PAGE.parents[1] / "tools" / "gpu_check", folder)
+    (folder / "wheels").mkdir()
+    with zipfile.ZipFile(folder / "wheels" / "torch-9-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("torch/__init__.py", "raise SystemExit('the one that was copied along')")
+    for name in ("genq_export", "runtime_tests"):
+        (tmp_path / name).symlink_to(check.PAGE.parents[1] / name)
+    (tmp_path / "tools" / "__init__.py").touch()
+    done = subprocess.run([sys.executable, folder], capture_output=True, text=True, check=False, cwd=tmp_path.parent)
+    assert done.stderr == "the one that was copied along\n"
 
 
 def test_time_runs_out_for_a_check_and_is_said() -> None:
     assert check.run_command([sys.executable, "-c", "import time; time.sleep(60)"], time.monotonic() + 0.3)[0] is None
     code, _, error = check.run_command(["never"], time.monotonic() - 1)
-    assert code is None and "not run within the 480 s" in error
+    assert code is None and "not run within the 360 s" in error
 
 
 def test_the_table_replaces_only_what_lies_between_the_marks(tmp_path: Path) -> None:
@@ -124,19 +162,7 @@ def test_engine_rows_say_what_verification_measured(tmp_path: Path) -> None:
 
 
 def test_generation_is_timed_on_any_device_and_shape() -> None:
-    tiny = Shape(
-        unet={
-            "sample_size": 8, "block_out_channels": (32, 64), "cross_attention_dim": 16, "attention_head_dim": 8,
-            "layers_per_block": 1, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        },
-        vae={
-            "sample_size": 16, "block_out_channels": (32, 32), "latent_channels": 4,
-            "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
-        },
-        text_width=16, text_length=5,
-    )  # fmt: skip
-    assert images_per_second("cpu", torch.float32, tiny, 16, 3, 2) > 0
+    assert images_per_second("cpu", torch.float32, SMALL, 16, 3, 2) > 0
 
 
 def test_the_timed_architecture_is_stable_diffusions() -> None:
@@ -154,7 +180,7 @@ def test_the_timed_architecture_is_stable_diffusions() -> None:
 def test_the_int8_check_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from tools.gpu_check import int8
 
-    monkeypatch.setattr(int8, "check", lambda device: [(f"int8 on {device}", "0 of 5 codes differ", True)])
+    monkeypatch.setattr(int8, "check", lambda device, *size: [(f"int8 on {device}", "0 of 5 codes differ", True)])
     assert check.run_check("int8", None, "cpu", 1) == [Row("int8 on cpu", "0 of 5 codes differ", True)]
 
 
