@@ -94,7 +94,8 @@ def _missing_filters(model: LoadedModel, rules: SelectionRules) -> list[str]:
     """What cannot be told of images for this network."""
     roles, said = {rule.filter.role for rule in rules.filters}, []
     if "energy" not in roles:
-        said.append(f"calibrate: {model.name} tells no classes apart: the energy filter is off")
+        why = "gives probabilities, whose logits are not seen" if model.hides_logits else "tells no classes apart"
+        said.append(f"calibrate: {model.name} {why}: the energy filter is off")
     if "distribution" not in roles:
         left = "images are filtered by energy alone" if roles else "no filter is left, every image is kept"
         said.append(f"calibrate: {model.name} has neither BatchNorm statistics nor attention that is known: {left}")

@@ -12,6 +12,7 @@ from genq_export.config.calibrate import CalibrateConfig
 from genq_export.data.calibration_set import rounded
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
+from genq_export.network.probabilities import LastProbabilities
 from genq_export.tasks.task import task_of
 
 FORWARD_BATCH = 64
@@ -68,7 +69,8 @@ def score_group(model: LoadedModel, batches: Iterable[torch.Tensor], settings: C
     for images in batches:
         with ExitStack() as recordings:
             records.append([recordings.enter_context(each.recording(model.module, len(images))) for each in filters])
-            answer = model.module(images)
+            last = recordings.enter_context(LastProbabilities())
+            answer = last.in_front(model.module(images))
         count += len(images)
         found = task.logits(answer)
         logits += [] if found is None else [found]

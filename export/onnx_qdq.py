@@ -32,11 +32,13 @@ from export.passes.move_codes import MoveCodes
 from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
 from export.passes.relu_on_codes import ReluOnCodes
 from export.passes.zero_point_shift import without_zero_points
+from export.sized_program import name_axes, sized_program
 from genq_export.config.target import TargetRule
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
 from genq_export.network.containers import container_shift
 from genq_export.network.float_weight import kept_layers
+from genq_export.network.free_size import FreeSize
 from genq_export.network.integer import IntegerLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.names import bias_tensor, codes_tensor, product_tensor, weight_tensor
@@ -50,17 +52,19 @@ def export_onnx(
     path: Path,
     int4_storage: bool,
     half_remainder: bool = False,
+    free_size: FreeSize | None = None,
 ) -> dict[str, Any]:
     """Write the QDQ ONNX file; input "input" [N, C, H, W] float32 with free N, outputs by name, "logits" alone.
 
-    half_remainder: what stays float computes in FP16 (targets that hold FP16 only).
+    half_remainder: what stays float computes in FP16 (targets that hold FP16 only). free_size: H and W are as free as
+    it says; None: they are those of `input_size`.
     Returns facts about the file: opset, ir_version, quantize_linear, dequantize_linear, bytes, weight_storage, and
     half_operators, how many compute in FP16.
     Raises UserError naming an operator that has no ONNX form, or a tensor that the target cannot hold.
     """
     deployed = integer_model if rule.zero_points == "native" else without_zero_points(integer_model)
     narrow = _narrow_layers(integer_model) if int4_storage and rule.int4_storage else []
-    model = _to_onnx(deployed, input_size, rule).model
+    model = _to_onnx(deployed, input_size, rule, free_size).model
     passes: list[ir.passes.PassBase] = [NameAfterModules(kept_layers(deployed)), StripMetadata(), StoreInInt4(narrow)]
     if rule.convolutions_write_codes:
         passes.append(ReluOnCodes())
@@ -90,26 +94,31 @@ def export_onnx(
     }
 
 
-def _to_onnx(integer_model: GraphNetwork, input_size: tuple[int, int, int], rule: TargetRule) -> Any:
+def _to_onnx(
+    integer_model: GraphNetwork, input_size: tuple[int, int, int], rule: TargetRule, free_size: FreeSize | None
+) -> Any:
     example = torch.zeros(2, *input_size)
-    batch = torch.export.Dim("batch", min=1, max=65536)
+    traced: Any = integer_model if free_size is None else sized_program(integer_model, free_size)
+    free = ({0: torch.export.Dim("batch", min=1, max=65536)},) if free_size is None else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's exporter calls its own deprecated functions
             program = torch.onnx.export(
-                integer_model,
+                traced,
                 (example,),
                 dynamo=True,
                 verbose=False,
                 opset_version=rule.opset,
                 input_names=["input"],
                 output_names=list(integer_model.output_names() or (LOGITS,)),
-                dynamic_shapes=({0: batch},),
+                dynamic_shapes=free,
                 custom_translation_table=_translations(rule),
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise UserError(f"the network has an operator without an ONNX form: {_operator_at_fault(error)}") from error
     assert program is not None
+    if free_size is not None:
+        name_axes(program.model, free_size)
     return program
 
 

@@ -11,9 +11,16 @@ from genq_export.config.build import BuildConfig
 from genq_export.core.markdown import markdown_text
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import in_words
+from genq_export.network.free_size import FreeSize
 
 
-def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, Any], run_instructions: str) -> str:
+def build_readme(
+    config: BuildConfig,
+    model: LoadedModel,
+    facts: Mapping[str, Any],
+    run_instructions: str,
+    free_size: FreeSize | None = None,
+) -> str:
     """Markdown for `README.md` in the build folder.
 
     Args:
@@ -21,6 +28,7 @@ def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, An
         model: names, classes and preprocessing; their text cannot break the page.
         facts: of the ONNX file, as the target's emitter gives them.
         run_instructions: Markdown of the target, taken as it is.
+        free_size: in which other sizes the file takes images.
     """
     return (
         _environment()
@@ -33,6 +41,7 @@ def build_readme(config: BuildConfig, model: LoadedModel, facts: Mapping[str, An
             target=config.target,
             facts=facts,
             pixels_last=config.export.input == "uint8-nhwc",
+            free_size=None if free_size is None else free_size.in_words(),
             run_instructions=Markup(run_instructions),
         )
     )

@@ -10,6 +10,7 @@ from export.audit.layer import LayerAudit
 from export.check.write import write_check
 from export.companions import write_companions
 from export.fold import fold
+from export.other_sizes import compared_at_other_sizes
 from export.readme import build_readme
 from export.summary import ExportSummary, Widths, classes_digest
 from genq_export.config.build import BuildConfig
@@ -20,6 +21,7 @@ from genq_export.models.description import write_description
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import in_words
 from genq_export.network.files import load_reference, save_integer_model
+from genq_export.network.free_size import free_size_of
 from genq_export.targets import target
 from genq_export.targets.base import Compiled
 
@@ -47,9 +49,11 @@ def run(
     integer_model = fold(load_reference(workspace.folder))
     outputs = [*save_integer_model(integer_model, workspace.folder), ONNX_FILE]
     settings = config.export
-    facts = made_for.emit(integer_model, model.input_size, settings, path)
+    free_size = free_size_of(workspace, "quantize")
+    facts = made_for.emit(integer_model, model.input_size, settings, path, free_size)
     facts["taken_by"] = made_for.taken_by(path)
     beside = write_companions(workspace, model, settings)
+    other_sizes = () if free_size is None else compared_at_other_sizes(path, integer_model, free_size, model, images)
     audit = made_for.audit(path)
     if not audit:
         raise UserError("the exported file has no convolution or linear layer")
@@ -61,7 +65,8 @@ def run(
     )
     compiled = made_for.compile(workspace, model.input_size, settings, storage.model_dump(), progress)
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
-    workspace.write_bytes("README.md", build_readme(config, model, facts | {"beside": beside}, how_to_run).encode())
+    readme = build_readme(config, model, facts | {"beside": beside}, how_to_run, free_size)
+    workspace.write_bytes("README.md", readme.encode())
     outputs += [
         *beside,
         *(compiled.files if compiled is not None else ()),
@@ -75,6 +80,7 @@ def run(
     summary = _summary(
         config, facts, beside, storage, audit, compiled, in_words(model), classes_digest(model.class_names)
     )
+    summary = summary.model_copy(update={"free_size": free_size, "other_sizes": other_sizes})
     return StageResult(outputs, summary.model_dump(mode="json"))
 
 

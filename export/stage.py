@@ -36,7 +36,15 @@ class ExportStage:
 
     def problems(self, config: BuildConfig, folder: Path) -> list[str]:
         """What the target cannot hold, told before anything is quantized."""
-        return target(config.target).problems(config.export)
+        found = target(config.target).problems(config.export)
+        if config.model.dynamic_size and not target(config.target).takes_free_sizes:
+            found.append(
+                f"--dynamic-size: a file for --target {config.target} takes images of one size: leave it out, or give"
+                " --target onnxruntime"
+            )
+        if config.model.dynamic_size and config.export.input != "float32":
+            found.append("--dynamic-size: a file for pixels takes images of one size: leave --input out")
+        return found
 
     def notes(self, config: BuildConfig) -> list[str]:
         """What the target goes without on this machine."""

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from export.audit.layer import LayerAudit
 from genq_export.config.base import Frozen
+from genq_export.network.free_size import FreeSize
 
 
 class Widths(Frozen):
@@ -36,6 +37,22 @@ class Widths(Frozen):
         return text.partition(" ")[0] if isinstance(text, str) else text
 
 
+class AtOtherSize(Frozen):
+    """Codes of the file against the oracle's, on images of a size that it was not calibrated on.
+
+    Attributes:
+        size: (channels, height, width).
+        codes: how many were compared.
+        differing: how many of them differ.
+        own: how many differ in an image in which everything in front was the same.
+    """
+
+    size: tuple[int, int, int]
+    codes: int
+    differing: int
+    own: int
+
+
 class ExportSummary(Frozen):
     """What the export stage hands on.
 
@@ -50,6 +67,8 @@ class ExportSummary(Frozen):
         files: bytes by name.
         storage: containers.
         preprocessing: what happens to a picture before the network, in words; empty in earlier builds.
+        free_size: in which other sizes it takes images; None: in none.
+        other_sizes: what was compared there.
         classes: digest of the names of the classes, in order; None where there are none, and in earlier builds.
     """
 
@@ -64,6 +83,8 @@ class ExportSummary(Frozen):
     storage: Widths
     preprocessing: str = ""
     classes: str | None = None
+    free_size: FreeSize | None = None
+    other_sizes: tuple[AtOtherSize, ...] = ()
 
 
 def classes_digest(names: Sequence[str] | None) -> str | None:

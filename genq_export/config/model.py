@@ -54,6 +54,11 @@ class ModelConfig(Frozen):
     input_size: Annotated[tuple[int, int, int] | None, SEPARATED, AfterValidator(_size), _ALONE] = Field(
         None, description="channels,height,width of the network's input, 3,224,224; none: what its own files say"
     )
+    dynamic_size: Annotated[bool, _ALONE] = Field(
+        False,
+        description="the file takes images of other heights and widths too (fully convolutional networks, text of free"
+        " width; --target onnxruntime); ranges hold for the calibrated size",
+    )
     mean: Annotated[tuple[float, ...] | None, SEPARATED, AfterValidator(_shares), _ALONE] = Field(
         None,
         min_length=1,

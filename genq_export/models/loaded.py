@@ -23,7 +23,8 @@ class LoadedModel:
     then say what it does to colours.
         outputs: shapes for one image, without the batch, by name. task: what the network is for, of
     `config.registry.TASKS`. classes: 0 where it tells none apart.
-        notes: what was decided or done on its way in, a sentence each.
+        notes: what was decided or done on its way in, a sentence each. hides_logits: what it gives for classes are
+    probabilities, and their logits cannot be seen.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     task: str = "classification"
+    hides_logits: bool = False
 
     def transform(self) -> Any:
         """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing."""

@@ -36,7 +36,7 @@ class OnnxFileDoor(Door):
         """Read, translate and check it; without its weights only the input and the outputs are looked at."""
         from genq_export.models.onnx_import.load import load_network
 
-        found = load_network(Path(config.name), config.input_size, config.outputs)
+        found = load_network(Path(config.name), config.input_size, config.outputs, config.dynamic_size)
         size = found.input_size
         channels = size[0]
         if channels not in _COLOURS:

@@ -59,7 +59,8 @@ def _processor(config: ModelConfig, model: LoadedModel, size: tuple[int, int, in
 def given_identity(config: ModelConfig) -> str:
     """What the user says of the network, in words; empty where it is nothing."""
     given = {name: getattr(config, name) for name in (*FIELDS, "outputs", "task")}
-    return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
+    free = " dynamic size" if config.dynamic_size else ""
+    return "".join(f" {name} {value}" for name, value in given.items() if value is not None) + free
 
 
 def _for_each_channel(name: str, values: tuple[float, ...], channels: int, given: bool) -> tuple[float, ...]:

@@ -236,6 +236,7 @@ def _sized_as(config: ModelConfig, module: "nn.Module") -> LoadedModel:
 
 def _as_tried(config: ModelConfig, model: LoadedModel) -> LoadedModel:
     """Try the network, and believe what it returns."""
+    from genq_export.network.probabilities import hides_logits
     from genq_export.tasks.task import task_by_shape, task_of
 
     found = tried(model.name, model.module, model.input_size, config.outputs)
@@ -255,6 +256,7 @@ def _as_tried(config: ModelConfig, model: LoadedModel) -> LoadedModel:
         classes=classes,
         class_names=names,
         notes=(*model.notes, *found.notes, *guessed),
+        hides_logits=task.gives_logits and hides_logits(found.module, model.input_size, task.logits),
     )
 
 

@@ -15,6 +15,8 @@ from genq_export.pipeline.stages import STAGES, find_stage
 if TYPE_CHECKING:
     from torch import nn
 
+    from genq_export.models.loaded import LoadedModel
+
 _TYPICAL_BUILD_BYTES = 100 * 2**20
 
 
@@ -22,7 +24,7 @@ def preflight(
     config: BuildConfig,
     output: Path,
     stages: Sequence[str] = STAGES,
-    load: Callable[[], object] | None = None,
+    load: Callable[[], "LoadedModel"] | None = None,
     module: "nn.Module | None" = None,
 ) -> None:
     """Raise MissingError with every reason why these stages cannot work on this machine.
@@ -45,7 +47,15 @@ def preflight(
     if found:
         raise MissingError(list(dict.fromkeys(found)))
     if load is not None:
-        load()
+        _check(load(), config)
+
+
+def _check(model: "LoadedModel", config: BuildConfig) -> None:
+    """What only the network itself can say."""
+    if config.model.dynamic_size:
+        from genq_export.quantization.dynamic_size import check_dynamic_size
+
+        check_dynamic_size(model.name, model.module, model.input_size)
 
 
 def notes(config: BuildConfig, stages: Sequence[str]) -> list[str]:

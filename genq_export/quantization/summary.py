@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from genq_export.config.base import Frozen
 from genq_export.config.quantize import LayerOverride
+from genq_export.network.free_size import FreeSize
 
 
 class LayerGrid(Frozen):
@@ -115,6 +116,7 @@ class QuantizeSummary(Findings):
         assigned_bits: bits that a budget assigned, by layer.
         blocks: errors of reconstructed blocks, by name.
         qat: empty where nothing was trained.
+        free_size: in which other sizes the network takes images; None: in none.
     """
 
     images: int
@@ -123,3 +125,4 @@ class QuantizeSummary(Findings):
     unquantized: tuple[UnquantizedOperator, ...] = ()
     dead: tuple[str, ...] = ()
     sensitivity: tuple[LayerCost, ...] = ()
+    free_size: FreeSize | None = None

@@ -74,6 +74,7 @@ class Work:
             unquantized=tuple(UnquantizedOperator.model_validate(entry) for entry in prepared.placement.unquantized),
             dead=tuple(prepared.dead),
             sensitivity=tuple(costs),
+            free_size=self.network.free_size,
             **dict(findings),
         )
 

@@ -12,8 +12,10 @@ from genq_export.config.quantize import LayerOverride, QuantizeConfig
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.network import range_search
+from genq_export.network.free_size import FreeSize
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
+from genq_export.quantization.dynamic_size import DynamicSize
 from genq_export.quantization.placement import Placement
 from genq_export.quantization.prepare import calibrate_ranges, prepare
 from genq_export.targets import rule_for
@@ -49,7 +51,9 @@ class WorkingNetwork:
         self._model = model
         self._config = config
         self._images = images
-        self._rewrites: list[Rewrite] = []
+        free = config.model.dynamic_size
+        self._dynamic_size = DynamicSize(model.name, model.module, model.input_size) if free else None
+        self._rewrites: list[Rewrite] = [] if self._dynamic_size is None else [self._dynamic_size]
         self._prepared: Prepared | None = None
 
     @property
@@ -58,6 +62,11 @@ class WorkingNetwork:
         if self._prepared is None:
             self._prepared = self._prepare()
         return self._prepared
+
+    @property
+    def free_size(self) -> FreeSize | None:
+        """In which other sizes the network takes images; None: it was not asked for any."""
+        return None if self._dynamic_size is None else self._dynamic_size.found
 
     @property
     def graph(self) -> GraphNetwork:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, UserError
 from genq_export.core.workspace import Workspace, sha256
+from genq_export.network.free_size import free_size_of
 from genq_export.runtimes import runtime as runtime_of
 from genq_export.runtimes import runtimes
 from genq_export.runtimes.base import Batch, Outputs, Session
@@ -28,6 +29,7 @@ def load(
     What it gives is an array where it has one output (logits, float32 [N, classes]), else arrays by the names of its
     outputs. Where the build has a file for pixels (`--input uint8`), it takes those as well: uint8, [N, C, H, W] or
     [N, H, W, C] as the file does, colours in the network's order.
+    A build with `--dynamic-size` takes images of other heights and widths as well.
 
     Args:
         folder: of a build whose export is finished.
@@ -44,6 +46,7 @@ def load(
     workspace = Workspace.existing(Path(folder))
     chosen = runtime_of(runtime or _best(workspace.folder))
     container = workspace.summary("export").get("storage", {}).get("activations")
+    free = free_size_of(workspace, "export")
 
     def opened(name: str) -> Session:
         try:
@@ -54,6 +57,9 @@ def load(
     session, for_pixels = opened(_MODEL_FILE), cache(partial(opened, PIXELS_FILE))
 
     def run(images: Batch | Pixels) -> Batch | Outputs:
+        problem = None if free is None else free.problem(tuple(np.shape(images)[1:]))
+        if problem is not None:
+            raise UserError(f"{folder}: {problem}")
         try:
             if images.dtype == np.uint8:
                 found = for_pixels().outputs(np.ascontiguousarray(images))

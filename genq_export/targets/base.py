@@ -13,6 +13,7 @@ from genq_export.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
+    from genq_export.network.free_size import FreeSize
     from genq_export.network.interpreter import GraphNetwork
 
 InputSize = tuple[int, int, int]
@@ -41,6 +42,7 @@ class Target(ABC):
         rule: what its runtime can hold.
         default_runtime: name of the runtime (`config.registry.RUNTIMES`) that runs the file as users do. It stands for
             the deployed file in the verdict, and its speed is the file's.
+        takes_free_sizes: can its file take images of sizes that it was not calibrated on?
         stand_in: name of a runtime that computes the file as it is written, for machines without `default_runtime`;
             None: nothing can.
     """
@@ -49,13 +51,19 @@ class Target(ABC):
     title: str
     rule: TargetRule
     default_runtime: str
+    takes_free_sizes: bool = False
     stand_in: str | None = None
 
     @abstractmethod
     def emit(
-        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
+        self,
+        integer_model: "GraphNetwork",
+        input_size: InputSize,
+        settings: ExportConfig,
+        path: Path,
+        free_size: "FreeSize | None" = None,
     ) -> dict[str, Any]:
-        """Write the ONNX file.
+        """Write the ONNX file; free_size: in which sizes it takes images, where `takes_free_sizes`.
 
         Returns:
             Facts of it, as `export.onnx_qdq.export_onnx` gives them.

@@ -11,6 +11,7 @@ from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
+    from genq_export.network.free_size import FreeSize
     from genq_export.network.interpreter import GraphNetwork
 
 
@@ -20,6 +21,7 @@ class OnnxRuntimeTarget(Target):
     name = "onnxruntime"
     title = "ONNX Runtime"
     default_runtime = "onnxruntime"
+    takes_free_sizes = True
     rule = TargetRule(
         name="onnxruntime",
         zero_points="native",
@@ -37,12 +39,18 @@ class OnnxRuntimeTarget(Target):
     )
 
     def emit(
-        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
+        self,
+        integer_model: "GraphNetwork",
+        input_size: InputSize,
+        settings: ExportConfig,
+        path: Path,
+        free_size: "FreeSize | None" = None,
     ) -> dict[str, Any]:
         """QDQ ONNX that ONNX Runtime fuses."""
         from export.onnx_qdq import export_onnx
 
-        return export_onnx(integer_model, input_size, self._written_for(settings), path, settings.int4_storage)
+        rule = self._written_for(settings)
+        return export_onnx(integer_model, input_size, rule, path, settings.int4_storage, free_size=free_size)
 
     def _written_for(self, settings: ExportConfig) -> TargetRule:
         """The rule in the form that the oldest runtime takes that is asked for."""

@@ -10,6 +10,7 @@ from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
+    from genq_export.network.free_size import FreeSize
     from genq_export.network.interpreter import GraphNetwork
 
 _INSTALL = "pip install 'genq-export[openvino]'"
@@ -38,7 +39,12 @@ class OpenVinoTarget(Target):
     )
 
     def emit(
-        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
+        self,
+        integer_model: "GraphNetwork",
+        input_size: InputSize,
+        settings: ExportConfig,
+        path: Path,
+        free_size: "FreeSize | None" = None,
     ) -> dict[str, Any]:
         """QDQ ONNX that OpenVINO's low-precision transformations keep."""
         from export.onnx_qdq import export_onnx

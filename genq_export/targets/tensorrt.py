@@ -13,6 +13,7 @@ from genq_export.targets.base import Compiled, InputSize, Target
 
 if TYPE_CHECKING:
     from export.audit.layer import LayerAudit
+    from genq_export.network.free_size import FreeSize
     from genq_export.network.interpreter import GraphNetwork
 
 
@@ -43,7 +44,12 @@ class TensorRtTarget(Target):
     )
 
     def emit(
-        self, integer_model: "GraphNetwork", input_size: InputSize, settings: ExportConfig, path: Path
+        self,
+        integer_model: "GraphNetwork",
+        input_size: InputSize,
+        settings: ExportConfig,
+        path: Path,
+        free_size: "FreeSize | None" = None,
     ) -> dict[str, Any]:
         """QDQ ONNX in which every zero-point is 0."""
         from export.onnx_qdq import export_onnx

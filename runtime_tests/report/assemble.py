@@ -132,6 +132,8 @@ def _storage(exported: ExportSummary | None) -> Storage:
         ir_version=exported.ir_version,
         taken_by=exported.taken_by,
         preprocessing=exported.preprocessing,
+        free_size=exported.free_size,
+        other_sizes=exported.other_sizes,
     )
 
 

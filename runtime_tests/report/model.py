@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from calibrate.summary import CalibrateSummary
-from export.summary import Widths
+from export.summary import AtOtherSize, Widths
 from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
+from genq_export.network.free_size import FreeSize
 from runtime_tests.verify.gate import Gate, Ungated
 from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.results import DeviceResult, Frozen, Latency, Score, Size, Verification, damaged_field
@@ -96,6 +97,8 @@ class Storage(Frozen):
     ir_version: int | None = None
     taken_by: str | None = Field(None, description="versions of the runtime that take the file; none: not known")
     preprocessing: str = Field("", description="what happens to a picture before the network; empty in earlier builds")
+    free_size: FreeSize | None = Field(None, description="in which other sizes images are taken; None: in none")
+    other_sizes: tuple[AtOtherSize, ...] = Field((), description="codes of the file against the oracle's there")
 
 
 class Report(Frozen):

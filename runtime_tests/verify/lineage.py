@@ -23,6 +23,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.export import ExportConfig
 from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.network.files import INTEGER_FILES, load_integer_model, load_reference, save_integer_model
+from genq_export.network.free_size import FreeSize, free_size_of
 from genq_export.network.onnx_graph import read_model
 from genq_export.targets import target
 
@@ -110,7 +111,8 @@ def unlike_export(
     if others:
         return (), f"the file was not held against the integer model written anew: it was made with {', '.join(others)}"
     digests = tuple(sha256(workspace.path(name)) for name in INTEGER_FILES)
-    expected = _written(workspace.folder, digests, config.target, config.export.model_dump_json(), input_size)
+    free = free_size_of(workspace, "quantize")
+    expected = _written(workspace.folder, digests, config.target, config.export.model_dump_json(), input_size, free)
     path = workspace.path("model.onnx")
     if sha256(path) == hashlib.sha256(expected).hexdigest():
         return (), None
@@ -121,13 +123,18 @@ def unlike_export(
 
 @lru_cache(maxsize=1)
 def _written(
-    folder: Path, digests: tuple[str, ...], target_name: str, settings: str, input_size: tuple[int, int, int]
+    folder: Path,
+    digests: tuple[str, ...],
+    target_name: str,
+    settings: str,
+    input_size: tuple[int, int, int],
+    free_size: FreeSize | None,
 ) -> bytes:
     """The bytes of the integer model's file. Kept for the last one: digests are of what the folder holds."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "again.onnx"
         model = load_integer_model(folder).copy()  # its parts in the order of the nodes, as when it was folded
-        target(target_name).emit(model, input_size, ExportConfig.model_validate_json(settings), path)
+        target(target_name).emit(model, input_size, ExportConfig.model_validate_json(settings), path, free_size)
         return path.read_bytes()
 
 

@@ -40,7 +40,12 @@ class Narrow(Target):
     rule = rule_for("onnxruntime").model_copy(update={"name": "narrow", "int4_storage": False})
 
     def emit(
-        self, integer_model: GraphNetwork, input_size: InputSize, settings: ExportConfig, path: Path
+        self,
+        integer_model: GraphNetwork,
+        input_size: InputSize,
+        settings: ExportConfig,
+        path: Path,
+        free_size: object = None,
     ) -> dict[str, Any]:
         return export_onnx(integer_model, input_size, self.rule, path, settings.int4_storage)
 

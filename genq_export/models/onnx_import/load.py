@@ -13,7 +13,11 @@ from genq_export.models.onnx_import.reading import read_file
 Size = tuple[int, int, int]
 _COLOURS = (1, 3, 4)
 _MOST_PIXELS = 2**26
-_REMEDY = "give --input-size CHANNELS,HEIGHT,WIDTH"
+_REMEDY = (
+    "give --input-size CHANNELS,HEIGHT,WIDTH, or --dynamic-size where the integer file shall take any as well (with"
+    " both, the size that it is calibrated on)"
+)
+_UNSAID = 224  # pixels along an axis that is free in the file and in the integer file
 
 
 @dataclass(frozen=True)
@@ -26,24 +30,34 @@ class Loaded:
     notes: tuple[str, ...]
 
 
-def load_network(path: Path, given: Size | None, wanted: Sequence[str] | None = None) -> Loaded:
+def load_network(
+    path: Path, given: Size | None, wanted: Sequence[str] | None = None, dynamic_size: bool = False
+) -> Loaded:
     """Read, translate and check a network.
 
     Args:
         path: of the file.
         given: the input size by the user; None: the file says it.
         wanted: names of tensors that are outputs in the place of the file's own.
+        dynamic_size: it shall be made for other sizes as well; it is calibrated on 224 pixels where nothing says more.
 
     Raises:
         UserError: for what cannot be taken, with the node or the tensor and the remedy.
     """
     file = read_file(path, wanted)
-    size, channels_last = input_size(path, file.shape, given)
+    said = _said(file.shape, given) if dynamic_size else given
+    size, channels_last = input_size(path, file.shape, said)
     answers = answers_of(file, size, channels_last)
     imported = assemble(file, size, channels_last)
     classes, notes = _classes(imported), file.notes
     check(imported, size, answers)
     network = imported.network
+    if dynamic_size:
+        spatial = file.shape[1:3] if channels_last else file.shape[2:]
+        network.free_axes = (spatial[0] is None, spatial[1] is None)
+        network.at = lambda other: load_network(path, other, wanted).network
+        if said != given:
+            notes = (*notes, f"{path} says no size: calibrated on {size[1]} x {size[2]} (--input-size names another)")
     del file, imported
     _in_order(network)
     return Loaded(network, size, classes, notes)
@@ -53,6 +67,15 @@ def _in_order(network: OnnxNetwork) -> None:
     """Give turned weights memory of their own, one after the other."""
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()
+
+
+def _said(shape: tuple[int | None, ...], given: Size | None) -> Size | None:
+    """The size that a file is calibrated on which says none and shall take any; what the file fixes stays."""
+    if given is not None or len(shape) != 4 or None not in shape[1:]:
+        return given
+    channels_last = shape[3] in _COLOURS and shape[1] not in _COLOURS
+    own = (shape[3], shape[1], shape[2]) if channels_last else shape[1:]
+    return (own[0] or 3, own[1] or _UNSAID, own[2] or _UNSAID)
 
 
 def input_size(path: Path, shape: tuple[int | None, ...], given: Size | None) -> tuple[Size, bool]:

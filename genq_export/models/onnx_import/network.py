@@ -52,6 +52,7 @@ class OnnxNetwork(nn.Module):
 
     `assemble.assemble` fills it with modules, parameters and steps. attention: paths of the modules that give
     `attention @ V` (`tokens`). num_prefix_tokens: class tokens and others in front of those of the image.
+    free_axes: may images of other heights, or widths, be taken by the file? `at` makes the network for them.
     """
 
     def __init__(self, source: str) -> None:
@@ -64,6 +65,12 @@ class OnnxNetwork(nn.Module):
         self.num_prefix_tokens = 0
         self.names: tuple[str, ...] = ()
         self.inner = False
+        self.free_axes = (False, False)
+        self.at: Callable[[tuple[int, int, int]], nn.Module] | None = None
+
+    def for_size(self, size: tuple[int, int, int]) -> nn.Module:
+        """The network for images of another size, as the file says it for them."""
+        return self if self.at is None else self.at(size)
 
     def forward(self, images: Tensor) -> Answer:
         """One tensor for each output of the file."""

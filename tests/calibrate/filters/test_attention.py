@@ -10,11 +10,11 @@ from onnx import helper
 from torch import nn
 
 from calibrate.filters.attention import attention_layers
-from calibrate.filters.energy import softmax_watched
 from calibrate.filters.patch_entropy import recording
 from genq_export.models.onnx_import.assemble import assemble
 from genq_export.models.onnx_import.network import OnnxNetwork
 from genq_export.models.onnx_import.reading import read_file
+from genq_export.network.probabilities import LastProbabilities
 from tests.models.onnx_import.graphs import draw, imported, write
 
 
@@ -81,7 +81,7 @@ def test_the_energy_of_a_file_that_gives_probabilities_is_that_of_its_logits(tmp
     classifier = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1)).eval()
     found = exported(classifier, tmp_path / "net.onnx", (3, 8, 8))
     images = torch.randn(4, 3, 8, 8)
-    with torch.no_grad(), softmax_watched(found) as last:
+    with torch.no_grad(), LastProbabilities() as last:
         answer = found(images)
     assert torch.allclose(answer, classifier(images), atol=1e-6)
-    assert torch.allclose(last.logits(answer), classifier[:3](images), atol=1e-6)
+    assert torch.allclose(last.in_front(answer), classifier[:3](images), atol=1e-6)
