@@ -6,7 +6,7 @@ closed form, from whose codes AdaRound and LSQ learn on. Without learning it end
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,8 +21,10 @@ from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
 from genq_export.quantization.blocks import Block, split
+from genq_export.quantization.importance import importance_of
 from genq_export.quantization.method import BlockImages, BlockMethod, block_methods_of
 from genq_export.quantization.summary import BlockError
+from genq_export.tasks.score import OF_CLASSES, Score
 
 _CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
@@ -64,6 +66,7 @@ def reconstruct(
     store: BlockStore,
     progress: Progress,
     cache: ActivationCache | None = None,
+    score: Score = OF_CLASSES,
 ) -> dict[str, BlockError]:
     """Apply the methods for blocks that `config` uses to every block of a prepared graph, in place.
 
@@ -78,6 +81,7 @@ def reconstruct(
         store: finished blocks of an earlier run are taken from there, and kept there.
         progress: where it tells how far it is.
         cache: where inputs and targets of blocks are kept; None: in memory. It changes no bit of the result.
+        score: of an answer; what counts in a block is what it says counts in the answer.
 
     Returns:
         The errors by block; empty where no method has anything to do.
@@ -90,6 +94,7 @@ def reconstruct(
         return {}
     cache = cache or ActivationCache(_EVERYTHING, Path())
     blocks = split(gm)
+    weighs = config.uses("reconstruction") and config.reconstruction.loss == "fisher"
     pixels = ActivationsInMemory(images) if isinstance(images, Tensor) else images
     float_input, quantized_input = pixels, pixels
     errors: dict[str, BlockError] = {}
@@ -97,7 +102,10 @@ def reconstruct(
         given = BlockImages(float_input, quantized_input, _keep_outputs(block, float_input, False, cache))
         state = store.load(number)
         if state is None:
-            before = _improve(block, given, methods, config, seed * 10007 + number)
+            own_seed = seed * 10007 + number
+            if weighs:
+                given = replace(given, importance=importance_of(given.target, blocks[number + 1 :], score, own_seed))
+            before = _improve(block, given, methods, config, own_seed)
             store.save(number, {**state_of(block), "error_before": torch.tensor(before)})
             state = {"error_before": torch.tensor(before)}
         else:

@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
+from torch import Tensor
+
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import METHODS
 from genq_export.config.target import TargetRule
@@ -26,6 +28,7 @@ from genq_export.quantization.blocks import Block
 from genq_export.quantization.summary import Findings
 from genq_export.quantization.working_network import WorkingNetwork
 from genq_export.tasks.classification import CLASSIFICATION
+from genq_export.tasks.score import OF_CLASSES, Score
 from genq_export.tasks.task import Divergence
 
 Distributed = Callable[[QuantizeConfig], AbstractContextManager[Ranks]]
@@ -64,6 +67,7 @@ class MethodContext:
         distributed: what a method runs inside whose work other processes share: given its settings it has them join,
             and gives this process's share.
         divergence: of quantized answers from float ones, by the task of the network.
+        score: of an answer, whose gradient tells what counts in it.
     """
 
     seed: int
@@ -73,6 +77,7 @@ class MethodContext:
     cache: ActivationCache
     distributed: Distributed = alone
     divergence: Divergence = CLASSIFICATION.divergence
+    score: Score = OF_CLASSES
 
 
 class Method(ABC):
@@ -117,11 +122,13 @@ class BlockImages:
         float_input: in the float network.
         quantized_input: from the quantized blocks before it.
         target: what the float block makes of `float_input`.
+        importance: how much each number of a target counts (`importance_of`), one tensor for all images; None: alike.
     """
 
     float_input: ActivationStore
     quantized_input: ActivationStore
     target: ActivationStore
+    importance: Tensor | None = None
 
 
 class BlockMethod(ABC):

@@ -15,6 +15,7 @@ from genq_export.quantization.sensitivity import measure, ranked, sample_of
 from genq_export.quantization.summary import Findings, LayerCost, QuantizeSummary, UnquantizedOperator
 from genq_export.quantization.working_network import WorkingNetwork, load_pixels
 from genq_export.targets import rule_for
+from genq_export.tasks.score import score_of
 from genq_export.tasks.task import task_of
 
 
@@ -39,9 +40,11 @@ class Work:
         """Load the images; `partial` is the folder of what a killed run goes on from."""
         cache = ActivationCache(int(config.quantize.memory_budget), partial / "cache")
         pixels = load_pixels(images, model, cache)
-        divergence = task_of(model.task).divergence
+        task = task_of(model.task)
         rule = rule_for(config.target)
-        context = MethodContext(config.seed, rule, partial, progress, cache, distributed, divergence)
+        context = MethodContext(
+            config.seed, rule, partial, progress, cache, distributed, task.divergence, score_of(task)
+        )
         return cls(WorkingNetwork(model, config, pixels), pixels, context)
 
     def apply(self, *phases: Phase) -> Findings:
@@ -94,7 +97,14 @@ class Work:
         context, network = self.context, self.network
         store = BlockStore.in_folder(context.partial)
         errors = reconstruct(
-            network.graph, self.images, network.settings, context.seed, store, context.progress, context.cache
+            network.graph,
+            self.images,
+            network.settings,
+            context.seed,
+            store,
+            context.progress,
+            context.cache,
+            context.score,
         )
         network.reconstructed = bool(errors)
         return Findings(blocks=errors) if errors else Findings()

@@ -52,8 +52,11 @@ def test_reconstruction_lowers_the_error_of_the_network(prepared: Prepared, sett
     assert sum(row.after for row in errors.values()) < 0.9 * sum(row.before for row in errors.values())
 
 
-@pytest.mark.parametrize("way", [{"window": 3}, {"window": 3, "precision": "bfloat16"}])
-def test_windows_and_bfloat16_learn_as_well_and_repeat(
+@pytest.mark.parametrize(
+    "way",
+    [{"loss": "plain"}, {"loss": "fisher"}, {"window": 3}, {"window": 3, "loss": "fisher", "precision": "bfloat16"}],
+)
+def test_other_ways_learn_as_well_and_repeat(
     prepared: Prepared, settings: Settings, images: Tensor, way: dict[str, object]
 ) -> None:
     if way.get("precision") and not computes_in_bfloat16(torch.device("cpu")):

@@ -60,15 +60,18 @@ def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: T
     return result
 
 
-def squared_error(found: Tensor, target: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
-    """Sum of (part(found) - target)^2 over a batch, scalar; can be differentiated once, with respect to `found`.
+def squared_error(
+    found: Tensor, target: Sequence[Tensor], parts: Sequence[Part], weights: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Sum of w (part(found) - target)^2 over a batch, scalar; can be differentiated once, with respect to `found`.
 
     Args:
         found: [B, ...]
         target: B tensors.
         parts: for each of the batch, what takes the part that is compared, as a view.
+        weights: B tensors of the targets' shapes; None: 1 everywhere.
     """
-    result: Tensor = _SquaredError.apply(found, target, parts)  # type: ignore[no-untyped-call]
+    result: Tensor = _SquaredError.apply(found, target, parts, weights)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -133,18 +136,25 @@ class _RoundingRegulariser(torch.autograd.Function):
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, found: Tensor, target: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
-        difference = torch.zeros_like(found)
+    def forward(
+        ctx: Any, found: Tensor, target: Sequence[Tensor], parts: Sequence[Part], weights: Sequence[Tensor] | None
+    ) -> Tensor:
+        slope = torch.zeros_like(found)
         total = torch.zeros((), dtype=torch.float64, device=found.device)
-        for one, into, wanted, part in zip(found, difference, target, parts, strict=True):
-            total += torch.sub(part(one), wanted, out=part(into)).square().sum()
-        ctx.difference = difference
+        for number, (one, into, wanted, part) in enumerate(zip(found, slope, target, parts, strict=True)):
+            difference = torch.sub(part(one), wanted, out=part(into))
+            if weights is None:
+                total += difference.square().sum()
+            else:
+                total += (difference.square() * weights[number]).sum()
+                difference.mul_(weights[number])
+        ctx.slope = slope
         return total.to(found.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        difference, ctx.difference = ctx.difference, None
-        return difference.mul_(2 * gradients[0]), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        slope, ctx.slope = ctx.slope, None
+        return slope.mul_(2 * gradients[0]), None, None, None
 
 
 class _QuantizeWithDrop(torch.autograd.Function):

@@ -1,10 +1,11 @@
 """Learned rounding and learned scales of a block, by gradient descent on what the block answers.
 
 The input comes from the quantized blocks before it, mixed with the float input (QDrop), the target from the float
-network. Loss: sum over channels and mean over the rest of ||y_q - y||^2, plus lambda * sum(1 - |2h - 1|^beta) with beta
-from 20 to 2 after a warm-up of 20 % without it (AdaRound, arXiv 2004.10568; BRECQ, arXiv 2102.05426; QDrop, arXiv
-2203.05740, for the dropped quantization). A block that learning leaves with far more error on the images than it began
-with goes back to where it began.
+network. Loss: sum over channels and mean over the rest of w (y_q - y)^2, w being 1 or the importance of the number for
+the network's answers (`importance.py`), plus lambda * sum(1 - |2h - 1|^beta) with beta from 20 to 2 after a warm-up of
+20 % without it (AdaRound, arXiv 2004.10568; BRECQ, arXiv 2102.05426; QDrop, arXiv 2203.05740, for the dropped
+quantization). A block that learning leaves with far more error on the images than it began with goes back to where it
+began.
 """
 
 import math
@@ -128,11 +129,15 @@ def _optimizer(
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: the block's input [B, ...], and of each image the target and the part it is for."""
+    """What one step learns from: the block's input [B, ...], and of each image the target and the part it is for.
+
+    importance: of each image's target, in its shape; None: all numbers count alike.
+    """
 
     given: Tensor
     target: list[Tensor]
     parts: list[Part]
+    importance: list[Tensor] | None
 
 
 def _batch(images: BlockImages, windows: Windows | None, config: QuantizeConfig, generator: torch.Generator) -> Batch:
@@ -141,10 +146,12 @@ def _batch(images: BlockImages, windows: Windows | None, config: QuantizeConfig,
     drawn = None if windows is None else windows.draw(len(chosen), generator)
     given = None if drawn is None else [window.given for window in drawn]
     quantized, floats = (store.parts(chosen, given) for store in (images.quantized_input, images.float_input))
+    wanted = [_all] * len(chosen) if drawn is None else [window.wanted for window in drawn]
     return Batch(
         mix(quantized, floats, config.reconstruction.drop_probability, generator),
-        images.target.parts(chosen, None if drawn is None else [window.wanted for window in drawn]),
+        images.target.parts(chosen, None if drawn is None else wanted),
         [_all] * len(chosen) if drawn is None else [window.judged for window in drawn],
+        None if images.importance is None else [part(images.importance) for part in wanted],
     )
 
 
@@ -161,8 +168,9 @@ def _loss(
         answer = block.module(batch.given.to(device))
     found = block.computed(answer).float()
     wanted = [block.computed(target[None])[0].to(device) for target in batch.target]
+    weights = None if batch.importance is None else [block.computed(w[None])[0].to(device) for w in batch.importance]
     numbers = sum(target.numel() for target in wanted)
-    loss: Tensor = squared_error(found, wanted, batch.parts) * (block.channels(found) / numbers)
+    loss: Tensor = squared_error(found, wanted, batch.parts, weights) * (block.channels(found) / numbers)
     if beta is not None:
         loss = loss + settings.rounding_weight * sum(part.regulariser(beta) for part in roundings)
     return loss

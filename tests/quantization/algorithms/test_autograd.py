@@ -38,14 +38,17 @@ def test_gradients_are_those_of_lsq(drop: float) -> None:
     assert torch.allclose(found[1], expected[1], rtol=1e-3)
 
 
-def test_the_squared_error_and_its_gradient_are_the_plain_ones() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_squared_error_and_its_gradient_are_the_plain_ones(weighted: bool) -> None:
     found, target = numbers(3, 5, 4, 4).requires_grad_(), numbers(9, 5, 4, 4).sin()
     rows = [7, 0, 7]
     parts = [lambda x: x, lambda x: x[:, 1:3], lambda x: x[:, :, 2:]]
-    loss = squared_error(found, [part(target[row]) for part, row in zip(parts, rows, strict=True)], parts)
+    weights = [part(numbers(5, 4, 4).abs()) if weighted else torch.tensor(1.0) for part in parts]
+    given = weights if weighted else None
+    loss = squared_error(found, [part(target[row]) for part, row in zip(parts, rows, strict=True)], parts, given)
     plain = sum(
-        (part(found[place]) - part(target[row])).square().sum()
-        for place, (part, row) in enumerate(zip(parts, rows, strict=True))
+        (weight * (part(found[place]) - part(target[row])).square()).sum()
+        for place, (part, row, weight) in enumerate(zip(parts, rows, weights, strict=True))
     )
     assert torch.allclose(loss, plain)
     (gradient,), (expected,) = (torch.autograd.grad(value * 0.5, found) for value in (loss, plain))
