@@ -1,17 +1,25 @@
 """What the page is told of a build: names, preprocessing, outputs and the host's own figures."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from export.check.golden import Golden, Output
 from genq_export.models.description import NetworkDescription
+from genq_export.tasks.boxes import layout_of
+from genq_export.tasks.detection import DETECTION
 from genq_export.tasks.task import task_of
 from runtime_tests.verify.results import Verification
 
 
 def description(
-    golden: Golden, network: NetworkDescription, model: Path, runtime: str, runs: tuple[Verification, ...]
+    golden: Golden,
+    network: NetworkDescription,
+    model: Path,
+    runtime: str,
+    runs: tuple[Verification, ...],
+    webgpu: bool = False,
 ) -> dict[str, Any]:
     """JSON for the page.
 
@@ -21,16 +29,19 @@ def description(
         model: the file.
         runtime: version of onnxruntime-web.
         runs: of `verify`, the newest last.
+        webgpu: has onnxruntime-web its files for WebGPU?
     """
     return {
         "title": f"{golden.network} {golden.grid}",
         "target": golden.target,
         "bytes": model.stat().st_size,
         "runtime": runtime,
+        "webgpu": webgpu,
         "session": golden.session,
         "input": golden.input,
         "picture": picture_steps(network),
         "outputs": [_output(output, network) for output in golden.outputs],
+        "detection": _detection(golden.outputs, network),
         "host": host_figures(runs),
     }
 
@@ -70,6 +81,12 @@ def _output(output: Output, network: NetworkDescription) -> dict[str, Any]:
     task = network.task if task_of(network.task).fits({output.name: output.shape}) else "tensors"
     names = network.class_names or tuple(f"class {number}" for number in range(network.classes))
     return {"name": output.name, "shape": output.shape, "task": task, "names": list(names)}
+
+
+def _detection(outputs: tuple[Output, ...], network: NetworkDescription) -> dict[str, Any] | None:
+    """Where a detector's boxes and scores are; None for other networks."""
+    layout = layout_of({output.name: output.shape for output in outputs}) if network.task == DETECTION.name else None
+    return None if layout is None else asdict(layout)
 
 
 def _resized(network: NetworkDescription) -> tuple[tuple[int, int], bool]:

@@ -69,7 +69,7 @@ def listening(folder: Path, offer: Offer, place: Place, progress: Progress, show
     if network is None:
         raise UserError(f"{folder} has no {FILE}: run `genq-export export {folder}`")
     runs = read_verification(workspace).runs
-    described = description(data.golden, network, workspace.path("model.onnx"), web.version, runs)
+    described = description(data.golden, network, workspace.path("model.onnx"), web.version, runs, web.webgpu)
     access = Access()
     containers = {item.name: item.dtype for item in data.golden.quantizers}
     service = Service(

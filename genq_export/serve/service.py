@@ -23,7 +23,7 @@ _KINDS = {
     ".wasm": "application/wasm",
 }
 _BYTES, _JSON = "application/octet-stream", "application/json"
-_PAGE = ("page.mjs", "host.mjs", "picture.mjs", "outputs.mjs")  # of ours
+_PAGE = ("page.mjs", "host.mjs", "picture.mjs", "outputs.mjs", "boxes.mjs", "webgpu.mjs")  # of ours
 _SHARED = ("compare.mjs", "sha256.mjs", "runtime.mjs", "show.mjs", "page.css")  # of the check, as installed
 _DEVICE_NAME = 500
 _REMEMBERED = 32

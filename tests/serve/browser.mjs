@@ -34,12 +34,18 @@ const actions = {
     await page.setInputFiles("#file", picture);
     await page.waitForFunction(() => document.querySelector("#answers table") || /bad/.test(document.getElementById("picture-says").className), null, { timeout: wait });
   },
+  gpu: async () => {
+    await page.waitForSelector("#gpu", { state: "visible" });
+    await page.waitForFunction(() => !document.getElementById("gpu").disabled);
+    await page.click("#gpu");
+    await page.waitForFunction(() => !document.getElementById("gpu-figures").hidden || /bad/.test(document.getElementById("gpu-says").className), null, { timeout: wait });
+  },
   reload: () => page.reload(),
 };
 for (const step of steps) await actions[step]();
 if (script) await page.evaluate(script);
 const text = async (id) => ((await page.$(`#${id}`)) ? page.$eval(`#${id}`, (element) => (element.hidden ? "" : element.innerText)) : "");
-const shown = { width: await page.evaluate(() => document.documentElement.scrollWidth), verdict: await text("verdict"), figures: await text("figures"), answers: await text("answers"), picture: await text("picture-says"),
+const shown = { width: await page.evaluate(() => document.documentElement.scrollWidth), verdict: await text("verdict"), figures: await text("figures"), answers: await text("answers"), picture: await text("picture-says"), gpu: (await text("gpu-says")) + (await text("gpu-figures")),
   title: await page.title(), secure: await page.evaluate(() => isSecureContext), isolated: await page.evaluate(() => crossOriginIsolated), address: page.url(), said };
 if (shot) await page.screenshot({ path: shot, fullPage: true });
 console.log(JSON.stringify(shown));

@@ -124,6 +124,39 @@ def test_masks_maps_and_numbers_are_drawn(served: tuple[Server, list[str]]) -> N
     assert [word for word in words if word not in shown["answers"]] == []
 
 
+BOXES = """
+  import('./outputs.mjs').then(({ draw }) => {
+    const preview = Object.assign(document.getElementById('preview'), { width: 32, height: 32 });
+    const layout = { boxes: 'boxes', scores: 'scores', boxes_last: false, scores_last: false, together: false };
+    const boxes = { data: new Float32Array([2, 2, 20, 20, 3, 3, 20, 20, 22, 22, 30, 30]), dims: [1, 3, 4] };
+    const scores = { data: new Float32Array([0.9, 0.1, 0.8, 0.1, 0.2, 0.7]), dims: [1, 3, 2] };
+    draw(document.getElementById('answers'), [{ names: ['shoe', 'bag'] }], { boxes, scores }, layout, preview);
+    const canvas = document.querySelector('#answers canvas');
+    const red = canvas.getContext('2d').getImageData(2, 10, 1, 1).data;
+    console.log(`edge ${red[3]}, inside ${canvas.getContext('2d').getImageData(10, 10, 1, 1).data[3]}`);
+  })
+"""
+
+
+@pytest.mark.slow
+def test_boxes_are_drawn_over_the_picture(served: tuple[Server, list[str]]) -> None:
+    shown = opened(served[1][-1], steps=[], script=BOXES)
+    assert shown["answers"] == "shoe\t90.0 %\nbag\t70.0 %", "what overlaps a better box of its class is left out"
+    (said,) = (line for line in shown["said"] if line.startswith("edge"))
+    edge, inside = (int(part.split()[1]) for part in said.split(","))
+    assert edge > 100 and inside == 0
+
+
+@pytest.mark.slow
+def test_webgpu_is_shown_as_float(serve: Serve, tmp_path: Path, dist: Path) -> None:
+    _, links = serve(make_build(tmp_path, "fashion_resnet", 8), dist)
+    flags = ["--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader"]
+    shown = opened(links[-1], steps=["gpu"], flags=flags)
+    if "no WebGPU" in shown["gpu"]:
+        pytest.skip("this Chromium has no WebGPU")
+    assert "float, not in the integers of the file" in shown["gpu"] and "ms on WebGPU" in shown["gpu"]
+
+
 @pytest.mark.slow
 def test_a_link_that_was_used_says_so(served: tuple[Server, list[str]]) -> None:
     link = served[1][-1]

@@ -95,5 +95,5 @@ export async function latency(sessions, feed, runs, say) { // batches of 50 ms: 
 const parsed = (bytes) => { try { return JSON.parse(new TextDecoder().decode(bytes)); } catch { return null; } };
 const highest = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 const joined = (a, b) => { const both = new Uint8Array(a.length + b.length); both.set(a); both.set(b, a.length); return both; };
-const extra = (entries) => Object.keys(entries).length
+export const extra = (entries) => Object.keys(entries).length
   ? { extra: { session: Object.fromEntries(Object.entries(entries).map(([name, value]) => [name.replace("session.", ""), value])) } } : {};

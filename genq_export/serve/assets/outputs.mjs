@@ -1,11 +1,14 @@
 // Draws what a network answers, an output at a time. A task more is a function more in DRAW.
 
+import { detected, drawBoxes } from "./boxes.mjs";
+
 const MOST = 5;
 
 const DRAW = { classification, segmentation, dense };
 
-// outputs: what the host says of each; found: tensors by name.
-export function draw(place, outputs, found) {
+// outputs: what the host says of each; found: tensors by name; detection: where boxes and scores are; preview: the picture.
+export function draw(place, outputs, found, detection, preview) {
+  if (detection) return place.replaceChildren(detections(outputs, detected(detection, found), preview));
   place.replaceChildren(...outputs.map((output) => (DRAW[output.task] ?? tensor)(output, found[output.name], outputs.length > 1)));
 }
 
@@ -28,6 +31,13 @@ function segmentation(output, { data, dims }) {
   const table = rows("", found.map(([c, count]) => [output.names[c] ?? `class ${c}`, `${(100 * count / plane).toFixed(1)} %`]));
   found.forEach(([c], i) => { table.rows[i].cells[0].style.borderLeft = `1rem solid rgb(${colour(c)})`; });
   return together(map, table);
+}
+
+function detections([{ names }], boxes, preview) {
+  const best = boxes.slice(0, MOST), named = (box) => names[box.class] ?? `class ${box.class}`;
+  const table = rows("", best.length ? best.map((box) => [named(box), `${(100 * box.score).toFixed(1)} %`]) : [["nothing found", ""]]);
+  best.forEach((box, i) => { table.rows[i].cells[0].style.borderLeft = `1rem solid rgb(${colour(box.class)})`; });
+  return together(drawBoxes(preview, boxes, colour), table);
 }
 
 function dense(output, { data, dims }) {

@@ -6,9 +6,10 @@ import { draw } from "./outputs.mjs";
 import { numbersOf, pixelsOf } from "./picture.mjs";
 import { fetched, named, openRuntime, threads, withRoom } from "./runtime.mjs";
 import { sha256 } from "./sha256.mjs";
-import { show, showResult, verdict } from "./show.mjs";
+import { show, showResult, table, verdict } from "./show.mjs";
+import { besideWebAssembly } from "./webgpu.mjs";
 
-const RUNS = 20, element = (id) => document.getElementById(id), buttons = ["start", "send", "camera", "file"].map(element);
+const RUNS = 20, element = (id) => document.getElementById(id), buttons = ["start", "send", "gpu", "camera", "file"].map(element);
 let build = null, model = null, unsent = null, hiddenSince = null, hiddenSeconds = 0;
 
 async function load(say) { // once: both tries need it
@@ -23,8 +24,7 @@ async function load(say) { // once: both tries need it
 }
 
 async function check(say) {
-  const { ort, plain, probed, timed, sha256: digest } = await load(say), asked = await get("questions");
-  const data = Uint8Array.from(atob(asked.data), (sign) => sign.charCodeAt(0)), images = [];
+  const { ort, plain, probed, timed, sha256: digest } = await load(say), { asked, data } = await questions(), images = [];
   hiddenSeconds = 0;
   for (let image = 0; image < asked.images; image++) {
     say(`image ${image + 1} of ${asked.images}`);
@@ -32,6 +32,19 @@ async function check(say) {
   }
   const latency_ms = await latency(timed, { [asked.input]: numbers(ort, asked, data, 0) }, RUNS, say);
   return { format: 1, questions: asked.questions, model: digest, runtime: named(ort), threads: threads(), latency_ms, hidden_seconds: hiddenSeconds + sinceHidden(), images };
+}
+
+async function questions() {
+  const asked = await get("questions");
+  return { asked, data: Uint8Array.from(atob(asked.data), (sign) => sign.charCodeAt(0)) };
+}
+
+async function tryWebGpu(say) {
+  const { ort, plain } = await load(say), { asked, data } = await questions();
+  const file = await fetched("model.onnx", "model.onnx cannot be loaded", withKey());
+  const figures = await besideWebAssembly(new URL("ort/", location.href), file, { entries: build.session, asked, data, plain, wasm: ort, runs: RUNS }, say);
+  element("gpu-says").hidden = true;
+  table("gpu-figures", figures);
 }
 
 async function answered(asked, plain, probed, feed) {
@@ -61,7 +74,7 @@ async function tryPicture(file, say) {
   const tensor = new ort.Tensor("float32", numbersOf(rgba, steps), [1, ...steps.size]);
   const found = await plain.run({ [build.input]: tensor });
   element("picture-says").hidden = true;
-  draw(element("answers"), build.outputs, found);
+  draw(element("answers"), build.outputs, found, build.detection, canvas);
 }
 
 // One thing at a time, and what goes wrong as one line in its place.
@@ -79,6 +92,7 @@ document.addEventListener("visibilitychange", () => {
   else { hiddenSeconds += sinceHidden(); hiddenSince = null; }
 });
 element("start").onclick = () => doing("verdict", async (say) => { unsent = await check(say); await deliver(say); });
+element("gpu").onclick = () => doing("gpu-says", tryWebGpu);
 element("send").onclick = () => doing("verdict", deliver);
 for (const id of ["camera", "file"]) element(id).onchange = ({ target }) => {
   const file = target.files[0];
@@ -91,6 +105,7 @@ doing("verdict", async () => {
   build = await get("build");
   element("title").textContent = `Does this device compute ${build.title}?`;
   document.title = build.title;
+  element("webgpu").hidden = !build.webgpu;
 }).then(() => { if (!build) buttons.forEach((button) => { button.disabled = true; }); });
 
 const sinceHidden = () => (hiddenSince === null ? 0 : (performance.now() - hiddenSince) / 1000);
