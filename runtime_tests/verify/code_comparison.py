@@ -85,13 +85,13 @@ class CodeComparison:
     def add_origins(self, origins: Mapping[str, Origin]) -> int | None:
         """Count what differs by itself in a batch that was added.
 
-        Returns the place, in the order of execution, of the first quantizer whose differences are not all ties.
+        Returns the place, in the order of execution, of the first quantizer that differs more than by rounding ties.
         """
         for name, origin in origins.items():
             self._tallies[name].at_origin += origin.differing
             self._tallies[name].ties += origin.ties
         order = enumerate(self._tallies)
-        return next((place for place, name in order if name in origins and origins[name].unexplained), None)
+        return next((place for place, name in order if name in origins and origins[name].is_fault), None)
 
     def _own(self, name: str) -> int:
         return self._tallies[name].own if name in self._tallies else 0
@@ -147,7 +147,7 @@ class CodeComparison:
         """Everything counted so far."""
         differences = tuple(self._difference(name, tally) for name, tally in self._tallies.items())
         suspects = [
-            *(item.name for item in differences if item.unexplained),
+            *(item.name for item in differences if item.unexplained > (item.ties or 0)),
             *(item.name for item in differences if item.own),
             *(item.name for item in differences if item.differing),
         ]

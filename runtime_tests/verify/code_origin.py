@@ -27,9 +27,9 @@ class Origin:
     ties: int
 
     @property
-    def unexplained(self) -> int:
-        """Codes that are no ties."""
-        return self.differing - self.ties
+    def is_fault(self) -> bool:
+        """Are ties the lesser part? Among many one may lie a little further from the border."""
+        return self.differing > 2 * self.ties
 
 
 def origins(oracle: TorchBackend, batch: Batch, found: Codes) -> dict[str, Origin]:

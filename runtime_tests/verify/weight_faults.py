@@ -17,7 +17,7 @@ BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dro
 LIKENESS = 0.1  # cosine or correlation; what was zeroed has none
 CHANCE = 1e-5  # pairs as near to each other that noise brings to a layer; a build has a hundred layers
 TOO_LARGE = 1.25  # scale to the one searched anew, or slope of the output
-TOO_SMALL = 0.75  # slope of the output: learning may take scales down, but not what a layer gives
+TOO_SMALL = 0.75  # slope of the output, and size of codes that are hardly more than rounded
 BIAS = 0.5  # of the norm of the float bias
 # Activation scale to the one searched anew: the same one on the same machine, its neighbour on another; learned ones
 # shrink, to 0.67 in 1,000 steps, and hardly grow.
@@ -56,7 +56,7 @@ def _of_layer(name: str, found: WeightRelation) -> Iterator[str]:
     large = max((value for value in (found.scale, found.slope) if value is not None), default=1.0)
     if large > TOO_LARGE:
         yield f"the weight scales of {name} are {large:.2f} times those that its float weight asks for"
-    if found.slope is not None and found.slope < TOO_SMALL:
+    if found.slope is not None and found.size is not None and max(found.slope, found.size) < TOO_SMALL:
         yield f"{name} gives {found.slope:.2f} times what its float weight gives: its weight scales are too small"
     if found.bias is not None and found.bias < BIAS:
         yield f"the bias of {name} has {100 * found.bias:.0f} % of the float bias's size"

@@ -36,6 +36,7 @@ _LEAST = 1e-4  # of the mean square: the variance of a constant input is nothing
 _SHARES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)  # of the scale that rounding to nearest likes best
 _LAZY = 64  # columns that are rounded before their errors are passed on to all others
 _BATCH = 8  # images that a block is run on at once, at most: every other batch is of the same half
+_RAISED = 6  # times by ten, at most, is a damping that leaves a covariance indefinite
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
 
 
@@ -126,8 +127,13 @@ class Statistics:
     least: Tensor
 
     def damping(self, share: float) -> Tensor:
-        """[G], what goes on the diagonal of both covariances: `share` of the mean variance."""
-        return torch.maximum(share * _mean_diagonal(self.hessian), self.least)
+        """[G], what goes on the diagonal of both covariances: `share` of the mean variance, or more where float32 sums
+        of a nearly constant input left a covariance that is none."""
+        found = torch.maximum(share * _mean_diagonal(self.hessian), self.least)
+        for _ in range(_RAISED):
+            indefinite = torch.linalg.cholesky_ex(damped(self.hessian, found)).info > 0
+            found = torch.where(indefinite, 10 * found, found)
+        return found
 
 
 def _statistics(moments: _Moments) -> Statistics:
