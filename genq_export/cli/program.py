@@ -12,6 +12,7 @@ from genq_export.cli.commands.export import export
 from genq_export.cli.commands.inspect import inspect
 from genq_export.cli.commands.models import models
 from genq_export.cli.commands.overlay import overlay
+from genq_export.cli.commands.package import package
 from genq_export.cli.commands.quantize import quantize
 from genq_export.cli.commands.report import report
 from genq_export.cli.commands.serve import serve
@@ -51,6 +52,7 @@ for command in (
     verify,
     report,
     overlay,
+    package,
     serve,
     verify_file,
     audit,

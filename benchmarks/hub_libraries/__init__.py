@@ -1,0 +1,1 @@
+"""Packages in the libraries that load them."""

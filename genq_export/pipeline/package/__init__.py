@@ -1,0 +1,1 @@
+"""A build in the form in which Hugging Face's libraries load models."""
