@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from genq_export.network.arguments import INTEGER_OPERATORS
+
 
 def op_name(node: fx.Node) -> str:
     """`conv2d` for `aten.conv2d.default`; empty for nodes that call no ATen operator."""
@@ -35,6 +37,13 @@ def is_constant(node: object) -> bool:
         seen |= fresh
         waiting += fresh
     return True
+
+
+def is_repeatable(node: fx.Node) -> bool:
+    """Does the node call an operator that gives the same for the same?"""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return torch.Tag.nondeterministic_seeded not in node.target.tags
+    return node.target in INTEGER_OPERATORS
 
 
 def attribute(module: nn.Module, target: str) -> Tensor:

@@ -5,6 +5,7 @@
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def capture(module: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModu
             checkpoint that is damaged.
     """
     _check_finite(module)
-    with _attention_in_parts(module):
+    with _attention_in_parts(module), _lengths_as_symbols(module):
         captured = _traced(module, torch.zeros(2, *input_size))
         simplify(captured)
         _check_same(module, captured, input_size)
@@ -66,6 +67,25 @@ def _attention_in_parts(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for part, fused in switched:
             setattr(part, _FUSED, fused)
+
+
+@contextmanager
+def _lengths_as_symbols(module: nn.Module) -> Iterator[None]:
+    """`len(x)` of a tensor has to be a plain number: let the network's code read a `len` that gives `x.shape[0]`."""
+    names = {type(part).__module__ for part in module.modules()} - {nn.Module.__module__}
+    files = [vars(sys.modules[name]) for name in names if name in sys.modules and not name.startswith("torch.")]
+    changed = [names_of for names_of in files if "len" not in names_of]
+    for names_of in changed:
+        names_of["len"] = _length
+    try:
+        yield
+    finally:
+        for names_of in changed:
+            del names_of["len"]
+
+
+def _length(value: Any) -> Any:
+    return value.shape[0] if isinstance(value, Tensor) else len(value)
 
 
 def _traced(module: nn.Module, example: Tensor) -> fx.GraphModule:

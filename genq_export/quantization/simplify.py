@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx
 
 from genq_export.core.errors import UserError
-from genq_export.network.arguments import INTEGER_OPERATORS
-from genq_export.network.aten import LAYERS, attribute, is_constant, module_path, new_constant, op_name
+from genq_export.network.aten import LAYERS, attribute, is_constant, is_repeatable, module_path, new_constant, op_name
 from genq_export.quantization.assignments import write_out_assignments
+from genq_export.quantization.batch_constants import fold_batch_constants
 from genq_export.quantization.decompose import decompose
 
 _NOTHING_IN_EVAL = ("dropout", "dropout_", "contiguous", "clone", "feature_dropout", "detach", "detach_")
@@ -30,6 +30,7 @@ def simplify(gm: fx.GraphModule) -> None:
     _compute_constants(gm)
     write_out_assignments(gm)
     _compute_constants(gm)
+    fold_batch_constants(gm)
     _reshapes_by_one_name(gm)
     _remove_what_eval_skips(gm)
     _free_batch_in_shapes(gm)
@@ -207,7 +208,7 @@ def _compute_once(gm: fx.GraphModule) -> None:
     """Let operators of the same on the same be one: an exporter makes them one, and their quantizers with them."""
     seen: dict[Any, fx.Node] = {}
     for node in list(gm.graph.nodes):
-        if node.op != "call_function" or not _is_repeatable(node):
+        if node.op != "call_function" or not is_repeatable(node):
             continue
         key = (node.target, _hashable(node.args), _hashable(node.kwargs))
         first = seen.setdefault(key, node)
@@ -293,16 +294,9 @@ def _constant_nodes(graph: fx.Graph) -> dict[fx.Node, None]:
     """Nodes that do not depend on the input, in order."""
     found: dict[fx.Node, None] = {}
     for node in graph.nodes:
-        if node.op == "get_attr" or (_is_repeatable(node) and all(source in found for source in node.all_input_nodes)):
+        if node.op == "get_attr" or (is_repeatable(node) and all(source in found for source in node.all_input_nodes)):
             found[node] = None
     return found
-
-
-def _is_repeatable(node: fx.Node) -> bool:
-    """Does the node call an operator that gives the same for the same?"""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return torch.Tag.nondeterministic_seeded not in node.target.tags
-    return node.target in INTEGER_OPERATORS
 
 
 def _write_out_fills(gm: fx.GraphModule) -> None:

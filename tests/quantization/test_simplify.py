@@ -84,7 +84,7 @@ def in_place_one_after_the_other(x: Tensor, table: Tensor) -> Tensor:
         (position_table, {"mul", "add"}),
         (mask_written_in_place, {"add"}),
         (bias_with_a_part_cleared, {"add"}),
-        (filled_by_the_batch, {"sym_size", "expand", "slice", "expand_as", "to", "cat"}),
+        (filled_by_the_batch, {"sym_size", "expand", "cat"}),
         (cast_and_checked, {"gt", "to", "mul"}),
         (under_no_grad_and_autocast, {"transpose", "matmul", "add"}),
         (part_assigned, {"mul", "add", "slice", "slice_scatter", "select", "select_scatter", "neg"}),
