@@ -23,22 +23,26 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", nargs="?", default=folder.parent / "model.onnx", type=Path)
     parser.add_argument("--float", dest="float_model", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--threads", type=count, default=1)
+    parser.add_argument("--runs", type=count, default=100)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     try:
         golden, data = json.loads((folder / "golden.json").read_bytes()), (folder / "golden.bin").read_bytes()
         model, probes = options.model.read_bytes(), (folder / "probes.bin").read_bytes()
-    except (OSError, ValueError) as error:
+        float_model = options.float_model.read_bytes() if options.float_model else b""
+        whole = sha256(data) == golden["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         sys.exit(f"cannot read the check: {error}; copy the whole check folder again, with model.onnx beside it")
-    if sha256(data) != golden["data"]:
+    if not whole:
         sys.exit("golden.bin is damaged or belongs to another build: copy the whole check folder again")
+    if options.output and not options.output.absolute().parent.is_dir():
+        sys.exit(f"--output {options.output}: there is no folder {options.output.parent}")
     plain = session(model, options.threads, golden["session"])
     probed = session(model + probes, options.threads, golden["session"])
     sessions = {"deployed": plain}
     if options.float_model:
-        sessions["float"] = session(options.float_model.read_bytes(), options.threads, {})
+        sessions["float"] = session(float_model, options.threads, {})
     result = compare(golden, data, plain, probed) | {
         "format": 1, "model": sha256(model), "golden": golden["data"], "runtime": f"ONNX Runtime {ort.__version__}",
         "device": f"{platform.node()}, {platform.machine()} {platform.system()}", "threads": options.threads,
@@ -51,6 +55,12 @@ def main() -> int:
     return 0 if result["verdict"].startswith("same") else 1
 
 
+def count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+    return int(text)
+
+
 def session(model: bytes, threads: int, entries: dict[str, str]) -> ort.InferenceSession:
     options, cpu = ort.SessionOptions(), Path("/proc/cpuinfo")
     options.intra_op_num_threads, options.log_severity_level = threads, 3
@@ -58,7 +68,11 @@ def session(model: bytes, threads: int, entries: dict[str, str]) -> ort.Inferenc
         options.add_session_config_entry("session.x64quantprecision", "1")  # 8-bit sums saturate there otherwise
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no public base class
+        reason = str(error).splitlines()[0][:200]
+        sys.exit(f"ONNX Runtime {ort.__version__} does not take the file: {reason}; copy model.onnx and check/ again")
 
 
 def numbers(golden: dict[str, Any], data: bytes, image: int) -> Any:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,14 +68,31 @@ def cut_golden(check: Path) -> None:
         cut_golden,
         lambda check: (check / "golden.bin").write_bytes(np.zeros(10, np.uint8).tobytes()),
         lambda check: (check / "probes.bin").unlink(),
+        lambda check: (check / "golden.json").write_text("{}"),
+        lambda check: (check / "golden.json").write_text("[]"),
+        lambda check: os.truncate(check / "probes.bin", 100),
+        lambda check: os.truncate(check.parent / "model.onnx", 10_000),
     ],
 )
 def test_golden_data_that_is_not_whole_is_told(build: Path, spoil: Callable[[Path], object]) -> None:
     spoil(build / "check")
     code, result, said = run_check(build)
     assert code == 1 and not result
-    assert "copy the whole check folder again" in said
-    assert "Traceback" not in said
+    assert re.search(r"copy (the whole check folder|model.onnx and check/) again", said)
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--output", "nowhere/result.json", "there is no folder"), ("--float", "none.onnx", "No such file"),
+        ("--runs", "-1", "no number from 0 on"), ("--threads", "many", "no number from 0 on"),
+    ],
+)  # fmt: skip
+def test_an_option_that_cannot_be_followed_is_one_line(build: Path, option: str, value: str, words: str) -> None:
+    command = [sys.executable, build / "check" / "check.py", option, value]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=build)
+    assert done.returncode and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
 def of_another_build(check: Path) -> None:
