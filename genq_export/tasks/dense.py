@@ -5,6 +5,7 @@ from torch import Tensor
 from genq_export.network.outputs import Answer
 from genq_export.tasks.counts import ErrorPower
 from genq_export.tasks.losses import relative_error
+from genq_export.tasks.shown import Shown, ShownMap
 from genq_export.tasks.task import Arrays, Comparison, Figure, Shapes, Task, only, only_tensor
 
 _HALF = 0.5  # above it a probability says yes
@@ -24,6 +25,10 @@ class DenseMap(Task):
     def divergence(self, student: Answer, teacher: Answer) -> Tensor:
         """Squared error as a share of the map's power."""
         return relative_error(only_tensor(student), only_tensor(teacher))
+
+    def shown(self, outputs: Arrays) -> list[Shown]:
+        """The maps."""
+        return [ShownMap(values) for values in only(outputs)[:, 0]]
 
     def comparison(self) -> Comparison:
         """The two maps."""

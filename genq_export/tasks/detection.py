@@ -19,6 +19,7 @@ from genq_export.tasks.boxes import (
     has_corners,
     layout_of,
 )
+from genq_export.tasks.shown import Shown, ShownBoxes
 from genq_export.tasks.task import Arrays, Comparison, Figure, Metric, Shapes, Task
 from genq_export.tasks.tensors import WorstOutput, mean_relative_error
 
@@ -65,6 +66,17 @@ class Detection(Task):
     def divergence(self, student: Answer, teacher: Answer) -> Tensor:
         """Mean over the outputs of the squared error as a share of the output's power."""
         return mean_relative_error(student, teacher)
+
+    def shown(self, outputs: Arrays) -> list[Shown]:
+        """Detections above the score from which float's count as the truth."""
+        layout = layout_of({name: array.shape[1:] for name, array in outputs.items()})
+        assert layout is not None
+        boxes, scores = boxes_and_scores(layout, outputs)
+        corners, shown = has_corners(boxes), list[Shown]()
+        for of_image, their_scores in zip(boxes, scores, strict=True):
+            found = detections(of_image, their_scores, corners, TRUE_SCORE)
+            shown.append(ShownBoxes(found["boxes"].numpy(), found["labels"].numpy(), found["scores"].numpy()))
+        return shown
 
     def comparison(self) -> Comparison:
         """Float's own detections as the truth."""

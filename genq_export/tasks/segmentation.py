@@ -11,6 +11,7 @@ from torch import Tensor
 from genq_export.data.truth import UNJUDGED, Truth
 from genq_export.network.outputs import Answer
 from genq_export.tasks.losses import kl_divergence
+from genq_export.tasks.shown import Shown, ShownMask
 from genq_export.tasks.task import Arrays, Comparison, Figure, Metric, Shapes, Task, only, only_tensor
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Segmentation(Task):
     def comparison(self) -> Comparison:
         """The two masks."""
         return MaskOverlap()
+
+    def shown(self, outputs: Arrays) -> list[Shown]:
+        """The masks."""
+        return [ShownMask(classes) for classes in only(outputs).argmax(1)]
 
     def least(self, bits: int) -> Mapping[str, float]:
         """Of the mean IoU."""

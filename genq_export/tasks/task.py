@@ -18,6 +18,7 @@ from genq_export.config.registry import TASKS
 from genq_export.core.registry import find, resolve
 from genq_export.data.truth import Truth
 from genq_export.network.outputs import Answer, by_name
+from genq_export.tasks.shown import Shown
 
 if TYPE_CHECKING:
     from genq_export.data.classifier import Classes, Classifier
@@ -107,6 +108,10 @@ class Task(ABC):
     @abstractmethod
     def comparison(self) -> Comparison:
         """A new count of how near answers are."""
+
+    def shown(self, outputs: Arrays) -> list[Shown]:
+        """What a person can be shown of each image of a batch; empty where answers are no picture."""
+        return []
 
     def metric(self) -> Metric | None:
         """A new count of how right answers are; None: it takes no labels, or counts them by class of an image."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import BackendError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace, package_versions, sha256
 from genq_export.data.evaluation import EvaluationSet, load_images
@@ -21,6 +22,7 @@ from genq_export.runtimes.isolation.process import IsolatedBackend
 from genq_export.runtimes.torch_modules import TorchBackend
 from genq_export.tasks.task import Task, task_of
 from runtime_tests.verify import accuracy
+from runtime_tests.verify.answer_sheet import IMAGES, answer_sheet
 from runtime_tests.verify.code_fidelity import compare_codes, constant_mismatches
 from runtime_tests.verify.float_distance import HELD_OUT, InFloat, held_out_images, output_distances
 from runtime_tests.verify.label_figures import LabelCount
@@ -44,6 +46,7 @@ from runtime_tests.verify.runtime_pool import OpenRuntime, RuntimePool, deployed
 from runtime_tests.verify.sample import quality_sample, sample_images
 from runtime_tests.verify.speed import MeasureSpeed
 from runtime_tests.verify.speed import measure_speed as measure_speed_here
+from runtime_tests.verify.verify_file import ANSWERS_FILE
 
 ARTEFACTS = (
     "model.onnx", "model.safetensors", "model.json", "reference.safetensors", "reference.json", "model.engine",
@@ -118,6 +121,7 @@ def verify(
             from_float, figures = _from_float(pool, config, model, {named: judged}, labels, notes)
             layers, weights = _quality(pool, quality_sample(sample), notes)
             ranges = _ranges(pool, calibration, model, config.quantize)
+            _show_answers(workspace, pool, config, model, images)
             seconds.lap("quality")
         speed = measure_speed(workspace, config, model, pool.opened, progress)
         notes += speed.notes
@@ -184,6 +188,29 @@ def _from_float(
     if isinstance(reference, TorchBackend):
         backends[UNQUANTIZED] = InFloat(reference)
     return output_distances(pool.float_backend, backends, sets, task_of(model.task), labels)
+
+
+def _show_answers(
+    workspace: Workspace, pool: RuntimePool, config: BuildConfig, model: LoadedModel, images: EvaluationSet | None
+) -> None:
+    """Write the picture of answers, on images to judge by or on some that calibrated nothing; remove an older one."""
+    task, found = task_of(model.task), pool.opened.get(deployed(config, pool))
+    batches = held_out_images(model, IMAGES) if images is None else _few_of(images, model)
+    sheet = None
+    if found is not None and batches:
+        try:
+            answers = pool.float_backend.outputs(batches[0]), found.outputs(batches[0])
+            sheet = answer_sheet(task, model, batches[0], *answers)
+        except BackendError:  # that it failed its other measurements say
+            sheet = None
+    if sheet is None:
+        workspace.path(ANSWERS_FILE).unlink(missing_ok=True)
+    else:
+        workspace.write_bytes(ANSWERS_FILE, sheet)
+
+
+def _few_of(images: EvaluationSet, model: LoadedModel) -> list[Batch]:
+    return [next(iter(images.batches(model, IMAGES))).numpy()]
 
 
 def _quality(

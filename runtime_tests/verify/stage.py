@@ -17,7 +17,7 @@ from genq_export.data.raw import Reading
 from genq_export.models import source as models
 from genq_export.stage import StageContext
 from runtime_tests.verify.measured_here import remember
-from runtime_tests.verify.verify_file import VERIFY_FILE, keep_run
+from runtime_tests.verify.verify_file import ANSWERS_FILE, VERIFY_FILE, keep_run
 
 if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
@@ -135,8 +135,9 @@ def run_verify(
     except UserError as error:
         progress.say(f"note: that this machine measured it cannot be noted ({error}): the report will not say so")
     beside = keep_run(workspace, run)
+    sheets = [ANSWERS_FILE] if workspace.path(ANSWERS_FILE).is_file() else []
     return StageResult(
-        outputs=[VERIFY_FILE],
+        outputs=[VERIFY_FILE, *sheets],
         summary={
             "machine": run.machine.name,
             "beside": beside,

@@ -7,6 +7,7 @@ from genq_export.core.workspace import Workspace
 from runtime_tests.verify.results import Verification, VerifyFile, damaged_field
 
 VERIFY_FILE = "verify.json"
+ANSWERS_FILE = "answers.png"  # what the networks see in some images, where that can be drawn
 
 
 def read_verification(workspace: Workspace) -> VerifyFile:

@@ -30,6 +30,7 @@ from runtime_tests.report.render.network_picture import picture
 from runtime_tests.verify import gates
 from runtime_tests.verify.results import UNQUANTIZED
 from runtime_tests.verify.task_answers import shown_figure
+from runtime_tests.verify.verify_file import ANSWERS_FILE
 
 SHEET_BYTES = 1_200_000
 _SHEET_PIXELS = 1600
@@ -60,6 +61,7 @@ def render_html(report: Report, folder: Path) -> str:
         network=picture(views.network_steps(report)),
         costs=views.cost_chart(report.sensitivity),
         floating=[layer for layer in report.layers if layer.integer is False],
+        answers=contact_sheet(folder / ANSWERS_FILE),
         sheet=contact_sheet(folder / "calibration" / "contact_sheet.png"),
         data=calibration_view(report.calibration),
         bits=views.widths(report),
