@@ -4,9 +4,14 @@ import os
 import tempfile
 
 import pytest
+from hypothesis import settings
 
 import genq_export  # noqa: F401 - tests that import timm need its hook for torchvision
 from tests.parts import Part, Share
+
+# An example that takes long on a busy machine is no fault of the code's.
+settings.register_profile("unhurried", parent=settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 # Small networks lose by sharing their work, and the machine may have other work to do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -43,10 +43,8 @@ def answer_sheet(
     if not right or not found:
         return None
     names = model.class_names or ()
-    rows = [
-        _row(picture, *pair, names)
-        for picture, *pair in zip(pictures(batch, model)[:IMAGES], right, found, strict=True)
-    ]
+    shown = zip(pictures(batch, model)[:IMAGES], right, found, strict=True)
+    rows = [_row(picture, before, after, names) for picture, before, after in shown]
     return _sheet(rows)
 
 
@@ -149,8 +147,9 @@ def _to(plain: Image.Image, pixels: Pixels) -> Image.Image:
 
 
 def _coloured(classes: NDArray[np.int64]) -> Pixels:
-    palette = np.array([_colour(label) for label in range(int(classes.max()) + 1)], np.uint8)
-    return palette[classes]
+    palette: Pixels = np.array([_colour(label) for label in range(int(classes.max()) + 1)], np.uint8)
+    coloured: Pixels = palette[classes]
+    return coloured
 
 
 def _colour(label: int) -> tuple[int, int, int]:
