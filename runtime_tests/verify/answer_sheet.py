@@ -77,7 +77,7 @@ def _drawn(plain: Image.Image, shape: Sequence[int], answer: Shown, names: Seque
     if isinstance(answer, ShownMask):
         return Image.blend(_to(plain, _coloured(answer.classes)), plain, _WASHED)
     if isinstance(answer, ShownMap):
-        return _to(plain, np.repeat(_grey(answer.values, answer.values)[..., None], 3, 2))
+        return _to(plain, np.repeat(_grey(answer.values)[..., None], 3, 2))
     sheet = plain.copy()
     _draw_boxes(sheet, shape, answer, names)
     return sheet
@@ -158,9 +158,10 @@ def _colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _grey(values: NDArray[np.float32], over: NDArray[np.float32]) -> Pixels:
-    low, span = float(over.min()), max(float(np.ptp(over)), 1e-12)
-    return (np.clip((values - low) / span, 0, 1) * 255).round().astype(np.uint8)
+def _grey(values: NDArray[np.float32]) -> Pixels:
+    low, span = float(values.min()), max(float(np.ptp(values)), 1e-12)
+    grey: Pixels = (np.clip((values - low) / span, 0, 1) * 255).round().astype(np.uint8)
+    return grey
 
 
 def _sheet(rows: list[list[Image.Image]]) -> bytes:
