@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from genq_export.core.workspace import StageResult, Workspace
+from tests.runtime_tests.qdq_file.files import quantized, residual
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"genq_export", "calibrate", "export", "runtime_tests"}
 
@@ -82,6 +85,41 @@ def test_the_wheel_installs_elsewhere_and_builds_a_network(archives: tuple[Path,
     where = [sys.executable, "-c", "import genq_export; print(genq_export.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert found.startswith(str(target))
+
+
+CORE = """
+import importlib.util, sys
+import numpy as np
+from genq_export import load
+assert importlib.util.find_spec("torch") is None and importlib.util.find_spec("PIL") is None
+print(load(sys.argv[1])(np.zeros((1, 3, 16, 16), np.float32)).shape)
+"""
+
+
+@pytest.mark.slow
+def test_the_core_installs_without_torch_and_verifies_audits_and_loads(
+    archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """From the package index, with what the wheel alone asks for."""
+    wheel, _ = archives
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    file = quantized(residual(), tmp_path)
+    workspace = Workspace.open(tmp_path / "build")
+    workspace.write_bytes("model.onnx", file.read_bytes())
+    workspace.record("export", "e", StageResult(["model.onnx"], {}), 1.0)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(list(map(str, arguments)), cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    command = tmp_path / "env" / "bin" / "genq-export"
+    for arguments in (("verify-file", file, "--runs", 2), ("audit", file), ("doctor",)):
+        done = run(command, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert run(python, "-c", CORE, tmp_path / "build").stdout == "(1, 5)\n"
+    refused = run(command, "build", "fashion_resnet")
+    assert refused.returncode == 2 and "pip install 'genq-export[quantize]'" in refused.stderr
 
 
 def test_the_version_stands_in_one_place() -> None:

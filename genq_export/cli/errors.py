@@ -6,6 +6,7 @@ from typing import Any
 from genq_export.config.build import BuildConfig
 from genq_export.config.settings import settings_of
 from genq_export.core.errors import MissingError, UserError
+from genq_export.core.extras import missing_module
 from genq_export.core.terminal import one_line
 
 
@@ -19,6 +20,9 @@ def _parts(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, UserError):
         return [str(error)]
+    missing = missing_module(error)
+    if missing is not None:
+        return [missing]
     if isinstance(error, OSError) and error.errno is not None:
         return [f"the system refuses: {os.strerror(error.errno)}" + (f" ({error.filename})" if error.filename else "")]
     if isinstance(error, MemoryError):

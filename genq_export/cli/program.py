@@ -1,5 +1,6 @@
 """The commands and what they share: parse, call, print; no logic."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from genq_export.cli.commands.verify import verify
 from genq_export.cli.commands.verify_file import verify_file
 from genq_export.cli.console import say
 from genq_export.core.companions import check_packages
+from genq_export.core.extras import check_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -35,12 +37,15 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def start(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Quantize and deploy vision networks without their training data."""
     check_packages()  # before a command imports any of them
+    if context.invoked_subcommand is not None and not {"--help", "-h"} & {*sys.argv}:
+        check_command(context.invoked_subcommand)
 
 
 for command in (

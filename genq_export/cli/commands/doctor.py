@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.table import Table
@@ -18,33 +19,39 @@ def doctor() -> None:
 
 def doctor_table() -> Table:
     """What this machine has, what works with it, and what to install for the rest."""
-    import torch
-
-    from genq_export.models.source import all_doors
-    from genq_export.targets import target
-
     table = Table()
     for column in ("", "found", "note"):
         table.add_column(column)
     table.add_row("python", platform.python_version(), f"{os.cpu_count()} cores, {platform.machine()}")
     for package in ("genq-export", "torch", "torchvision", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
         table.add_row(package, _version(package), "")
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    table.add_row("GPU", gpu, "" if gpu != "none" else "everything runs on the CPU")
-    for name in TARGETS:
-        works, note = target(name).on_this_machine()
-        table.add_row(f"target {name}", works, note)
-    for finding in (finding for door in all_doors() for finding in door.findings()):
-        table.add_row(finding.thing, finding.found, finding.note)
-    cached = _cached_pipelines()
-    table.add_row(
-        "generators in the hub cache",
-        ", ".join(cached) or "none",
-        "" if cached else "Stable Diffusion v1-5 is fetched on first use, or give --generator DIR",
-    )
+    if importlib.util.find_spec("torch"):
+        for row in _with_torch():
+            table.add_row(*row)
+    else:
+        table.add_row("commands", "verify-file, audit, overlay", "the others: pip install 'genq-export[all]'")
     openvino = importlib.util.find_spec("openvino")
     table.add_row("openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export[openvino]'")
     return table
+
+
+def _with_torch() -> Iterator[tuple[str, str, str]]:
+    """Devices, targets, doors, and what the hub's cache holds."""
+    import torch
+
+    from genq_export.models.source import all_doors
+    from genq_export.targets import target
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    yield "GPU", gpu, "" if gpu != "none" else "everything runs on the CPU"
+    for name in TARGETS:
+        works, note = target(name).on_this_machine()
+        yield f"target {name}", works, note
+    for finding in (finding for door in all_doors() for finding in door.findings()):
+        yield finding.thing, finding.found, finding.note
+    cached = ", ".join(_cached_pipelines())
+    note = "" if cached else "Stable Diffusion v1-5 is fetched on first use, or give --generator DIR"
+    yield "generators in the hub cache", cached or "none", note
 
 
 def _version(package: str) -> str:
