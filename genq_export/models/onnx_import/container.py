@@ -80,7 +80,13 @@ def check_place(path: Path, tensors: list[Any]) -> None:
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             entries = {entry.key: entry.value for entry in tensor.external_data}
-            place = inside(path.parent, entries.get("location", ""))
+            try:
+                place = inside(path.parent, entries.get("location", ""))
+            except UserError as error:
+                raise UserError(
+                    f"{path} keeps '{tensor.name}' outside of its own folder ({error}), where nothing is read: save it"
+                    " again with its tensors beside it"
+                ) from None
             if not place.is_file():
                 raise UserError(f"{path} keeps '{tensor.name}' in {place}, which does not exist: copy it there too")
 
