@@ -4,7 +4,7 @@ Input and weight are quantized inside that layer alone; other readers of the sam
 searched as for the network itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -54,6 +54,47 @@ def measure(
             return list(_costs(split(gm), dict(input_quantizers(gm)), images, options, divergence))
     finally:
         set_quantization(gm, True)
+
+
+def measure_tensors(
+    gm: GraphNetwork, images: Tensor, names: Collection[str], widths: Sequence[int], divergence: Divergence
+) -> dict[tuple[str, int], float]:
+    """Cost of a tensor at a width, for all that read it, everything else in float.
+
+    Args:
+        gm: a prepared graph, before anything was learned in it.
+        images: float32 [N, C, H, W], all run at once.
+        names: of the quantizers.
+        widths: in bits.
+        divergence: what a tensor costs, of the network's outputs.
+
+    Returns:
+        By name and width.
+    """
+    costs: dict[tuple[str, int], float] = {}
+    set_quantization(gm, False)
+    try:
+        with torch.no_grad():
+            blocks = split(gm)
+            teacher, x = run_blocks(blocks, images), images
+            for number, block in enumerate(blocks):
+                for quantizer in block.quantizers():
+                    for bits in widths if quantizer.name in names else ():
+                        student = _run_with_tensor(blocks[number:], x, quantizer, bits)
+                        costs[quantizer.name, bits] = float(divergence(student, teacher).clamp_min(0))
+                x = block.module(x)
+    finally:
+        set_quantization(gm, True)
+    return costs
+
+
+def _run_with_tensor(blocks: list[Block], x: Tensor, quantizer: ActivationQuantizer, bits: int) -> Answer:
+    """What the network gives with one tensor on a grid."""
+    handle = quantizer.register_forward_hook(lambda _part, inputs, _output: _on_grid(inputs[0], quantizer, bits))
+    try:
+        return run_blocks(blocks, x)
+    finally:
+        handle.remove()
 
 
 def ranked(costs: Sequence[LayerCost]) -> list[LayerCost]:

@@ -8,32 +8,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genq_export.config.build import BuildConfig
+from genq_export.config.quantize import LayerOverride
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.models.source import load_model
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory
 from genq_export.quantization.algorithms.wide_activations import WIDE_ACTIVATIONS, widened
+from genq_export.quantization.free_layers import Group, groups_of_tensors
 from genq_export.quantization.method import MethodContext
 from genq_export.quantization.sensitivity import input_quantizers
 from genq_export.quantization.working_network import WorkingNetwork
 from genq_export.targets import rule_for
 from genq_export.zoo import test_set as zoo_test_set
 
-SAVED = st.dictionaries(st.text("abcdefgh", min_size=1), st.floats(-1, 10), max_size=12)
+
+@st.composite
+def groups(draw: st.DrawFn) -> tuple[list[Group], dict[str, float]]:
+    """Groups of one to three tensors, and what 8 bits save for each tensor."""
+    sizes = draw(st.lists(st.integers(1, 3), max_size=8))
+    found = [
+        Group(tuple(f"t{number}.{place}" for place in range(size)), (f"r{number}",))
+        for number, size in enumerate(sizes)
+    ]
+    names = [name for group in found for name in group.tensors]
+    return found, dict(
+        zip(names, draw(st.lists(st.floats(-1, 10), min_size=len(names), max_size=len(names))), strict=True)
+    )
 
 
-@given(SAVED, st.integers(2, 8), st.floats(2, 8))
-def test_the_mean_is_kept_and_the_best_are_taken(saved: dict[str, float], narrow: int, mean: float) -> None:
-    found = widened(saved, narrow, mean)
-    bits = [8 if name in found else narrow for name in saved]
-    assert not found or sum(bits) <= mean * len(bits) + 1e-6
-    assert all(saved[name] > 0 for name in found)
-    left = [saved[name] for name in saved if name not in found]
-    spare = len(saved) * mean - sum(bits) >= 8 - narrow + 1e-6
-    if found:
-        assert max(left, default=0) <= min(saved[name] for name in found)
-    assert not (narrow < 8 and spare and max(left, default=0) > 0)
+@given(groups(), st.integers(2, 8), st.floats(2, 8))
+def test_the_mean_is_kept_and_nothing_that_fits_and_saves_is_left(
+    given_groups: tuple[list[Group], dict[str, float]], narrow: int, mean: float
+) -> None:
+    found, saved = given_groups
+    chosen = widened(found, saved, narrow, mean)
+    wide = [name for group in chosen for name in group.tensors]
+    bits = [8 if name in wide else narrow for name in saved]
+    assert not wide or sum(bits) <= mean * len(bits) + 1e-6
+    gains = {group: sum(saved[name] for name in group.tensors) for group in found}
+    assert all(gains[group] > 0 for group in chosen)
+    spare = (mean * len(bits) - sum(bits)) / max(8 - narrow, 1)
+    for group in found:
+        fits = narrow < 8 and len(group.tensors) <= int(spare + 1e-9)
+        assert group in chosen or not fits or gains[group] <= 0
 
 
 def test_auto_is_one_bit_more_than_weights_in_the_mean_and_has_a_name() -> None:
@@ -80,3 +98,18 @@ def test_every_fourth_tensor_of_a_network_gets_eight_bits_and_the_answers_come_n
 def widths(graph: GraphNetwork) -> dict[str, int]:
     """Bits of what every layer reads, by the layer's name."""
     return {layer.name: quantizer.grid.bits for layer, quantizer in input_quantizers(graph)}
+
+
+def test_tensors_of_a_product_go_together_and_what_bits_by_name_bind_is_left() -> None:
+    settings = BuildConfig.for_model("fashion_vit", bits=4, preset="quick", activation_bits="auto")
+    model = load_model(settings.model)
+    images = ActivationsInMemory(model.normalize(torch.from_numpy(zoo_test_set()[0][:32])))
+    gm = WorkingNetwork(model, settings, images).graph
+    found = groups_of_tensors(gm, settings.quantize)
+    tensors = [name for group in found for name in group.tensors]
+    assert len(set(tensors)) == len(tensors)
+    assert any(len(group.tensors) > 1 for group in found)
+    bound = settings.quantize.model_copy(update={"layers": {"blocks.0.*": LayerOverride(weight_bits=6)}})
+    fewer = groups_of_tensors(gm, bound)
+    assert len(fewer) < len(found)
+    assert not any(reader.startswith("blocks.0.") for group in fewer for reader in group.readers)
