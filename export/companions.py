@@ -2,18 +2,19 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.from_pixels import LEVELS, from_pixels
+from export.from_pixels import LEVELS, from_pixels, output_grids
 from genq_export.config.export import ExportConfig
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
-from genq_export.network.onnx_graph import read_model
+from genq_export.network.onnx_graph import deployed_outputs, read_model
 from genq_export.runtimes.load import PIXELS_FILE
 from genq_export.runtimes.onnxruntime import plain_options, session_options
 
@@ -21,7 +22,9 @@ ORT_FILE = "model.ort"
 _IMAGES = 4
 
 
-def write_companions(workspace: Workspace, model: LoadedModel, settings: ExportConfig) -> dict[str, int]:
+def write_companions(
+    workspace: Workspace, model: LoadedModel, settings: ExportConfig, output_codes: bool = False
+) -> dict[str, int]:
     """Write those that the settings want of the build's `model.onnx`; returns bytes by name.
 
     Raises:
@@ -34,10 +37,12 @@ def write_companions(workspace: Workspace, model: LoadedModel, settings: ExportC
     expected = _outputs(path.read_bytes(), numbers)
     contents: dict[str, bytes] = {}
     if settings.input != "float32":
-        last = settings.input == "uint8-nhwc"
-        contents[PIXELS_FILE] = from_pixels(read_model(path), table, last).SerializeToString(deterministic=True)
+        last, proto = settings.input == "uint8-nhwc", read_model(path)
+        made = from_pixels(proto, table, last, output_codes)
+        contents[PIXELS_FILE] = made.SerializeToString(deterministic=True)
         given = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)) if last else pixels
-        _held_against(expected, contents[PIXELS_FILE], given, PIXELS_FILE)
+        grids, names = output_grids(proto) if output_codes else {}, deployed_outputs(proto)
+        _held_against(expected, contents[PIXELS_FILE], given, PIXELS_FILE, [grids.get(name) for name in names])
     if settings.ort_file:
         contents[ORT_FILE] = in_ort_format(path)
         _held_against(expected, contents[ORT_FILE], numbers, ORT_FILE)
@@ -82,8 +87,18 @@ def _outputs(content: bytes, images: NDArray[np.generic]) -> list[NDArray[np.gen
     return found
 
 
-def _held_against(expected: list[NDArray[np.generic]], content: bytes, images: NDArray[np.generic], name: str) -> None:
+def _held_against(
+    expected: list[NDArray[np.generic]],
+    content: bytes,
+    images: NDArray[np.generic],
+    name: str,
+    grids: Sequence[tuple[float, int] | None] = (),
+) -> None:
+    """grids: scale and zero-point of outputs that are codes there."""
     found = _outputs(content, images)
+    for number, grid in enumerate(grids):
+        if grid is not None:
+            found[number] = (found[number].astype(np.float32) - np.float32(grid[1])) * np.float32(grid[0])
     if not all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True)):
         raise UserError(
             f"{name} does not give the outputs of model.onnx on random pixels: leave it out and report this"

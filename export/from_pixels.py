@@ -21,12 +21,16 @@ PIXELS = "pixels"
 LEVELS = 256
 
 
-def from_pixels(model: onnx.ModelProto, table: NDArray[np.float32], channels_last: bool) -> onnx.ModelProto:
+def from_pixels(
+    model: onnx.ModelProto, table: NDArray[np.float32], channels_last: bool, codes_out: bool = False
+) -> onnx.ModelProto:
     """A copy whose input is "pixels", uint8 [N, C, H, W] or, with `channels_last`, [N, H, W, C].
 
     Args:
         model: its input is float32 [N, C, H, W].
         table: float32 [C, 256], the number that the network takes for each pixel.
+        channels_last: see above.
+        codes_out: an output that a DequantizeLinear gives is its codes instead (`output_grids`).
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -54,8 +58,30 @@ def from_pixels(model: onnx.ModelProto, table: NDArray[np.float32], channels_las
     graph.node.extend([*nodes, *kept])
     source.CopyFrom(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, None))
     source.type.tensor_type.shape.dim.extend(sizes)
+    if codes_out:
+        _give_codes(graph)
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def output_grids(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
+    """Scale and zero-point of the outputs that a DequantizeLinear gives, by name."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    outputs = {output.name for output in model.graph.output}
+    return {
+        node.output[0]: (constants[node.input[1]].item(), constants[node.input[2]].item())
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.output[0] in outputs
+    }
+
+
+def _give_codes(graph: onnx.GraphProto) -> None:
+    zeros = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for output in graph.output:
+        for node in graph.node:
+            if node.op_type == "DequantizeLinear" and node.output[0] == output.name:
+                output.type.tensor_type.elem_type = zeros[node.input[2]]
+                node.CopyFrom(helper.make_node("Identity", [node.input[0]], [output.name], name=output.name))
 
 
 def _codes(graph: onnx.GraphProto, quantizer: onnx.NodeProto, table: NDArray[np.float32]) -> NDArray[np.integer]:

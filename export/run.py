@@ -10,6 +10,7 @@ from export.audit.layer import LayerAudit
 from export.check.write import write_check
 from export.companions import write_companions
 from export.fold import fold
+from export.from_pixels import output_grids
 from export.other_sizes import compared_at_other_sizes
 from export.readme import build_readme
 from export.summary import ExportSummary, Widths, classes_digest
@@ -22,6 +23,7 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import in_words
 from genq_export.network.files import load_reference, save_integer_model
 from genq_export.network.free_size import free_size_of
+from genq_export.network.onnx_graph import read_model
 from genq_export.targets import target
 from genq_export.targets.base import Compiled
 
@@ -52,7 +54,9 @@ def run(
     free_size = free_size_of(workspace, "quantize")
     facts = made_for.emit(integer_model, model.input_size, settings, path, free_size)
     facts["taken_by"] = made_for.taken_by(path)
-    beside = write_companions(workspace, model, settings)
+    output_codes = config.quantize.output_codes
+    beside = write_companions(workspace, model, settings, output_codes)
+    codes = output_grids(read_model(path)) if output_codes else {}
     other_sizes = () if free_size is None else compared_at_other_sizes(path, integer_model, free_size, model, images)
     audit = made_for.audit(path)
     if not audit:
@@ -65,7 +69,7 @@ def run(
     )
     compiled = made_for.compile(workspace, model.input_size, settings, storage.model_dump(), progress)
     how_to_run = made_for.run_instructions(model.input_size, settings, compiled)
-    readme = build_readme(config, model, facts | {"beside": beside}, how_to_run, free_size)
+    readme = build_readme(config, model, facts | {"beside": beside, "codes": codes}, how_to_run, free_size)
     workspace.write_bytes("README.md", readme.encode())
     outputs += [
         *beside,

@@ -208,6 +208,9 @@ class QuantizeConfig(Frozen):
     first_last_bits: Annotated[int, Option(("build",))] = Field(
         8, ge=2, le=8, description="bits of the first and the last layer"
     )
+    output_codes: Annotated[bool, Option(("build",))] = Field(
+        False, description="outputs get an 8-bit grid, too; the file of --input uint8 gives their codes"
+    )
     layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
     keep_float: Annotated[tuple[str, ...], Option(("build",))] = Field(
         (), description="names or patterns of layers that are not quantized at all"

@@ -45,17 +45,23 @@ class Placement:
     requantized: dict[fx.Node, int] = field(default_factory=dict)
 
 
-def place(graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule) -> Placement:
+def place(
+    graph: fx.Graph, bits: Mapping[fx.Node, LayerBits], rule: TargetRule, output_codes: bool = False
+) -> Placement:
     """Decide for every node of a captured graph.
 
     Args:
         bits: For every node of `layers_of` and `products_of`. A tensor read by several of them takes the narrowest of
             what they ask. What is kept in float asks for nothing.
+        rule: Of the target.
+        output_codes: What the network gives is quantized, too.
     """
     placement = Placement()
     _ask_for_layers(placement, graph, bits)
     added = _ask_for_additions(placement, graph, rule)
     _ask_for_averages(placement, graph)
+    if output_codes:
+        _ask_for_outputs(placement, graph)
     if rule.convolutions_write_codes:
         _ask_for_results(placement)
     _share_scales(placement, graph)
@@ -105,6 +111,13 @@ def _ask_for_averages(placement: Placement, graph: fx.Graph) -> None:
     for node in graph.nodes:
         if op_name(node) in AVERAGE_POOLS and root_of(node.args[0]) not in placement.bits_of:
             _ask(placement, node.args[0], CONTAINER_BITS)
+
+
+def _ask_for_outputs(placement: Placement, graph: fx.Graph) -> None:
+    """What the network gives, in 8 bits, as it comes out: behind what moves its numbers."""
+    (output,) = graph.find_nodes(op="output")
+    for node in output.all_input_nodes:
+        _ask(placement, node, CONTAINER_BITS)
 
 
 def _outputs(placement: Placement, graph: fx.Graph) -> list[fx.Node]:

@@ -52,7 +52,7 @@ def prepare(
     layers, products = layers_of(network.graph), products_of(network.graph)
     last = [name_of[node] for node in last_layers(network.graph)]
     by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config, last)
-    placement = place(network.graph, {node: by_name[name] for node, name in name_of.items()}, rule)
+    placement = place(network.graph, {node: by_name[name] for node, name in name_of.items()}, rule, config.output_codes)
     if not placement.layers:
         raise UserError("the network has no convolution or linear layer to quantize")
     quantizers = _insert_quantizers(network, placement, rule, names)

@@ -93,14 +93,17 @@ class OnnxRuntimeSession(Session):
         except Exception as error:
             raise BackendError(f"{self.title} failed on a batch of shape {batch.shape}: {reason_of(error)}") from None
         count = len(self._names)
-        return {
-            name: np.asarray(part, np.float32) for name, part in zip(self._names, found[:count], strict=True)
-        }, found[count:]
+        return dict(zip(self._names, map(_as_given, found[:count]), strict=True)), found[count:]
 
     def close(self) -> None:
         """Drop the sessions."""
         self._session = None
         self._probe.close()
+
+
+def _as_given(output: Any) -> Any:
+    """An output as float32, but for codes."""
+    return output if output.dtype in (np.uint8, np.int8) else np.asarray(output, np.float32)
 
 
 def session_options(threads: int = 0, as_written: bool = False, saturating: bool | None = None) -> Any:

@@ -1,5 +1,6 @@
 """Files beside model.onnx give what it gives: from pixels, and in ONNX Runtime's own format."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import genq_export
-from export.from_pixels import from_pixels
+from export.from_pixels import from_pixels, output_grids
 from export.run import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -78,6 +79,22 @@ def test_the_ort_file_gives_the_same_in_a_python_that_knows_nothing_of_this_pack
     command = [sys.executable, "-I", "-c", PROGRAM, folder / "model.ort", "images.npy", "found.npy"]
     subprocess.run(command, check=True, capture_output=True, cwd=folder.parent)
     assert np.array_equal(np.load(folder.parent / "found.npy"), channels(images))
+
+
+def test_outputs_are_codes_where_they_are_asked_for(tmp_path: Path) -> None:
+    settings = ["export.input=uint8", "quantize.output_codes=true"]
+    folder = built(tmp_path, "fashion_mobilenet", 8, settings)
+    run = genq_export.load(folder)
+    pixels = zoo.test_set()[0][:32]
+    numbers = load_model(BuildConfig.for_model("fashion_mobilenet").model).normalize(torch.from_numpy(pixels)).numpy()
+    codes = run(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    ((scale, zero),) = output_grids(onnx.load(folder / "model.onnx")).values()
+    assert codes.dtype == np.uint8 and len(np.unique(codes)) > 20
+    assert np.array_equal((codes.astype(np.float32) - np.float32(zero)) * np.float32(scale), run(numbers))
+    assert re.search(rf"`logits` is \(code - {zero}\)", (folder / "README.md").read_text())
+    subprocess.run([sys.executable, folder / "check" / "check.py", "--runs", "0"], check=True, capture_output=True)
+    report = json.loads((folder / "check" / "golden.json").read_text())
+    assert report["quantizers"][-1]["shape"] == [1, 10], "its codes are compared like any other"
 
 
 def test_pixels_without_a_file_for_them_are_refused_in_a_line(folder: Path, tmp_path: Path) -> None:
