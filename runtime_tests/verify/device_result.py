@@ -72,9 +72,9 @@ def _read(path: Path) -> DeviceResult:
     try:
         result = DeviceResult.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} is no result of {program} ({damaged_field(error)})") from None
+        raise UserError(f"{path} is no result of {program} ({damaged_field(error)}): run the check again") from None
     if not _agrees_with_itself(result):
-        raise UserError(f"{path} is no result of {program} (its verdict is not that of its figures)")
+        raise UserError(f"{path} is no result of {program} (verdict and figures disagree): run the check again")
     return result
 
 
