@@ -23,8 +23,8 @@ class CalibrateConfig(Frozen):
         str | None, OneOf("generator", lambda: SOURCES, others=True), Option(("build", "calibrate"))
     ] = Field(
         None,
-        description="text-to-image pipeline (hub name, folder of diffusers, single-file checkpoint), `distill`, or"
-        " `leaves`",
+        description="text-to-image pipeline (hub name, folder of diffusers, single-file checkpoint), `distill`,"
+        " `leaves`, `text`, or `fashion_scenes`",
     )
     generator_config: Annotated[Path | None, Option(("build", "calibrate"))] = Field(
         None, description="folder of a pipeline that says what a single-file checkpoint consists of; without: the hub's"

@@ -58,6 +58,7 @@ SOURCES: dict[str, str] = {
     "leaves": "calibrate.sources.drawn_pictures:DEAD_LEAVES",
     "text": "calibrate.sources.drawn_pictures:TEXT",
     "distill": "calibrate.sources.distillation:DISTILLATION",
+    "fashion_scenes": "calibrate.sources.garment_scenes:GARMENT_SCENES",
 }
 
 # Pictures that are drawn by arithmetic, by the value of --generator: verification draws some that calibrated nothing.

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from genq_export.zoo.names import CLASS_NAMES, STYLES, ZOO_MODELS, ZOO_PIPELINE
+from genq_export.zoo.names import CLASS_NAMES, SCENE_SIDE, STYLES, ZOO_MODELS, ZOO_PIPELINE, ZOO_SCENE_MODELS
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
     "CLASS_NAMES",
+    "SCENE_SIDE",
     "STYLES",
     "ZOO_MODELS",
     "ZOO_PIPELINE",
+    "ZOO_SCENE_MODELS",
     "create_model",
+    "create_scene_model",
     "create_style_classifier",
     "few_shot_set",
     "pipeline_folder",
@@ -44,8 +47,21 @@ def create_model(name: str) -> "nn.Module":
     return _with_weights(build_classifier(name), name)
 
 
+def create_scene_model(name: str) -> "nn.Module":
+    """Return a trained network of `ZOO_SCENE_MODELS`, in eval mode: float32 [N, 3, 80, 80] in [-1, 1] -> its outputs.
+
+    The detector gives boxes [N, 525, 4], corners in pixels, and scores [N, 525, 10]; the segmenter logits
+    [N, 11, 80, 80], the background first. Raises KeyError for another name.
+    """
+    from genq_export.zoo.architectures import build_scene_network
+
+    if name not in ZOO_SCENE_MODELS:
+        raise KeyError(f"unknown zoo network {name!r}; known: {', '.join(ZOO_SCENE_MODELS)}")
+    return _with_weights(build_scene_network(name), name)
+
+
 def weights_file(name: str) -> Path:
-    """Return the safetensors file that `create_model(name)` loads."""
+    """Return the safetensors file that `create_model(name)` or `create_scene_model(name)` loads."""
     return _FOLDER / f"{name}.safetensors"
 
 

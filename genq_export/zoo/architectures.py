@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from genq_export.zoo.names import CLASS_NAMES
+from genq_export.zoo.detector import Detector
+from genq_export.zoo.names import CLASS_NAMES, SCENE_SIDE
+from genq_export.zoo.segmenter import Segmenter
 
 
 def build_classifier(name: str) -> nn.Module:
@@ -17,6 +19,14 @@ def build_classifier(name: str) -> nn.Module:
     model.pretrained_cfg = config  # type: ignore[assignment]
     model.default_cfg = config  # type: ignore[assignment]
     return model
+
+
+def build_scene_network(name: str) -> nn.Module:
+    """Return the untrained network `name` of `ZOO_SCENE_MODELS`: float32 [N, 3, 80, 80] -> its outputs.
+
+    Raises KeyError for other names.
+    """
+    return _SCENE_BUILDERS[name]()
 
 
 def build_style_classifier(styles: int) -> nn.Module:
@@ -66,6 +76,11 @@ _BUILDERS: dict[str, Callable[[], Any]] = {
     "fashion_resnet": _resnet,
     "fashion_vit": _vit,
     "fashion_mobilenet": _mobilenet,
+}
+
+_SCENE_BUILDERS: dict[str, Callable[[], nn.Module]] = {
+    "fashion_detector": lambda: Detector(len(CLASS_NAMES), SCENE_SIDE),
+    "fashion_segmenter": lambda: Segmenter(1 + len(CLASS_NAMES)),
 }
 
 _ENTRANCE_AND_HEAD = {

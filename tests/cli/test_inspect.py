@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from genq_export import zoo
 from tests.cli.conftest import Run
 from tests.data.sets import class_folders, write
@@ -45,3 +47,12 @@ def test_a_build_is_refused_before_anything_is_written(tmp_path: Path, run: Run)
         done = run("build", "fashion_resnet", option, str(tmp_path / "set"), "-o", str(tmp_path / "build"))
         assert done.returncode == 2 and "--labels index1" in done.stderr
         assert not (tmp_path / "build").exists()
+
+
+def test_masks_are_looked_at_as_the_networks(tmp_path: Path, run: Run) -> None:
+    for folder, mode in (("images", "RGB"), ("masks", "L")):
+        (tmp_path / folder).mkdir()
+        Image.new(mode, (80, 80), 0).save(tmp_path / folder / "a.png")
+    done = run("inspect", str(tmp_path), "--model", "fashion_segmenter")
+    assert done.returncode == 0, done.stderr
+    assert "a folder of images and masks" in done.stdout and "by masks (the numbers 0 to 10)" in done.stdout

@@ -120,8 +120,8 @@ def test_every_door_says_what_it_offers() -> None:
     assert "resnet50.a1_in1k" in offers and all("resnet5" in name for name in offers)
     plain = [offer.name for door in all_doors() for offer in door.offers("")]
     assert plain == [
-        *zoo.ZOO_MODELS, "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "FILE.py:FUNCTION",
-        "FILE.pt2", "torchvision:NAME", "FILE.onnx", "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER",
+        *zoo.ZOO_MODELS, *zoo.ZOO_SCENE_MODELS, "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
+        "FILE.py:FUNCTION", "FILE.pt2", "torchvision:NAME", "FILE.onnx", "NAME, hf-hub:OWNER/NAME, local-dir:FOLDER",
         "./FOLDER, OWNER/NAME",
     ]  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The table of bad inputs by kind. `python -m tests.robustness` runs all of it and prints the counts."""
 
-from tests.robustness.inputs import choices, doors, folders, images, networks, places, settings
+from tests.robustness.inputs import choices, doors, folders, images, networks, places, settings, truths
 from tests.robustness.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -11,4 +11,5 @@ ROWS: tuple[Row, ...] = (
     *networks.ROWS,
     *choices.ROWS,
     *doors.ROWS,
+    *truths.ROWS,
 )

@@ -11,8 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genq_export.config.model import ModelConfig
+from genq_export.models.source import evaluation_set, load_model
+from genq_export.network.outputs import by_name
+from genq_export.tasks.task import task_of
 from genq_export.zoo import create_model, create_style_classifier, pipeline_folder, test_set
-from genq_export.zoo.names import CLASS_NAMES, STYLES, ZOO_MODELS
+from genq_export.zoo.names import CLASS_NAMES, STYLES, ZOO_MODELS, ZOO_SCENE_MODELS
 from tools.train_zoo.captions import ADJECTIVES, STYLE_PHRASES, fill
 from tools.train_zoo.classifiers import accuracy, predict
 from tools.train_zoo.pipeline import load_pipeline, sample
@@ -66,6 +70,20 @@ def prompts_in_turn(templates: Sequence[str], count: int) -> tuple[list[str], "n
     return prompts, labels
 
 
+@torch.inference_mode()
+def scene_figures(name: str, batch: int = 50) -> str:
+    """What the detector or the segmenter gets right on the test scenes, in words."""
+    model = load_model(ModelConfig(name=name))
+    scenes, metric = evaluation_set(model, None), task_of(model.task).metric()
+    assert scenes is not None and scenes.truths is not None and metric is not None
+    for start, images in zip(range(0, len(scenes), batch), scenes.batches(model, batch), strict=True):
+        outputs = {key: tensor.numpy() for key, tensor in by_name(model.module(images)).items()}
+        metric.add(outputs, scenes.truths[start : start + batch])
+    size = sum(parameter.numel() for parameter in model.module.parameters())
+    found = ", ".join(f"{figure.title} {100 * figure.value:.2f} %" for figure in metric.figures())
+    return f"{found} on {len(scenes)} {scenes.name}, {size:,} parameters"
+
+
 def contact_sheet(folder: Path, seed: int, steps: int, zoom: int = 2) -> Image.Image:
     """Draw one row a class: six images of the plain prompt, then one of each style by name."""
     prompts = []
@@ -87,7 +105,7 @@ def tile(images: Images, columns: int, zoom: int) -> Image.Image:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.train_zoo.evaluate", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "classifiers", "pipeline"], default="all")
+    parser.add_argument("part", nargs="?", choices=["all", "classifiers", "scenes", "pipeline"], default="all")
     parser.add_argument("--pipeline", type=Path, default=pipeline_folder(), help="folder (default: the shipped one)")
     parser.add_argument("--images", type=int, default=600, help="images a kind of prompt (default %(default)s)")
     parser.add_argument("--steps", type=int, default=15, help="sampling steps (default %(default)s)")
@@ -102,6 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
             size = sum(parameter.numel() for parameter in model.parameters())
             share = accuracy(model, images, labels)
             print(f"{name}: {share:.2%} of {len(labels)} test images, {size:,} parameters", flush=True)
+    if options.part in ("all", "scenes"):
+        for name in ZOO_SCENE_MODELS:
+            print(f"{name}: {scene_figures(name)}", flush=True)
     if options.part in ("all", "pipeline"):
         for kind, templates in {"original style named": _ORIGINAL, "plain prompts": _PLAIN}.items():
             figures = measure_prompts(options.pipeline, templates, options.images, options.seed, options.steps)

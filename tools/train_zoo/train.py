@@ -8,7 +8,8 @@ from genq_export.zoo.names import ZOO_PIPELINE
 from tools.train_zoo.idx import DEFAULT_FOLDER
 
 _CLASSIFIERS = {"resnet": "fashion_resnet", "mobilenet": "fashion_mobilenet", "vit": "fashion_vit"}
-PARTS = ("data", "resnet", "mobilenet", "vit", "style", "vae", "unet")
+_SCENE_NETWORKS = {"detector": "fashion_detector", "segmenter": "fashion_segmenter"}
+PARTS = ("data", "resnet", "mobilenet", "vit", "style", "vae", "unet", "detector", "segmenter")
 
 
 def train(part: str, data: Path, out: Path, seed: int) -> None:
@@ -22,6 +23,10 @@ def train(part: str, data: Path, out: Path, seed: int) -> None:
         from tools.train_zoo.classifiers import train_classifier
 
         train_classifier(_CLASSIFIERS[part], data, out, seed, _log)
+    elif part in _SCENE_NETWORKS:
+        from tools.train_zoo.scene_networks import train_scene_network
+
+        train_scene_network(_SCENE_NETWORKS[part], data, out, seed, _log)
     elif part == "style":
         from tools.train_zoo.style_judge import train_style_judge
 

@@ -12,6 +12,8 @@ from genq_export.cli.console import say, show
 from genq_export.cli.options import Given, Json, with_options
 
 if TYPE_CHECKING:
+    from genq_export.data.evaluation import EvaluationSet
+    from genq_export.data.raw import Reading
     from genq_export.data.reader import ImageSet
     from genq_export.models.loaded import LoadedModel
 
@@ -38,17 +40,29 @@ def inspect(
     from genq_export.data.raw import Reading
     from genq_export.data.reader import read_images
 
-    network = None if model is None and classes is None else _network(model, classes)
-    found = read_images(source, network, Reading(use, **given))
+    network, reading = None if model is None and classes is None else _network(model, classes), Reading(use, **given)
+    found = _judging(source, network, reading) or read_images(source, network, reading)
+    assert found.account is not None
     say(f"{source}: {found.account.sentence}")
     show(account_table(found, network, use))
     if as_json:
         say(json.dumps({**asdict(found.account), "sentence": found.account.sentence}))
 
 
-def account_table(found: "ImageSet", network: "LoadedModel | None", use: str) -> Table:
+def _judging(source: Path, network: "LoadedModel | None", reading: "Reading") -> "EvaluationSet | None":
+    """Images with boxes or masks; None for a network that is judged by the class of an image, and for other uses."""
+    if network is None or reading.use != "eval":
+        return None
+    from genq_export.tasks.task import task_of
+
+    task = task_of(network.task)
+    return None if task.has_logits else task.read_evaluation_set(source, network, reading)
+
+
+def account_table(found: "ImageSet | EvaluationSet", network: "LoadedModel | None", use: str) -> Table:
     """What was taken, as what, and what was not."""
     account = found.account
+    assert account is not None
     table = Table(show_header=False)
     table.add_column("")
     table.add_column("")
@@ -80,13 +94,13 @@ def _network(model: str | None, classes: Path | None) -> "LoadedModel":
     return with_classes(ModelConfig(name=model, classes=classes))
 
 
-def _labels(found: "ImageSet", network: "LoadedModel | None") -> str:
+def _labels(found: "ImageSet | EvaluationSet", network: "LoadedModel | None") -> str:
     if network is None:
         return "not looked at: give --model NAME, whose classes they are"
-    return found.account.labels or "none"
+    return (found.account and found.account.labels) or "none"
 
 
-def _largest(found: "ImageSet", network: "LoadedModel | None") -> list[tuple[str, int]]:
+def _largest(found: "ImageSet | EvaluationSet", network: "LoadedModel | None") -> list[tuple[str, int]]:
     """Images by class, the first ten of them."""
     import numpy as np
 

@@ -1,0 +1,286 @@
+"""What the zoo's detector and segmenter lose against labels, without data.
+
+    python benchmarks/scenes.py choose --out bench    # by which images to calibrate, on held-out training garments
+    python benchmarks/scenes.py judge --out bench     # the deployed files, on the test scenes
+    python benchmarks/scenes.py draw --out bench --build FOLDER    # what float and the file of a build see
+
+`choose` needs the four files of Fashion-MNIST (Debian: dataset-fashion-mnist): its scenes are of the 5,000 training
+images that no network was trained on, so that the test scenes choose nothing. Lines go to bench/scenes.jsonl; what is
+there already is not measured again.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# A script's own folder is searched first, and a file there is named as our package `export` is.
+# ruff: noqa: E402
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE), str(HERE)]
+
+import numpy as np
+import onnx
+import result_lines
+import scene_pictures
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from sessions import exact_session
+
+from calibrate import run as calibrate_stage
+from export import run as export_stage
+from genq_export import BuildConfig, zoo
+from genq_export.core.progress import Progress
+from genq_export.core.workspace import Workspace
+from genq_export.data.calibration_set import kept_images
+from genq_export.data.evaluation import EvaluationSet, load_images
+from genq_export.data.scenes import Scene
+from genq_export.models.loaded import LoadedModel
+from genq_export.models.source import evaluation_set, load_model
+from genq_export.models.zoo_scenes import boxes_of
+from genq_export.network.files import load_reference
+from genq_export.network.outputs import INPUT, by_name
+from genq_export.quantization import run as quantize_stage
+from genq_export.tasks.task import task_of
+from runtime_tests.verify.float_baseline import export_float
+from tools.train_zoo.idx import DEFAULT_FOLDER
+from tools.train_zoo.scenes import scene_source
+
+SOURCES = ("leaves", "distill", "fashion_scenes")
+GRIDS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4)}
+_SEED, _LEAVES = 1, 50  # of the scenes that choose
+_BATCH, _CALLS = 50, 300
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row. value, float_value: mAP@50:95 or mIoU against labels, as a share of 1. rest: what is said more."""
+
+    part: str
+    network: str
+    source: str
+    grid: str
+    seed: int
+    images: int
+    value: float
+    float_value: float
+    rest: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int, int]:
+        """What it is of."""
+        return self.part, self.network, self.source, self.grid, self.seed, self.images
+
+    @property
+    def lost(self) -> float:
+        """Points."""
+        return 100 * (self.float_value - self.value)
+
+
+def main() -> None:
+    """Measure what is not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("choose", "judge", "draw"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--networks", nargs="+", default=list(zoo.ZOO_SCENE_MODELS), choices=zoo.ZOO_SCENE_MODELS)
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--grids", nargs="+", default=list(GRIDS), choices=GRIDS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--images", type=int, default=256, help="to calibrate on")
+    parser.add_argument("--scenes", type=int, default=500, help="that choose")
+    parser.add_argument("--preset", default="quick", choices=("quick", "default"), help="quick: closed form alone")
+    parser.add_argument("--peers", action="store_true", help="quantize_static beside it")
+    parser.add_argument("--build", type=Path, help="folder, to draw")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.part == "draw":
+        print(scene_pictures.draw(options.build, options.out))
+        return
+    file = options.out / "scenes.jsonl"
+    lines = result_lines.read(file, Line)
+    measure = _choosing if options.part == "choose" else _judging
+    for line in result_lines.kept(file, measure(options, {line.key for line in lines})):
+        print(line, flush=True)
+        lines.append(line)
+    print(table([line for line in lines if line.part == options.part]))
+
+
+def table(lines: list[Line]) -> str:
+    """A row a network, source and grid, over the seeds."""
+    rows = ["| network | images | grid | float | quantized | points lost (seeds) | |", "|---|---|---|---|---|---|---|"]
+    for key in dict.fromkeys((line.network, line.source, line.grid) for line in lines):
+        own = [line for line in lines if (line.network, line.source, line.grid) == key]
+        lost = ", ".join(f"{line.lost:.2f}" for line in own)
+        mean = float(np.mean([line.value for line in own]))
+        rows.append(
+            f"| {key[0]} | {own[0].images} {key[1]} | {key[2]} | {100 * own[0].float_value:.2f} %"
+            f" | {100 * mean:.2f} % | {lost} | {own[0].rest} |"
+        )
+    return "\n".join(rows)
+
+
+def _choosing(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
+    """The reference on held-out scenes, by what it was calibrated with."""
+    draw = scene_source(options.data, "held out", _SEED, _LEAVES)
+    scenes = [draw(number) for number in range(options.scenes)]
+    for name in options.networks:
+        config = _config(name, options, SOURCES[0], "W8A8", 0)
+        model = load_model(config.model)
+        best = figure(model.module, model, scenes)
+        for source in options.sources:
+            for seed in options.seeds:
+                images: list[Path] = []
+                for grid in options.grids:
+                    line = Line("choose", name, source, grid, seed, options.images, 0.0, best)
+                    if line.key in known:
+                        continue
+                    config = _config(name, options, source, grid, seed)
+                    images = images or _drawn(config, model, options.out / "sets" / f"{source}-{name}-{seed}")
+                    with tempfile.TemporaryDirectory(dir=options.out) as place:
+                        folder = Path(place) / "build"
+                        workspace = Workspace.open(folder)
+                        quantize_stage.run(workspace, config, model, images, folder / "partial", Progress())
+                        value = figure(load_reference(folder), model, scenes)
+                    yield Line(*line.key, value, best)
+
+
+def _drawn(config: BuildConfig, model: LoadedModel, folder: Path) -> list[Path]:
+    """Calibration images, made where they are missing."""
+    if not (folder / "calibration" / "metadata.jsonl").is_file():
+        calibrate_stage.run(Workspace.open(folder), config, model, Progress())
+    return list(kept_images(folder / "calibration"))
+
+
+@torch.inference_mode()
+def figure(network: Callable[[torch.Tensor], Any], model: LoadedModel, scenes: list[Scene]) -> float:
+    """mAP or mIoU of a network on scenes."""
+    metric = task_of(model.task).metric()
+    assert metric is not None
+    for start in range(0, len(scenes), _BATCH):
+        part = scenes[start : start + _BATCH]
+        batch = model.normalize(torch.from_numpy(np.stack([scene.picture for scene in part])))
+        outputs = {name: tensor.numpy() for name, tensor in by_name(network(batch)).items()}
+        metric.add(outputs, [boxes_of(scene) if model.task == "detection" else scene.mask for scene in part])
+    return metric.figures()[0].value
+
+
+def _judging(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
+    """The deployed file on the test scenes, by the default images of each; beside it `quantize_static` on the same."""
+    for name in options.networks:
+        model = load_model(_config(name, options, None, "W8A8", 0).model)
+        scenes = evaluation_set(model, None)
+        assert scenes is not None
+        with tempfile.TemporaryDirectory(dir=options.out) as place:
+            float_file = Path(place) / "float.onnx"
+            export_float(model, float_file)
+            best = of_file(float_file, model, scenes)
+            for seed in options.seeds:
+                config = _config(name, options, None, "W8A8", seed)
+                images = _drawn(config, model, options.out / "sets" / f"default-{name}-{seed}")
+                for source, make in _makers(options).items():
+                    for grid in options.grids if source == "genq-export" else ("W8A8",):
+                        line = Line("judge", name, source, grid, seed, len(images), 0.0, best)
+                        if line.key in known:
+                            continue
+                        folder = Path(place) / f"{source}-{grid}-{seed}".replace(" ", "-")
+                        file, said = make(folder, _config(name, options, None, grid, seed), model, images)
+                        speed = f"{_times_as_fast(float_file, file, model):.2f}x"
+                        yield Line(*line.key, of_file(file, model, scenes), best, ", ".join((said, speed)))
+
+
+Made = tuple[Path, str]
+
+
+def _makers(options: argparse.Namespace) -> dict[str, Callable[[Path, BuildConfig, LoadedModel, list[Path]], Made]]:
+    peers = {
+        "quantize_static": lambda *given: _static(*given, whole=True),
+        "quantize_static, head in float": lambda *given: _static(*given, whole=False),
+    }
+    return {"genq-export": _own, **(peers if options.peers else {})}
+
+
+def _own(folder: Path, config: BuildConfig, model: LoadedModel, images: list[Path]) -> Made:
+    """Quantized and exported as a build does it."""
+    workspace = Workspace.open(folder)
+    quantize_stage.run(workspace, config, model, images, folder / "partial", Progress())
+    audit = export_stage.run(workspace, config, model, Progress()).summary["audit"]
+    integer = sum(layer["integer"] for layer in audit)
+    return folder / "model.onnx", f"{config.preset}, {integer} of {len(audit)} layers in integers"
+
+
+def _static(folder: Path, _config: BuildConfig, model: LoadedModel, images: list[Path], whole: bool) -> Made:
+    """ONNX Runtime's own, MinMax, as its documentation advises for x86 with VNNI; whole: the head's arithmetic, too."""
+    folder.mkdir()
+    float_file, prepared, file = (folder / name for name in ("float.onnx", "prepared.onnx", "model.onnx"))
+    export_float(model, float_file)
+    quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared), str(file), _Reader(images, model), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        nodes_to_exclude=[] if whole else _behind_layers(prepared),
+    )  # fmt: skip
+    return file, "QDQ, U8S8, per channel, MinMax"
+
+
+def _behind_layers(path: Path) -> list[str]:
+    """Names of the nodes from which no convolution is reached any more: the head's arithmetic."""
+    nodes = list(onnx.load(path).graph.node)
+    leads = set[str]()  # tensors from which a convolution is reached
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or any(output in leads for output in node.output):
+            leads.update(node.input)
+    return [node.name for node in nodes if node.op_type != "Conv" and not any(name in leads for name in node.output)]
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Calibration images one by one."""
+
+    def __init__(self, images: list[Path], model: LoadedModel) -> None:
+        self._left, self._model = iter(images), model
+
+    def get_next(self) -> dict[str, Any] | None:
+        path = next(self._left, None)
+        return None if path is None else {INPUT: load_images([path], self._model).numpy()}
+
+
+def of_file(file: Path, model: LoadedModel, scenes: EvaluationSet) -> float:
+    """mAP or mIoU of an ONNX file in ONNX Runtime."""
+    session, metric, start = exact_session(file), task_of(model.task).metric(), 0
+    assert metric is not None and scenes.truths is not None
+    names = [output.name for output in session.get_outputs()]
+    for batch in scenes.batches(model, _BATCH):
+        outputs = dict(zip(names, session.run(None, {INPUT: batch.numpy()}), strict=True))
+        metric.add(outputs, scenes.truths[start : start + len(batch)])
+        start += len(batch)
+    return metric.figures()[0].value
+
+
+def _times_as_fast(float_file: Path, file: Path, model: LoadedModel) -> float:
+    """Medians of calls in turns, one image, one thread."""
+    image = {INPUT: np.zeros((1, *model.input_size), np.float32)}
+    sessions = [exact_session(path) for path in (float_file, file)]
+    taken: list[list[float]] = [[], []]
+    for number in range(_CALLS):
+        for session, times in zip(sessions, taken, strict=True):
+            started = time.perf_counter()
+            session.run(None, image)
+            times += [time.perf_counter() - started] * (number >= _CALLS // 10)
+    return float(np.median(taken[0]) / np.median(taken[1]))
+
+
+def _config(name: str, options: argparse.Namespace, source: str | None, grid: str, seed: int) -> BuildConfig:
+    weights, activations = GRIDS[grid]
+    return BuildConfig.for_model(
+        name, generator=source, weight_bits=weights, activation_bits=activations, preset=options.preset, seed=seed,
+        images=options.images, settings=["quantize.sensitivity=false"],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
