@@ -26,6 +26,7 @@ from onnxscript import opset21 as op
 
 from export.passes.add_in_float import AddInFloat
 from export.passes.fp16 import ComputeRemainderInHalf, half_operators
+from export.passes.global_pool import PoolGlobally
 from export.passes.int4_storage import StoreInInt4
 from export.passes.lower_opset import LowerOpset
 from export.passes.move_codes import MoveCodes
@@ -70,6 +71,8 @@ def export_onnx(
         passes.append(ReluOnCodes())
     if rule.codes_are_moved:
         passes.append(MoveCodes())
+    if rule.pools_codes and not rule.lowest_opset:
+        passes.append(PoolGlobally())
     if rule.sums_in_float:
         passes.append(AddInFloat())
     if half_remainder and rule.half_remainder:

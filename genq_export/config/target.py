@@ -29,6 +29,7 @@ class TargetRule(Frozen):
     written so that the runtime adds float numbers.
     quantizers_multiply: a quantizer multiplies by the reciprocal of its scale, and adds to no sum of codes.
     codes_are_moved: what moves numbers towards a layer works on codes, so that the layer reads a DequantizeLinear.
+    pools_codes: a mean over the whole image is written as the pooling that the runtime computes on codes.
     int4_storage: weights of 4 bits or fewer may be stored in 4 bits.
     half_remainder: what stays float may compute in FP16 (ONNX Runtime's CPU kernels would only convert it back).
     opset, ir_version: of the file; where `lowest_opset`, those that it begins from, written down as far as its
@@ -48,6 +49,7 @@ class TargetRule(Frozen):
     sums_in_float: bool = False
     quantizers_multiply: bool = False
     codes_are_moved: bool = False
+    pools_codes: bool = False
     opset: int
     ir_version: int
     lowest_opset: bool = False

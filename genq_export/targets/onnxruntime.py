@@ -31,6 +31,7 @@ class OnnxRuntimeTarget(Target):
         bias_on_grid=True,
         convolutions_write_codes=True,
         codes_are_moved=True,
+        pools_codes=True,
         int4_storage=True,
         half_remainder=False,
         opset=21,
