@@ -23,6 +23,9 @@ _INTEGER = (
 )  # fmt: skip
 
 
+_WITH_ADD = "/MatMulAddFusion"
+
+
 def audit_onnxruntime(path: Path) -> list[LayerAudit]:
     """Every operator of a file that multiplies, as ONNX Runtime's CPU provider runs it in a default session.
 
@@ -52,8 +55,8 @@ def planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
 
 
 def _names_of(node: onnx.NodeProto) -> tuple[str, ...]:
-    """The runtime adds suffixes to names where it rewrites layouts."""
-    return node.name, node.name.split("_token_")[0], node.name.removesuffix("_nhwc")
+    """The runtime adds suffixes to names where it rewrites layouts, and where it fuses a product with an addition."""
+    return node.name, node.name.split("_token_")[0], node.name.removesuffix("_nhwc"), node.name.removesuffix(_WITH_ADD)
 
 
 def _audit(node: ir.Node, planned: onnx.NodeProto | None) -> LayerAudit:
@@ -62,6 +65,9 @@ def _audit(node: ir.Node, planned: onnx.NodeProto | None) -> LayerAudit:
         return LayerAudit(name, node.op_type, False, "not found in the planned graph")
     if planned.op_type in _INTEGER:
         return LayerAudit(name, node.op_type, True, planned.op_type)
+    if node.op_type == "MatMul" and planned.op_type == "Gemm":
+        why = "fused with the addition behind it; disabled_optimizers=['MatMulAddFusion'] keeps it integer"
+        return LayerAudit(name, node.op_type, False, f"Gemm: {why}")
     return LayerAudit(name, node.op_type, False, f"{planned.op_type}: {_reason(node)}")
 
 

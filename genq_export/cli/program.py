@@ -24,7 +24,21 @@ from genq_export.cli.console import say
 from genq_export.core.companions import check_packages
 from genq_export.core.extras import check_command
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+EXIT_CODES = (
+    "Exit codes: 0 done and passed; 1 a gate failed, codes differ unexplained, or a build was changed (all is written"
+    " even so); 2 bad input or something missing; 130 stopped."
+)
+GREETING = """\
+Integer models of vision networks without their training data, and the proof that they compute what they should.
+
+  genq-export build fashion_resnet    a network in, a verified integer model and its report out
+  genq-export verify-file FILE.onnx   does a runtime compute what a quantized file says?
+  genq-export doctor                  what works on this machine
+
+genq-export --help lists all commands, genq-export models what can be built.
+"""
+
+app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False, epilog=EXIT_CODES)
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,7 +58,9 @@ def start(
 ) -> None:
     """Quantize and deploy vision networks without their training data."""
     check_packages()  # before a command imports any of them
-    if context.invoked_subcommand is not None and not {"--help", "-h"} & {*sys.argv}:
+    if context.invoked_subcommand is None:
+        say(GREETING)
+    elif not {"--help", "-h"} & {*sys.argv}:
         check_command(context.invoked_subcommand)
 
 
@@ -65,4 +81,4 @@ for command in (
     models,
     doctor,
 ):
-    app.command()(command)
+    app.command(epilog=EXIT_CODES)(command)

@@ -1,7 +1,18 @@
 """`genq-export calibrate`"""
 
 from genq_export.cli.commands.stage import run_stage
-from genq_export.cli.options import ConfigFile, Given, Model, Output, Quiet, RunCode, Settings, Verbose, with_options
+from genq_export.cli.options import (
+    ConfigFile,
+    Given,
+    Json,
+    Model,
+    Output,
+    Quiet,
+    RunCode,
+    Settings,
+    Verbose,
+    with_options,
+)
 from genq_export.cli.resolve import new_build
 from genq_export.core.progress import Progress
 
@@ -15,6 +26,7 @@ def calibrate(
     given: Given,
     settings: Settings = None,
     run_code: RunCode = False,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -22,4 +34,4 @@ def calibrate(
     from genq_export.pipeline.build import default_folder
 
     resolved = new_build("calibrate", model, config, given, settings or (), run_code)
-    run_stage(("calibrate",), resolved, output or default_folder(resolved), Progress(quiet, verbose))
+    run_stage(("calibrate",), resolved, output or default_folder(resolved), Progress(quiet, verbose), as_json)

@@ -1,41 +1,53 @@
 """`genq-export doctor`"""
 
 import importlib.util
+import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.table import Table
 
-from genq_export.cli.console import show
+from genq_export.cli.console import say, show
+from genq_export.cli.options import Json
 from genq_export.config.registry import TARGETS
 
+Row = tuple[str, str, str]
+"""A thing, what was found of it, and a note."""
 
-def doctor() -> None:
+
+def doctor(as_json: Json = False) -> None:
     """Versions, devices, and which targets and generators work on this machine."""
-    show(doctor_table())
+    rows = list(_rows())
+    show(doctor_table(rows))
+    if as_json:
+        say(json.dumps([{"thing": thing, "found": found, "note": note} for thing, found, note in rows]))
 
 
-def doctor_table() -> Table:
+def doctor_table(rows: Iterable[Row]) -> Table:
     """What this machine has, what works with it, and what to install for the rest."""
     table = Table()
     for column in ("", "found", "note"):
         table.add_column(column)
-    table.add_row("python", platform.python_version(), f"{os.cpu_count()} cores, {platform.machine()}")
-    for package in ("genq-export", "torch", "torchvision", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
-        table.add_row(package, _version(package), "")
-    if importlib.util.find_spec("torch"):
-        for row in _with_torch():
-            table.add_row(*row)
-    else:
-        table.add_row("commands", "verify-file, audit, overlay", "the others: pip install 'genq-export[all]'")
-    openvino = importlib.util.find_spec("openvino")
-    table.add_row("openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export[openvino]'")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _with_torch() -> Iterator[tuple[str, str, str]]:
+def _rows() -> Iterator[Row]:
+    yield "python", platform.python_version(), f"{os.cpu_count()} cores, {platform.machine()}"
+    for package in ("genq-export", "torch", "torchvision", "timm", "diffusers", "transformers", "onnx", "onnxruntime"):
+        yield package, _version(package), ""
+    if importlib.util.find_spec("torch"):
+        yield from _with_torch()
+    else:
+        yield "commands", "verify-file, audit, overlay", "the others: pip install 'genq-export[all]'"
+    openvino = importlib.util.find_spec("openvino")
+    yield "openvino", _version("openvino"), "" if openvino else "optional: pip install 'genq-export[openvino]'"
+
+
+def _with_torch() -> Iterator[Row]:
     """Devices, targets, doors, and what the hub's cache holds."""
     import torch
 

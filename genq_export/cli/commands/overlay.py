@@ -1,5 +1,6 @@
 """`genq-export overlay`"""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from genq_export.cli.commands.report import stop_where_changed
 from genq_export.cli.console import say
-from genq_export.cli.options import Folder
+from genq_export.cli.options import Folder, Json
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import write_atomic, writing
 
@@ -15,6 +16,7 @@ from genq_export.core.workspace import write_atomic, writing
 def overlay(
     folder: Folder,
     out: Annotated[Path, typer.Option("-o", "--output", help="A new folder for the files.")],
+    as_json: Json = False,
 ) -> None:
     """Write what the report knows of each node for Model Explorer (node data) and Netron (annotated.onnx)."""
     from runtime_tests.report.model import read_report
@@ -29,3 +31,5 @@ def overlay(
         for name, content in files.items():
             write_atomic(out / name, content)
     say(f"{out}: {', '.join(files)}")
+    if as_json:
+        say(json.dumps({"folder": str(out), "files": sorted(files)}))

@@ -1,5 +1,6 @@
 """`genq-export verify`"""
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from genq_export.cli.console import show
-from genq_export.cli.options import Folder, Given, Quiet, Verbose, with_options
+from genq_export.cli.console import say, show
+from genq_export.cli.options import Folder, Given, Json, Quiet, Verbose, with_options
 from genq_export.core.progress import Progress
 
 Result = Annotated[
@@ -18,13 +19,20 @@ Result = Annotated[
 
 
 @with_options("verify")
-def verify(folder: Folder, given: Given, result: Result = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def verify(
+    folder: Folder,
+    given: Given,
+    result: Result = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Measure accuracy, fidelity and latency of a build folder on this machine, beside what others measured.
 
     Prints the verdict; exit code 1 where a gate fails, or the folder is not as it was built.
     """
     if result is not None:
-        _take(folder, result, given)
+        _take(folder, result, given, as_json)
         return
     from genq_export.pipeline.reverify import reverify
 
@@ -34,11 +42,11 @@ def verify(folder: Folder, given: Given, result: Result = None, quiet: Quiet = F
     reading: dict[str, Any] = {name: value for name, value in given.items() if name not in ours}
     measured = reverify(folder, progress, given.get("evaluation"), backends, given.get("device"), reading)
     progress.say(f"verify: measured on {measured.summary['machine']}; `genq-export report {folder}` writes it down")
-    if not _passed(folder):
+    if not _passed(folder, as_json):
         raise typer.Exit(1)
 
 
-def _take(folder: Path, result: Path, given: Mapping[str, Any]) -> None:
+def _take(folder: Path, result: Path, given: Mapping[str, Any], as_json: bool) -> None:
     """Put another device's result into the build; exit code 1 where it computes other codes."""
     from genq_export.core.errors import UserError
     from genq_export.pipeline.reverify import take_result
@@ -50,11 +58,13 @@ def _take(folder: Path, result: Path, given: Mapping[str, Any]) -> None:
         f"{taken.device}, {taken.runtime}: {taken.verdict}, reported and not measured here;"
         f" `genq-export report {folder}` writes it down"
     )
+    if as_json:
+        say(json.dumps({"folder": str(folder), "result": taken.model_dump(mode="json")}))
     if taken.verdict == "other codes":
         raise typer.Exit(1)
 
 
-def _passed(folder: Path) -> bool:
+def _passed(folder: Path, as_json: bool) -> bool:
     """Print what the run comes to."""
     from genq_export.core.terminal import printable
     from genq_export.core.workspace import Workspace
@@ -68,4 +78,7 @@ def _passed(folder: Path) -> bool:
     show(terminal(report))
     if changed:
         print(f"error: {printable(one_line(workspace, changed))}", file=sys.stderr)
-    return report.passed and not changed
+    passed = report.passed and not changed
+    if as_json:
+        say(json.dumps({"folder": str(folder), "passed": passed, "report": report.model_dump(mode="json")}))
+    return passed

@@ -12,7 +12,7 @@ from runtime_tests.qdq_file.experiments.scene import Experiment, Scene
 from runtime_tests.qdq_file.graph import Quantizer
 
 # In this order: the first that confirms its suspicion explains a quantizer.
-EXPERIMENTS: tuple[Experiment, ...] = (at_the_border, integer_bias, saturating_sums, fused_kernel)
+EXPERIMENTS: tuple[Experiment, ...] = (integer_bias, at_the_border, saturating_sums, fused_kernel)
 
 
 @dataclass(frozen=True)

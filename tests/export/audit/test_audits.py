@@ -114,6 +114,16 @@ def test_a_float_convolution_is_named_by_both_audits(tmp_path: Path, file: Handm
         assert row.name == "stem" and not row.integer and "DequantizeLinear" in row.detail
 
 
+def test_a_product_that_the_runtime_fuses_with_an_addition_is_found(tmp_path: Path, file: Handmade) -> None:
+    inputs = [file.quantized("x", np.uint8, 128), file.weight("w", (6, 5), 1)]
+    file.nodes += [
+        helper.make_node("MatMul", inputs, ["product"], name="layer"),
+        helper.make_node("Add", ["product", file.constant("b", np.ones(5, np.float32))], ["y"]),
+    ]
+    row = only(audit_onnxruntime(file.save(tmp_path / "m.onnx", (2, 4, 6))))
+    assert not row.integer and "MatMulAddFusion" in row.detail
+
+
 def test_a_convolution_whose_result_is_not_quantized_is_named(tmp_path: Path, file: Handmade) -> None:
     file.nodes.append(
         helper.make_node("Conv", [file.quantized("x", np.uint8, 128), file.weight("w", (4, 4, 3, 3))], ["y"], name="c")
