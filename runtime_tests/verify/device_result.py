@@ -74,7 +74,7 @@ def _read(path: Path) -> DeviceResult:
     except ValidationError as error:
         raise UserError(f"{path} is no result of {program} ({damaged_field(error)}): run the check again") from None
     if not _agrees_with_itself(result):
-        raise UserError(f"{path} is no result of {program} (verdict and figures disagree): run the check again")
+        raise UserError(f"{path} is no result of {program} (its verdict is not that of its figures): check again")
     return result
 
 
