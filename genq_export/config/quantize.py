@@ -136,9 +136,10 @@ class ReconstructionConfig(MethodConfig):
     drop_probability: Annotated[float, Formerly("quantize.drop_probability")] = Field(
         0.5, ge=0, le=1, description="QDrop: share of activations left unquantized"
     )
-    loss: Literal["plain", "fisher"] = Field(
-        "plain",
-        description="of a block: squared error, plain or weighted by what the network's answers make of each number",
+    loss: Literal["auto", "plain", "fisher"] = Field(
+        "auto",
+        description="of a block: squared error, plain or weighted by what the answers make of each number; auto:"
+        " weighted behind transformers' blocks",
     )
     window: int | None = Field(
         None,
