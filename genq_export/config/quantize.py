@@ -19,8 +19,10 @@ BITS = Option(
 # What a build applies unless its config names others; in this order.
 DEFAULT_METHODS = (
     "layernorm_equalization",
+    "channel_equalization",
     "mixed_precision",
     "wide_activations",
+    "output_ranges",
     "gptq",
     "reconstruction",
     "bias_correction",
@@ -69,6 +71,12 @@ class LayernormEqualizationConfig(SwitchConfig):
     )
 
 
+class ChannelEqualizationConfig(SwitchConfig):
+    """Channels of one tensor that differ in range, evened out where that brings answers closer to float's."""
+
+    enabled: bool = Field(True, description="channels of a tensor evened out by the weights around it, where it pays")
+
+
 class MixedPrecisionConfig(MethodConfig):
     """Bits layer by layer under a budget; off without one."""
 
@@ -105,6 +113,12 @@ class WideActivationsConfig(MethodConfig):
     def is_on(self) -> bool:
         """Is there a mean?"""
         return self.mean_bits is not None
+
+
+class OutputRangesConfig(SwitchConfig):
+    """Ranges by what they do to the answers, where 8-bit activations leave these far from float's."""
+
+    enabled: bool = Field(True, description="where 8-bit answers are far from float's: ranges chosen by the answers")
 
 
 class GptqConfig(SwitchConfig):
@@ -226,8 +240,10 @@ class QuantizeConfig(Frozen):
     )
     methods: tuple[Method, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
     layernorm_equalization: LayernormEqualizationConfig = LayernormEqualizationConfig()
+    channel_equalization: ChannelEqualizationConfig = ChannelEqualizationConfig()
     mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()
     wide_activations: WideActivationsConfig = WideActivationsConfig()
+    output_ranges: OutputRangesConfig = OutputRangesConfig()
     gptq: GptqConfig = GptqConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     bias_correction: BiasCorrectionConfig = BiasCorrectionConfig()

@@ -78,8 +78,10 @@ FILTERS: dict[str, str] = {
 # What turns a prepared network into a good quantized one (genq_export/quantization/algorithms/).
 METHODS: dict[str, str] = {
     "layernorm_equalization": "genq_export.quantization.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
+    "channel_equalization": "genq_export.quantization.algorithms.channel_equalization:CHANNEL_EQUALIZATION",
     "mixed_precision": "genq_export.quantization.algorithms.mixed_precision:MIXED_PRECISION",
     "wide_activations": "genq_export.quantization.algorithms.wide_activations:WIDE_ACTIVATIONS",
+    "output_ranges": "genq_export.quantization.algorithms.output_ranges:OUTPUT_RANGES",
     "gptq": "genq_export.quantization.algorithms.gptq:GPTQ",
     "reconstruction": "genq_export.quantization.algorithms.reconstruction:RECONSTRUCTION",
     "bias_correction": "genq_export.quantization.algorithms.bias_correction:BIAS_CORRECTION",

@@ -9,6 +9,7 @@ from genq_export.network.grid import Grid, fake_quantize
 
 IMAGES = 256  # that activation ranges are searched on, at most
 BATCH = 64  # of these at once: a sample is drawn from each batch
+CLIPPED_SHARES = (0.7, 0.5, 0.35)  # of a searched scale that one may be where the answers say so
 _SAMPLE_PER_BATCH = 32768
 
 

@@ -1,6 +1,7 @@
 """A network while it is quantized: quantizers in place, ranges searched, and made anew where its bits change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,18 @@ class WorkingNetwork:
         """Let `rewrite` change the captured float graph in place before quantizers are placed in it."""
         self._rewrites.append(rewrite)
         self._prepared = None
+
+    @contextmanager
+    def tried(self, rewrite: Rewrite) -> Iterator[None]:
+        """The network with one rewrite more, for as long as the context lasts; prepared when it begins."""
+        kept = self.prepared
+        self.before_placement(rewrite)
+        try:
+            self._prepared = self._prepare()
+            yield
+        finally:
+            self._rewrites.remove(rewrite)
+            self._prepared = kept
 
     def assign_bits(self, layers: Mapping[str, LayerOverride]) -> None:
         """Give layers bits of their own; patterns of the config go before them."""

@@ -216,9 +216,8 @@ class WeightRelation(Frozen):
     like each other's float weight, and by how much more than like their own, in cosine (below 0 no two are); of those
     whose output does not clearly move as float's. chance: how many pairs of the layer noise alone is expected to
     bring as near; None in a run of an earlier release. scale: median of the channels' scales to those searched anew.
-    size: how much codes are of their weight along it, median of the channels that clearly point to where it does; None
-    where most do not. slope: of a channel's output to float's, median of the channels whose output clearly moves as
-    float's. bias: norm of the bias to the float bias's.
+    slope: of a channel's output to float's, median of the channels whose output clearly moves as float's. bias: norm of
+    the bias to the float bias's.
     """
 
     likeness: float | None = None
@@ -227,7 +226,6 @@ class WeightRelation(Frozen):
     exchange: float | None = None
     chance: float | None = None
     scale: float | None = None
-    size: float | None = None
     slope: float | None = None
     bias: float | None = None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.onnx_graph import layer_names
+from genq_export.network.range_search import CLIPPED_SHARES
 from runtime_tests.verify.exchange import NEARER
 from runtime_tests.verify.results import RangeQuality, WeightQuality, WeightRelation
 
@@ -17,11 +18,12 @@ BIAS_SQNR = 0.5  # dB of a bias that correction may have moved; one that was dro
 LIKENESS = 0.1  # cosine or correlation; what was zeroed has none
 CHANCE = 1e-5  # pairs as near to each other that noise brings to a layer; a build has a hundred layers
 TOO_LARGE = 1.25  # scale to the one searched anew, or slope of the output
-TOO_SMALL = 0.75  # slope of the output, and size of codes that are hardly more than rounded
 BIAS = 0.5  # of the norm of the float bias
 # Activation scale to the one searched anew: the same one on the same machine, its neighbour on another; learned ones
 # shrink, to 0.67 in 1,000 steps, and hardly grow.
 RANGE, RANGE_LEARNED = (0.75, 1.25), (0.25, 1.25)
+
+_EXACT = 0.02  # of such a ratio on another machine
 
 
 def learns_weights(grids: QuantizeConfig) -> bool:
@@ -56,8 +58,6 @@ def _of_layer(name: str, found: WeightRelation) -> Iterator[str]:
     large = max((value for value in (found.scale, found.slope) if value is not None), default=1.0)
     if large > TOO_LARGE:
         yield f"the weight scales of {name} are {large:.2f} times those that its float weight asks for"
-    if found.slope is not None and found.size is not None and max(found.slope, found.size) < TOO_SMALL:
-        yield f"{name} gives {found.slope:.2f} times what its float weight gives: its weight scales are too small"
     if found.bias is not None and found.bias < BIAS:
         yield f"the bias of {name} has {100 * found.bias:.0f} % of the float bias's size"
 
@@ -68,7 +68,13 @@ def _is_exchange(found: WeightRelation) -> bool:
 
 def strayed(items: Iterable[RangeQuality], grids: QuantizeConfig) -> Iterator[str]:
     """Activation scales that neither a search nor learning can have left, a phrase each."""
+    clipped = grids.uses("output_ranges")
     least, most = RANGE_LEARNED if any(grids.uses(method) for method in _LEARNING_SCALES) else RANGE
     for item in items:
-        if not least <= item.ratio <= most:
+        if not least <= item.ratio <= most and not (clipped and _is_share(item.ratio)):
             yield f"the scale of {item.name} is {item.ratio:.2f} times the one that the calibration images ask for"
+
+
+def _is_share(ratio: float) -> bool:
+    """Is it one of those that ranges chosen by the answers have?"""
+    return any(abs(ratio / share - 1) < _EXACT for share in CLIPPED_SHARES)

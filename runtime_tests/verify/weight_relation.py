@@ -20,7 +20,6 @@ _SUSPECTS = 64
 _SCALES = 64  # channels whose scale is searched anew
 # A weight of fewer steps may well have no code: scales are raised where a bias needs room.
 _STEPS = 0.75
-_CLEAR = 0.9  # cosine: codes are hardly more than rounded
 
 
 def relation(layer: QuantizedLayer, response: Response | None = None) -> WeightRelation:
@@ -52,24 +51,9 @@ def relation(layer: QuantizedLayer, response: Response | None = None) -> WeightR
         exchange=None if exchange is None else round(exchange.nearer, 4),
         chance=None if exchange is None else exchange.chance,
         scale=round(float((scales[chosen] / searched).median()), 4),
-        size=_size(own, codes_size(layer)[channels]),
         slope=None if response is None or response.slope is None else round(response.slope, 4),
         bias=bias,
     )
-
-
-def codes_size(layer: QuantizedLayer) -> Tensor:
-    """How much of its float weight each channel's codes are along it, `ŵ·w / w·w`, float32 [C]; 0 without a weight."""
-    weight = layer.weight.flatten(1)
-    along = (layer.codes.flatten(1).float() * layer.weight_scale[:, None] * weight).sum(1)
-    power = weight.square().sum(1)
-    return torch.where(power > 0, along / power.clamp_min(torch.finfo(torch.float32).tiny), 0)
-
-
-def _size(own: Tensor, sizes: Tensor) -> float | None:
-    """Median of the channels that clearly point to where their weight does; None where most do not."""
-    clear = own > _CLEAR
-    return round(float(sizes[clear].median()), 4) if 2 * int(clear.sum()) >= len(own) else None
 
 
 def _sorted(pair: Tensor) -> tuple[int, int]:

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from genq_export.config.build import BuildConfig
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.files import load_reference
 from runtime_tests.verify.range_quality import quantizers, range_quality, searched_scales
 from runtime_tests.verify.results import RangeQuality
+from runtime_tests.verify.weight_faults import strayed
 from tests.runtime_tests.measured import messages, run
 
 
@@ -44,3 +46,11 @@ def test_a_learned_scale_may_have_moved(ratio: float, passes: bool) -> None:
     assert ("ranges" not in messages(measured)) == passes
     if not passes:
         assert f"the scale of act is {ratio:.2f} times" in messages(measured)["ranges"]
+
+
+@pytest.mark.parametrize(("ratio", "passes"), [(0.35, True), (0.706, True), (0.67, False), (1.5, False)])
+def test_a_range_chosen_by_the_answers_is_one_of_three_shares(ratio: float, passes: bool) -> None:
+    settings = BuildConfig.for_model("net", bits=8, preset="quick", settings=["quantize.gptq=false"]).quantize
+    assert not settings.uses("reconstruction")
+    found = list(strayed([RangeQuality(name="act", bits=8, ratio=ratio)], settings))
+    assert (found == []) == passes
