@@ -1,5 +1,6 @@
 """What a file is run on: random numbers that look like pictures to statistics, or pictures of a folder."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from runtime_tests.qdq_file.graph import Quantizer
 Feeds = dict[str, NDArray[Any]]
 _SMALLEST_PICTURE = 4  # pixels of a side
 _DEVIATIONS = 3.0  # standard deviations of a random picture between the middle of the range and its end
+_MOST = 2**28  # numbers of an input
 _LARGEST_INDEX = 10  # of inputs that are integers
 
 
@@ -88,6 +90,8 @@ def _input(part: Any, quantizer: Quantizer | None, said: tuple[int, ...] | None)
     ):
         shown = ",".join(str(size or "?") for size in sizes)
         raise UserError(f"--shape: input '{part.name}' is [{shown}], not [{','.join(map(str, said))}]")
+    if math.prod(said) > _MOST:
+        raise UserError(f"input '{part.name}' takes {math.prod(said):,} numbers, which is more than is tried here")
     low, high = (quantizer.range if quantizer is not None else None) or (None, None)
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
     return Input(part.name, dtype, said, low, high)

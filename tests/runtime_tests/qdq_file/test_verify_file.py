@@ -113,6 +113,8 @@ def test_free_sizes_are_asked_for(tmp_path: Path, cnn: Path) -> None:
     with pytest.raises(UserError, match=r"input 'x' is \[1,3,\?,16\].*--shape x=1,3,224,224"):
         verified(path)
     assert verified(path, Wish(count=1, shapes={"": SIZE})).runs == 1
+    with pytest.raises(UserError, match="3,072,000,000 numbers"):
+        verified(path, Wish(shapes={"": (1, 3, 64_000_000, 16)}))
     with pytest.raises(UserError, match="no input 'y'; it has x"):
         verified(path, Wish(shapes={"y": SIZE}))
 
