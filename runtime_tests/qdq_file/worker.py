@@ -3,16 +3,15 @@
 `python -P -m runtime_tests.qdq_file.worker`, driven over its standard streams.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genq_export.core.errors import BackendError, BackendMissing, UserError
-from genq_export.runtimes.isolation.protocol import Channel, EndOfStream, Message
+from genq_export.core.errors import BackendError
+from genq_export.runtimes.isolation.protocol import Message
+from genq_export.runtimes.isolation.serving import serve_standard_streams
 from runtime_tests.qdq_file.loading import Loaded, Manner, load
 
 # What the protocol does not carry goes as a type that holds every such number.
@@ -26,21 +25,6 @@ class Server:
 
     def __init__(self) -> None:
         self._loaded: Loaded | None = None
-
-    def serve(self, channel: Channel) -> None:
-        """Answer until the other side closes."""
-        while True:
-            try:
-                request = channel.receive()
-            except EndOfStream:
-                return
-            try:
-                answer = self.answer(request)
-            except BackendMissing as error:
-                answer = Message({"missing": str(error)})
-            except (BackendError, UserError) as error:
-                answer = Message({"error": str(error)})
-            channel.send(answer)
 
     def answer(self, request: Message) -> Message:
         """What one request asks for. Raises BackendError."""
@@ -92,12 +76,8 @@ def _saturates(runtime: str) -> bool:
 
 
 def main() -> None:
-    """Keep the protocol on a private copy of standard output: runtimes print to the public one when they like."""
-    reading: Any = os.fdopen(os.dup(0), "rb", buffering=0)
-    writing: Any = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    Server().serve(Channel(reading, writing))
+    """Serve until the process that started this one closes its streams."""
+    serve_standard_streams(Server().answer)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,15 @@ standard streams.
 A runtime that crashes or hangs takes this process with it and nothing else.
 """
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from genq_export.core.errors import BackendError, BackendMissing, UserError
+from genq_export.core.errors import BackendError
 from genq_export.runtimes import runtime
 from genq_export.runtimes.base import Session
-from genq_export.runtimes.isolation.protocol import Channel, EndOfStream, Message
+from genq_export.runtimes.isolation.protocol import Message
+from genq_export.runtimes.isolation.serving import serve_standard_streams
 from genq_export.runtimes.timing import time_sessions
 
 
@@ -22,21 +21,6 @@ class Server:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-
-    def serve(self, channel: Channel) -> None:
-        """Answer until the other side closes."""
-        while True:
-            try:
-                request = channel.receive()
-            except EndOfStream:
-                return
-            try:
-                answer = self.answer(request)
-            except BackendMissing as error:
-                answer = Message({"missing": str(error)})
-            except (BackendError, UserError) as error:
-                answer = Message({"error": str(error)})
-            channel.send(answer)
 
     def answer(self, request: Message) -> Message:
         """What one request asks for. Raises BackendError."""
@@ -73,12 +57,8 @@ def open_session(name: str, path: Path, threads: int) -> Session:
 
 
 def main() -> None:
-    """Keep the protocol on a private copy of standard output: runtimes print to the public one when they like."""
-    reading: Any = os.fdopen(os.dup(0), "rb", buffering=0)
-    writing: Any = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    Server().serve(Channel(reading, writing))
+    """Serve until the process that started this one closes its streams."""
+    serve_standard_streams(Server().answer)
 
 
 if __name__ == "__main__":
