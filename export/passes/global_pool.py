@@ -62,8 +62,8 @@ def _scale(node: ir.Node | None) -> float | None:
 
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:
-    (x, _), given = node.inputs, node.outputs[0]
-    assert x is not None
+    (x, axes), given = node.inputs, node.outputs[0]
+    assert x is not None and axes is not None
     keeps = bool(node.attributes.get_int("keepdims", 1))
     pooled = ir.node("GlobalAveragePool", [x], name=node.name)
     made = [pooled] if keeps else [pooled, ir.node("Flatten", [pooled.outputs[0]], {"axis": 1})]
@@ -72,3 +72,5 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     if not keeps:
         pooled.outputs[0].type = given.type
     ir.convenience.replace_nodes_and_values(graph, node, [node], made, [given], [last])
+    if axes.is_initializer() and not axes.uses():  # which the runtime would warn of
+        del graph.initializers[str(axes.name)]

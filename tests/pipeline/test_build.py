@@ -316,7 +316,7 @@ def test_a_target_that_is_not_installed_is_said_before_the_first_stage(
 
 def test_a_plan_says_where_fewer_bits_of_activations_gain_nothing(tmp_path: Path) -> None:
     (note,) = plan(small(), tmp_path / "build")["notes"]
-    assert "W4A8 (--activation-bits 8)" in note and "uint8" in note
+    assert "W4A8 (--activation-bits 8; auto: only where it helps most)" in note and "uint8" in note
 
 
 def test_building_from_python_returns_the_report(built: Path) -> None:
