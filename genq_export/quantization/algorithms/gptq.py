@@ -16,6 +16,7 @@ weights regressed on either half of the images fit best on the other.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ _LEAST = 1e-4  # of the mean square: the variance of a constant input is nothing
 _SHARES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1)  # of the scale that rounding to nearest likes best
 _LAZY = 64  # columns that are rounded before their errors are passed on to all others
 _BATCH = 8  # images that a block is run on at once, at most: every other batch is of the same half
+_LEAST_SHARE = min(_ROUNDING_DAMPING, *_REGRESSION_DAMPINGS)
 _RAISED = 6  # times by ten, at most, is a damping that leaves a covariance indefinite
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
 
@@ -127,13 +129,25 @@ class Statistics:
     least: Tensor
 
     def damping(self, share: float) -> Tensor:
-        """[G], what goes on the diagonal of both covariances: `share` of the mean variance, or more where float32 sums
-        of a nearly constant input left a covariance that is none."""
-        found = torch.maximum(share * _mean_diagonal(self.hessian), self.least)
+        """[G], what goes on the diagonal of both covariances: `share` of the mean variance, or more where that is not
+        enough to make the quantized input's positive definite."""
+        return torch.maximum(share * _mean_diagonal(self.hessian), torch.maximum(self.least, self._needed))
+
+    @cached_property
+    def _needed(self) -> Tensor:
+        """[G], damping that covariances need which float32 sums of a nearly constant input left indefinite; else 0.
+
+        Looked for once, at the least share that is used: a factorisation costs as much as a regression does.
+        """
+        tried = torch.maximum(_LEAST_SHARE * _mean_diagonal(self.hessian), self.least)
+        needed = torch.zeros_like(tried)
         for _ in range(_RAISED):
-            indefinite = torch.linalg.cholesky_ex(damped(self.hessian, found)).info > 0
-            found = torch.where(indefinite, 10 * found, found)
-        return found
+            indefinite = torch.linalg.cholesky_ex(damped(self.hessian, tried)).info > 0
+            if not indefinite.any():
+                break
+            tried = torch.where(indefinite, 10 * tried, tried)
+            needed = torch.where(indefinite, tried, needed)
+        return needed
 
 
 def _statistics(moments: _Moments) -> Statistics:
