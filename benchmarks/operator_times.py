@@ -76,7 +76,7 @@ def write_files(name: str, size: Size, folder: Path) -> dict[str, Path]:
     """The float file and ours, quantized by ranges alone."""
     torch.manual_seed(0)
     if name.endswith(".onnx"):
-        files, module = {"float32": Path(name)}, load_network(Path(name), size)[0].eval().requires_grad_(False)
+        files, module = {"float32": Path(name)}, load_network(Path(name), size).network.eval().requires_grad_(False)
     else:
         files, module = {"float32": folder / f"{name}.onnx"}, timm.create_model(name).eval()
         torch.onnx.export(
