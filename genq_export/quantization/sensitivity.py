@@ -12,10 +12,11 @@ from torch import Tensor
 from genq_export.network import grid, range_search
 from genq_export.network.aten import called_module
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
-from genq_export.network.hooks import device_of, set_quantization
+from genq_export.network.hooks import device_of
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.outputs import Answer
 from genq_export.quantization.activation_cache import ActivationStore
+from genq_export.quantization.activation_cost import in_float
 from genq_export.quantization.blocks import Block, run_blocks, split
 from genq_export.quantization.summary import LayerCost
 from genq_export.tasks.classification import CLASSIFICATION
@@ -48,12 +49,8 @@ def measure(
         options: pairs of weight and activation bits to try for a layer.
         divergence: what a layer costs, of the network's outputs.
     """
-    set_quantization(gm, False)
-    try:
-        with torch.no_grad():
-            return list(_costs(split(gm), dict(input_quantizers(gm)), images, options, divergence))
-    finally:
-        set_quantization(gm, True)
+    with in_float(gm), torch.no_grad():
+        return list(_costs(split(gm), dict(input_quantizers(gm)), images, options, divergence))
 
 
 def measure_tensors(
@@ -72,19 +69,15 @@ def measure_tensors(
         By name and width.
     """
     costs: dict[tuple[str, int], float] = {}
-    set_quantization(gm, False)
-    try:
-        with torch.no_grad():
-            blocks = split(gm)
-            teacher, x = run_blocks(blocks, images), images
-            for number, block in enumerate(blocks):
-                for quantizer in block.quantizers():
-                    for bits in widths if quantizer.name in names else ():
-                        student = _run_with_tensor(blocks[number:], x, quantizer, bits)
-                        costs[quantizer.name, bits] = float(divergence(student, teacher).clamp_min(0))
-                x = block.module(x)
-    finally:
-        set_quantization(gm, True)
+    with in_float(gm), torch.no_grad():
+        blocks = split(gm)
+        teacher, x = run_blocks(blocks, images), images
+        for number, block in enumerate(blocks):
+            for quantizer in block.quantizers():
+                for bits in widths if quantizer.name in names else ():
+                    student = _run_with_tensor(blocks[number:], x, quantizer, bits)
+                    costs[quantizer.name, bits] = float(divergence(student, teacher).clamp_min(0))
+            x = block.module(x)
     return costs
 
 

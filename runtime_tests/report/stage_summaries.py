@@ -14,7 +14,7 @@ from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
 from genq_export.quantization.summary import QuantizeSummary
-from runtime_tests.verify.results import damaged_field
+from runtime_tests.verify.damaged_field import damaged_field
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ releases wrote under another name are read under both.
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from genq_export.network.outputs import LOGITS
 
@@ -393,10 +393,3 @@ class VerifyFile(Frozen):
     version: Literal[1] = 1
     runs: tuple[Verification, ...] = ()
     devices: tuple[DeviceResult, ...] = ()
-
-
-def damaged_field(error: ValidationError) -> str:
-    """The first thing wrong with a file, as `field: what`."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "file"
-    return f"{where}: {first['msg']}"

@@ -194,19 +194,26 @@ def _show_answers(
     workspace: Workspace, pool: RuntimePool, config: BuildConfig, model: LoadedModel, images: EvaluationSet | None
 ) -> None:
     """Write the picture of answers, on images to judge by or on some that calibrated nothing; remove an older one."""
-    task, found = task_of(model.task), pool.opened.get(deployed(config, pool))
-    batches = held_out_images(model, IMAGES) if images is None else _few_of(images, model)
-    sheet = None
-    if found is not None and batches:
-        try:
-            answers = pool.float_backend.outputs(batches[0]), found.outputs(batches[0])
-            sheet = answer_sheet(task, model, batches[0], *answers)
-        except BackendError:  # that it failed its other measurements say
-            sheet = None
+    sheet = None if task_of(model.task).has_logits else _answer_sheet(pool, config, model, images)
     if sheet is None:
         workspace.path(ANSWERS_FILE).unlink(missing_ok=True)
     else:
         workspace.write_bytes(ANSWERS_FILE, sheet)
+
+
+def _answer_sheet(
+    pool: RuntimePool, config: BuildConfig, model: LoadedModel, images: EvaluationSet | None
+) -> bytes | None:
+    """The picture; None where a network is not there or failed, which its other measurements say."""
+    found = pool.opened.get(deployed(config, pool))
+    batches = held_out_images(model, IMAGES) if images is None else _few_of(images, model)
+    if found is None or not batches:
+        return None
+    try:
+        answers = pool.float_backend.outputs(batches[0]), found.outputs(batches[0])
+    except BackendError:
+        return None
+    return answer_sheet(task_of(model.task), model, batches[0], *answers)
 
 
 def _few_of(images: EvaluationSet, model: LoadedModel) -> list[Batch]:

@@ -4,7 +4,8 @@ from pydantic import ValidationError
 
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import Workspace
-from runtime_tests.verify.results import Verification, VerifyFile, damaged_field
+from runtime_tests.verify.damaged_field import damaged_field
+from runtime_tests.verify.results import Verification, VerifyFile
 
 VERIFY_FILE = "verify.json"
 ANSWERS_FILE = "answers.png"  # what the networks see in some images, where that can be drawn
