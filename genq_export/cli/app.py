@@ -25,8 +25,9 @@ def main(program: Program | None = None) -> None:
         program: of typer's; another than ours is given by tests only.
     """
     _open_streams()
-    if not sys.warnoptions:  # what libraries tell developers; `python -W` shows it
-        warnings.simplefilter("ignore")
+    if not sys.warnoptions:  # what libraries tell developers: a build's log has it, `python -W` shows it
+        warnings.simplefilter("default")
+        warnings.showwarning = _nowhere
     stops: list[int] = []
     with _noted(stops):
         try:
@@ -37,6 +38,10 @@ def main(program: Program | None = None) -> None:
             if code is None:
                 raise
     sys.exit(code)
+
+
+def _nowhere(*said: object, **more: object) -> None:
+    """Show a warning to nobody."""
 
 
 def _run(program: Program | None) -> int:

@@ -1,6 +1,9 @@
 """What a person sees while a stage runs: bars with time left, and short lines."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -9,6 +12,8 @@ from rich.progress import Progress as Bars
 from genq_export.core.terminal import PlainConsole, printable
 
 Item = TypeVar("Item")
+Write = Callable[[str, float | None], None]  # a line, and when it was said
+_KEPT = 200  # lines that were said before there was a log
 
 
 class Progress:
@@ -20,19 +25,53 @@ class Progress:
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self._console = PlainConsole(stderr=True, quiet=quiet)
         self._verbose = verbose
+        self._early: deque[tuple[str, float]] = deque(maxlen=_KEPT)
+        self._write: Write | None = None
 
     def say(self, message: str) -> None:
         """One line about what happens now."""
-        # A log file or a pipe gets whole lines.
-        self._console.print(message, soft_wrap=not self._console.is_terminal)
+        self._note(message)
+        self._print(message)
 
     def detail(self, message: str) -> None:
-        """One line for those who asked for more (`-v`)."""
+        """One line for those who asked for more (`-v`), and for the log."""
+        self._note(message)
         if self._verbose:
-            self.say(message)
+            self._print(message)
+
+    @contextmanager
+    def copied_to(self, write: Write) -> Iterator[None]:
+        """Inside, every line goes to `write`, too, printed or not; first those that were said before."""
+        before, self._write = self._write, write
+        while self._early:
+            write(*self._early.popleft())
+        try:
+            yield
+        finally:
+            self._write = before
+
+    def _note(self, message: str) -> None:
+        if self._write is not None:
+            self._write(message, None)
+        else:
+            self._early.append((message, time.time()))
+
+    def _print(self, message: str) -> None:
+        # A file or a pipe gets whole lines.
+        self._console.print(message, soft_wrap=not self._console.is_terminal)
 
     def track(self, items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
-        """Yield from `items`, showing how many of `total` are done and the time left."""
+        """Yield from `items`, showing how many of `total` are done and the time left; a log gets one line."""
+        started, done = time.perf_counter(), 0
+        try:
+            for item in self._shown(items, total, label):
+                yield item
+                done += 1
+        finally:
+            self._note(f"{label}: {done} of {total} in {time.perf_counter() - started:.1f} s")
+
+    def _shown(self, items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+        """Yield from `items` with a bar."""
         columns = (
             TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=30),

@@ -24,6 +24,7 @@ from genq_export.core.manifest import Manifest, StageRecord, read_manifest
 from genq_export.core.paths import LONGEST_NAME, check_place, inside, reading, refuse_links
 
 CONFIG_FILE = "config.yaml"
+LOG_FILE = "build.log"  # of no stage, in no hash: see core.build_log
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _AT_THE_START = {_LOCK, f".{_MANIFEST}.part"}  # what a build that is just starting has in its folder

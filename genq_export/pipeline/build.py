@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from calibrate.summary import CalibrateSummary
 from genq_export.config.build import BuildConfig
+from genq_export.core.build_log import logged
 from genq_export.core.companions import check_packages
 from genq_export.core.devices import AUTO
 from genq_export.core.errors import UserError
@@ -126,7 +127,8 @@ def run_stages(
             progress.say(f"note: {note}")
         before = Before.of(folder)
         workspace = Workspace.open(folder)
-        with workspace.locked(), before.restored(workspace):
+        work = f"{config.model.title}, {config.folder_name}: {', '.join(stages)}"
+        with workspace.locked(), before.restored(workspace), logged(workspace, progress, work):
             _spare_what_is_not_ours(workspace, config, stages)
             workspace.write_config(config.to_yaml().encode())
             return tuple(stage for stage in stages if _bring_up_to_date(find_stage(stage), context))

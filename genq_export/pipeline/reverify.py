@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genq_export.config.build import BuildConfig
+from genq_export.core.build_log import logged
 from genq_export.core.companions import check_packages
 from genq_export.core.errors import MissingError, UserError
 from genq_export.core.progress import Progress
@@ -50,7 +51,7 @@ def reverify(
     problems = [*device_problems(config.device), *evaluation_problems(config, _classes(folder, config))]
     if problems:
         raise MissingError(problems)
-    with workspace.locked():
+    with workspace.locked(), logged(workspace, progress, f"{config.model.title}: verify once more"):
         model, note = float_network(workspace, config)
         images = kept_images_if_there(workspace.path("calibration"))
         with memory_watched("verify"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from genq_export.core.errors import UserError
 from genq_export.core.paths import reading
-from genq_export.core.workspace import Workspace, write_atomic
+from genq_export.core.workspace import LOG_FILE, Workspace, write_atomic
 
 _CONFIG, _MANIFEST, _LOCK = "config.yaml", "manifest.json", ".lock"
 
@@ -35,7 +35,7 @@ class Before:
     def of(cls, folder: Path) -> "Before":
         """Look at it."""
         with reading(folder):
-            contents = {name: _content(folder / name) for name in (_CONFIG, _MANIFEST, _LOCK)}
+            contents = {name: _content(folder / name) for name in (_CONFIG, _MANIFEST, _LOCK, LOG_FILE)}
         return cls(folder, contents, tuple(place for place in (folder, *folder.parents) if not place.exists()))
 
     @contextmanager
@@ -51,11 +51,13 @@ class Before:
             raise
 
     def _restore(self) -> None:
-        """Config and manifest as they were; nothing at all where nothing was, and nothing is left to go on from."""
+        """Config, manifest and log as they were; nothing at all where nothing was and nothing is left to go on from."""
         was_there = {name: content for name, content in self.contents.items() if content}
         for name, content in was_there.items():
             if _content(self.folder / name) != content:
                 write_atomic(self.folder / name, content)
+        if was_there and self.contents[LOG_FILE] is None:
+            (self.folder / LOG_FILE).unlink(missing_ok=True)
         if not was_there and _files(self.folder) <= set(self.contents):
             self._clear()
 

@@ -28,11 +28,11 @@ class Kill:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Of every file that is no temporary one."""
+    """Of every file that is no temporary one and no log."""
     return {
         str(path.relative_to(folder)): sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".log"
     }
 
 

@@ -33,6 +33,7 @@ _PROVEN = {
     ("genq_export/models/description.py", "workspace.write_bytes"): "write_atomic",
     ("export/check/write.py", "workspace.write_bytes"): "write_atomic",
     ("genq_export/cli/app.py", "open"): "of the null device",
+    ("genq_export/core/build_log.py", "open"): "appended to, and not through a link",
     ("genq_export/core/workspace.py", "self.write_bytes"): "write_atomic",
     ("calibrate/contact_sheet.py", "sheet.save"): "into memory",
     ("calibrate/image_file.py", ".save"): "into memory",

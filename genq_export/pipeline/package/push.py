@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from genq_export.core.errors import UserError, reason_of
+from genq_export.core.secrets import without_secrets
 
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
-_TOKEN = re.compile(r"hf_\w+")
 
 
 class Hub(Protocol):
@@ -43,7 +43,7 @@ def push(place: Path, names: Iterable[str], repository: str, hub: Hub | None = N
             repo_id=repository, folder_path=place, allow_patterns=sorted(names), commit_message="genq-export package"
         )
     except Exception as error:  # of the hub, of HTTP, of the network: without a common base
-        reason = _TOKEN.sub("hf_…", reason_of(error))
+        reason = without_secrets(reason_of(error))
         raise UserError(
             f"the hub did not take {repository}: {reason}; `hf auth login` once, or put {place} there yourself"
         ) from None

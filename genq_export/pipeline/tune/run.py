@@ -41,7 +41,8 @@ class TimedProgress(Progress):
         self._deadline, self._clock = deadline, clock
 
     def say(self, message: str) -> None:
-        """Nothing is printed."""
+        """Nothing is printed; a log gets the line."""
+        super().say(message)
         if self._clock() > self._deadline:
             raise OutOfTime
 
