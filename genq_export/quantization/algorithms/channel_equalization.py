@@ -6,9 +6,13 @@ channel of a weight has its own scale; layers that read it take columns w_c r_c.
 positive factor a channel (ReLU, pooling, padding, additions and concatenations of tensors that are treated alike,
 gates) hand r on; all others keep r = 1 on both of their sides. In exact arithmetic the network stays what it was.
 (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, for two layers with
-a ReLU between; sets of tensors and the measurement below are [ours].)
+a ReLU between; sets of tensors, the constants and the measurement below are [ours].)
 
     r_c = (m_c / mean(m))^a,  m_c: largest absolute number of the channel on the images that ranges are searched on
+
+A set of tied channels is part of several tensors; the widest ones count, as what a concatenation joins has its grid.
+Where a concatenation joins tensors of unlike ranges behind operators that hand nothing on (SiLU, GELU), the parts are
+multiplied with a constant a channel, so that the small part has codes; its readers make up for it, as above.
 
 As weights then differ by column, it does not always pay. So it is tried where 8-bit activations leave the answers far
 from float's, and the strength a is taken whose answers diverge least, on calibration images; 0 is no change.
@@ -24,6 +28,7 @@ from genq_export.network.aten import attribute, new_constant, op_name
 from genq_export.quantization.activation_cache import ActivationStore
 from genq_export.quantization.activation_cost import WIDE, answers, far_from_float, in_float
 from genq_export.quantization.channel_ties import FIXED, ChannelTies, channel_ties, constants_of
+from genq_export.quantization.concatenation_factors import free_concatenations, largest_by_channel, scale_constant
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.sensitivity import sample_of
 from genq_export.quantization.summary import Findings
@@ -89,44 +94,32 @@ def equalize_channels(gm: fx.GraphModule, batches: Sequence[Tensor], strength: f
     Returns:
         How many tensors were changed.
     """
-    ties = channel_ties(gm)
-    ratios = _ratios(ties, _largest(gm, ties, batches), strength)
+    free = free_concatenations(gm, batches)
+    ties = channel_ties(gm, free)
+    moving = {node for node in ties.channels if (ties.of(node) != FIXED).any()}
+    ratios = _ratios(ties, largest_by_channel(gm, moving, batches), strength)
     for node in list(gm.graph.nodes):
         if op_name(node) in ("conv2d", "linear") and node in ties.channels:
             _scale_layer(gm, node, ratios[ties.of(node.args[0])], ratios[ties.of(node)])
+        elif node in free:
+            scale_constant(gm, node, ratios[ties.of(node.args[0])] / ratios[ties.of(node)])
     gm.graph.eliminate_dead_code()
     gm.recompile()
-    return sum(bool((ties.of(node) != FIXED).any()) for node in ties.channels)
-
-
-def _largest(gm: fx.GraphModule, ties: ChannelTies, batches: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
-    """The largest absolute number of every channel, float32 [C], of the tensors that are not fixed."""
-    found: dict[fx.Node, Tensor] = {}
-    wanted = {node for node in ties.channels if (ties.of(node) != FIXED).any()}
-
-    class Keep(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> object:
-            result = super().run_node(n)
-            if n in wanted:
-                assert isinstance(result, Tensor)
-                most = result.abs().flatten(2).amax((0, 2)) if result.dim() > 2 else result.abs().amax(0)
-                found[n] = torch.maximum(found[n], most) if n in found else most
-            return result
-
-    with torch.no_grad():
-        for batch in batches:
-            Keep(gm).run(batch)
-    return found
+    return len(moving)
 
 
 def _ratios(ties: ChannelTies, largest: dict[fx.Node, Tensor], strength: float) -> Tensor:
-    """r of every set of tied channels, float32: the geometric mean over the tensors that it is part of."""
-    sums, counts = torch.zeros(ties.sets), torch.zeros(ties.sets)
+    """r of every set of tied channels, float32: the geometric mean over the widest tensors that it is part of."""
+    sums, counts, widest = torch.zeros(ties.sets), torch.zeros(ties.sets), torch.zeros(ties.sets)
     for node, most in largest.items():
-        alive = most > 0
+        sets = ties.of(node)
+        widest[sets] = widest[sets].maximum(torch.tensor(float(len(most))))
+    for node, most in largest.items():
+        alive, sets = most > 0, ties.of(node)
         logs = torch.where(alive, (most / most[alive].mean()).log(), 0.0) if alive.any() else torch.zeros_like(most)
-        sums.index_add_(0, ties.of(node), logs.cpu())
-        counts.index_add_(0, ties.of(node), torch.ones(len(most)))
+        counted = (widest[sets] == len(most)).float()
+        sums.index_add_(0, sets, logs.cpu() * counted)
+        counts.index_add_(0, sets, counted)
     ratios = (sums / counts.clamp_min(1)).exp().clamp(_SMALLEST_RATIO, 1 / _SMALLEST_RATIO) ** strength
     ratios[FIXED] = 1
     return ratios
