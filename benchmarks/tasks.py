@@ -25,6 +25,7 @@ sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).re
 
 import judging_pictures
 import numpy as np
+import onnx.version_converter
 import result_lines
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -42,6 +43,7 @@ STATIC = ("MinMax", "Percentile", "Entropy")
 TOOLS = ("float, noise", "genq-export", *(f"quantize_static, {method}" for method in STATIC))
 _NOISE = 40.0  # dB below the images
 _CALLS = 60
+_OPSET = 17
 Floats = NDArray[np.float32]
 
 
@@ -140,8 +142,12 @@ def _measured(options: argparse.Namespace, known: set[tuple[Any, ...]]) -> Itera
         answers = _outputs(source, judging)
         for tool in wanted:
             folder = options.out / f"{source.stem}-{tool}-w{_weights(tool, options)}".replace(", ", "-")
-            found, codes, speed = _of(tool)(network, source, folder, judging, options)
-            yield Line(name, tool, _weights(tool, options), _figures(network, answers, found), codes, speed)
+            try:
+                found, codes, speed = _of(tool)(network, source, folder, judging, options)
+                figures = _figures(network, answers, found)
+            except Exception as error:  # another tool's failure is its result
+                figures, codes, speed = {"failed:": f"{type(error).__name__}: {error}".splitlines()[0][:200]}, "", ""
+            yield Line(name, tool, _weights(tool, options), figures, codes, speed)
 
 
 def _weights(tool: str, options: argparse.Namespace) -> int:
@@ -178,7 +184,8 @@ def _static(network: Network, source: Path, folder: Path, judging: Floats, optio
     """ONNX Runtime's own: QDQ, U8S8, weights per channel, as its documentation advises for x86 with VNNI."""
     folder.mkdir(exist_ok=True)
     prepared, file = folder / "prepared.onnx", folder / "model.onnx"
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    onnx.save(onnx.version_converter.convert_version(onnx.load(source), _OPSET), prepared)  # scales a channel need 13
+    quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
     packages = options.photographs or options.out / "photographs"
     images = _pictures(network, packages, judging_pictures.CALIBRATION, CALIBRATING)
     method = getattr(CalibrationMethod, folder.name.split("-")[-2])

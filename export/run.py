@@ -22,6 +22,7 @@ from genq_export.models.description import write_description
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.preprocessing import in_words
 from genq_export.network.files import load_reference, save_integer_model
+from genq_export.network.float_weight import kept_layers
 from genq_export.network.free_size import free_size_of
 from genq_export.network.onnx_graph import read_model
 from genq_export.targets import target
@@ -81,16 +82,18 @@ def run(
         outputs += write_check(workspace, config, model, integer_model, list(images))
     else:
         progress.say("  no check folder: there are no calibration images to make it of")
+    kept = (*config.quantize.keep_float, *kept_layers(integer_model).values())
     summary = _summary(
-        config, facts, beside, storage, audit, compiled, in_words(model), classes_digest(model.class_names)
+        config, facts, beside, storage, audit, kept, compiled, in_words(model), classes_digest(model.class_names)
     )
     summary = summary.model_copy(update={"free_size": free_size, "other_sizes": other_sizes})
     return StageResult(outputs, summary.model_dump(mode="json"))
 
 
-def _judged(layer: LayerAudit, keep_float: tuple[str, ...]) -> LayerAudit:
-    """The layer, marked where it computes in float because the config keeps it so."""
-    on_purpose = not layer.integer and any(fnmatchcase(layer.name, pattern) for pattern in keep_float)
+def _judged(layer: LayerAudit, keep_float: Sequence[str]) -> LayerAudit:
+    """The layer, marked where it computes in float because the config, or what it asked for, keeps it so."""
+    fits = any(layer.name == pattern or fnmatchcase(layer.name, pattern) for pattern in keep_float)
+    on_purpose = not layer.integer and fits
     return replace(layer, on_purpose=True, detail=f"kept in float as asked; {layer.detail}") if on_purpose else layer
 
 
@@ -100,6 +103,7 @@ def _summary(
     beside: dict[str, int],
     storage: Widths,
     audit: list[LayerAudit],
+    kept: Sequence[str],
     compiled: Compiled | None,
     preprocessing: str,
     classes: str | None,
@@ -108,7 +112,7 @@ def _summary(
     if compiled is not None:
         files[compiled.files[0]] = compiled.facts["bytes"]
     return ExportSummary(
-        audit=tuple(_judged(layer, config.quantize.keep_float) for layer in audit),
+        audit=tuple(_judged(layer, kept) for layer in audit),
         engine=compiled.facts if compiled is not None else None,
         opset=facts["opset"],
         ir_version=facts["ir_version"],

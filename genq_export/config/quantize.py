@@ -11,6 +11,7 @@ Scales = Literal["float", "pow2"]
 Method = Annotated[str, OneOf("method", lambda: METHODS)]
 
 AUTOMATIC = "auto"
+NEAR_FLOAT = 25.0  # dB of answers that are held for the float network's
 
 BITS = Option(
     ("build", "calibrate", "quantize"), "bits", help="bits of weights and activations", shorthand=True, always_told=True
@@ -22,6 +23,7 @@ DEFAULT_METHODS = (
     "channel_equalization",
     "mixed_precision",
     "wide_activations",
+    "float_layers",
     "output_ranges",
     "gptq",
     "reconstruction",
@@ -113,6 +115,23 @@ class WideActivationsConfig(MethodConfig):
     def is_on(self) -> bool:
         """Is there a mean?"""
         return self.mean_bits is not None
+
+
+class FloatLayersConfig(MethodConfig):
+    """The layers that cost most stay in float; off without a distance to reach."""
+
+    sqnr_db: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="the fewest layers in float with which answers are so many dB from float's;"
+        f" `--keep-float auto`: {NEAR_FLOAT:g}",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Is there a distance?"""
+        return self.sqnr_db is not None
 
 
 class OutputRangesConfig(SwitchConfig):
@@ -227,9 +246,10 @@ class QuantizeConfig(Frozen):
         False, description="outputs get an 8-bit grid, too; the file of --input uint8 gives their codes"
     )
     layers: dict[str, LayerOverride] = Field({}, description="bits by layer name or pattern; the last that fits wins")
-    keep_float: Annotated[tuple[str, ...], Option(("build",))] = Field(
-        (), description="names or patterns of layers that are not quantized at all"
-    )
+    keep_float: Annotated[
+        tuple[str, ...],
+        Option(("build",), help="names or patterns of layers that stay in float; auto: those that cost most"),
+    ] = Field((), description="names or patterns of layers that are not quantized at all")
     range: Literal["search", "percentile"] = Field("search", description="activation ranges: L2.4 search or percentile")
     percentile: float = Field(99.99, gt=50, le=100, description="of range: percentile")
     scales: Annotated[Scales, Option(("build",))] = Field(
@@ -243,6 +263,7 @@ class QuantizeConfig(Frozen):
     channel_equalization: ChannelEqualizationConfig = ChannelEqualizationConfig()
     mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()
     wide_activations: WideActivationsConfig = WideActivationsConfig()
+    float_layers: FloatLayersConfig = FloatLayersConfig()
     output_ranges: OutputRangesConfig = OutputRangesConfig()
     gptq: GptqConfig = GptqConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
@@ -293,6 +314,19 @@ class QuantizeConfig(Frozen):
         if str(bits).isdecimal() and not wide:
             wide = {"mean_bits": min(int(bits) + 1, 8)}
         return values | {"activation_bits": bits, "wide_activations": wide}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic_float_layers(cls, values: Any) -> Any:
+        """`keep_float: auto`, beside patterns or alone, is the distance that answers are to have."""
+        if not isinstance(values, dict) or not isinstance(values.get("keep_float"), list | tuple | str):
+            return values
+        given = values["keep_float"]
+        patterns = [given] if isinstance(given, str) else list(given)
+        if AUTOMATIC not in patterns:
+            return values
+        left = [pattern for pattern in patterns if pattern != AUTOMATIC]
+        return values | {"keep_float": left, "float_layers": values.get("float_layers") or {"sqnr_db": NEAR_FLOAT}}
 
     @model_validator(mode="after")
     def _one_assignment(self) -> Self:

@@ -81,6 +81,7 @@ METHODS: dict[str, str] = {
     "channel_equalization": "genq_export.quantization.algorithms.channel_equalization:CHANNEL_EQUALIZATION",
     "mixed_precision": "genq_export.quantization.algorithms.mixed_precision:MIXED_PRECISION",
     "wide_activations": "genq_export.quantization.algorithms.wide_activations:WIDE_ACTIVATIONS",
+    "float_layers": "genq_export.quantization.algorithms.float_layers:FLOAT_LAYERS",
     "output_ranges": "genq_export.quantization.algorithms.output_ranges:OUTPUT_RANGES",
     "gptq": "genq_export.quantization.algorithms.gptq:GPTQ",
     "reconstruction": "genq_export.quantization.algorithms.reconstruction:RECONSTRUCTION",

@@ -27,12 +27,10 @@ def answers_db(graph: GraphNetwork, images: Tensor) -> float:
     """Signal to noise of the output that is furthest from float's, activations on their grids and weights in float."""
     parts = [part for part in graph.modules() if isinstance(part, ActivationQuantizer)]
     with in_float(graph):
-        teacher = by_name(answers(graph, images))
+        teacher = answers(graph, images)
         with on_grids(parts):
-            student = by_name(answers(graph, images))
-    powers = ((float(x.double().square().sum()), float((student[name] - x).double().square().sum()))
-              for name, x in teacher.items())  # fmt: skip
-    return min(sqnr_db(signal, noise) for signal, noise in powers)
+            student = answers(graph, images)
+    return distance_db(student, teacher)
 
 
 @contextmanager
@@ -62,3 +60,11 @@ def answers(graph: GraphNetwork, images: Tensor) -> Answer:
     with torch.no_grad():
         batches = [by_name(graph(batch)) for batch in images.split(_BATCH)]
     return as_answer({name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
+
+
+def distance_db(student: Answer, teacher: Answer) -> float:
+    """Signal to noise of the output that is furthest from the teacher's."""
+    found, wanted = by_name(student), by_name(teacher)
+    powers = ((float(x.double().square().sum()), float((found[name] - x).double().square().sum()))
+              for name, x in wanted.items())  # fmt: skip
+    return min(sqnr_db(signal, noise) for signal, noise in powers)

@@ -1,6 +1,6 @@
 """Constants in front of concatenations that join tensors of unlike ranges.
 
-What a concatenation joins shares one grid. Where one part reaches 40 and another 0.2, the small one has two codes of 256.
+What a concatenation joins shares one grid. Where one part reaches 40 and another 0.2, the small one has two codes.
 Behind ReLU the weights in front can make up for it (`channel_ties`); behind an operator that commutes with no factor
 (SiLU, GELU) a multiplication with a constant a channel can, which is put in here with the constant 1.
 """

@@ -1,6 +1,6 @@
 """A network while it is quantized: quantizers in place, ranges searched, and made anew where its bits change."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -94,6 +94,11 @@ class WorkingNetwork:
     def assign_bits(self, layers: Mapping[str, LayerOverride]) -> None:
         """Give layers bits of their own; patterns of the config go before them."""
         self.settings = self.settings.model_copy(update={"layers": {**layers, **self.settings.layers}})
+        self._prepared = None
+
+    def keep_float(self, names: Sequence[str]) -> None:
+        """Leave layers in float, by name, beside those that the config names."""
+        self.settings = self.settings.model_copy(update={"keep_float": (*self.settings.keep_float, *names)})
         self._prepared = None
 
     def _prepare(self) -> Prepared:

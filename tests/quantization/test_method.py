@@ -22,10 +22,15 @@ def test_a_method_has_the_name_that_it_is_found_by(name: str) -> None:
 
 
 def test_a_config_that_names_none_gets_those_in_use_in_the_usual_order() -> None:
-    everything = config(mixed_precision={"size_budget": 10**6}, wide_activations={"mean_bits": 5}, qat={"epochs": 1})
+    everything = config(
+        mixed_precision={"size_budget": 10**6}, wide_activations={"mean_bits": 5}, float_layers={"sqnr_db": 20.0},
+        qat={"epochs": 1},
+    )  # fmt: skip
     assert tuple(method.name for method in methods_of(everything)) == DEFAULT_METHODS
     usual = [method.name for method in methods_of(config())]
-    assert usual == [name for name in DEFAULT_METHODS if name not in ("mixed_precision", "wide_activations", "qat")]
+    assert usual == [
+        name for name in DEFAULT_METHODS if name not in ("mixed_precision", "wide_activations", "float_layers", "qat")
+    ]
 
 
 def test_of_two_phases_only_one_order_is_accepted() -> None:

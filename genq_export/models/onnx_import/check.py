@@ -25,6 +25,9 @@ from genq_export.runtimes.onnxruntime import plain_options
 
 NODE_TOLERANCE = 1e-4  # of the largest number of a tensor
 TOLERANCE = 1e-3  # of the largest number of an output, behind all layers
+# Computed by way of numbers around 1: a result of 1e-5 has an error of some float32 steps of 1, not of itself.
+_BY_WAY_OF_ONE = ("Sigmoid", "HardSigmoid", "Tanh", "Erf", "Gelu", "Softplus", "Elu", "Celu", "Selu", "Mish", "Swish")
+_LEAST_OF_ONE, _LEAST = 1e-2, 1e-6  # numbers below are judged as if the largest were this
 _ELEMENTS = {
     torch.float32: TensorProto.FLOAT, torch.float64: TensorProto.DOUBLE, torch.int64: TensorProto.INT64,
     torch.int32: TensorProto.INT32, torch.int16: TensorProto.INT16, torch.int8: TensorProto.INT8,
@@ -135,7 +138,8 @@ class _Watcher:
         return (_known(value) if value.known else self._kept[value.name]).detach().contiguous().numpy()
 
     def _compare(self, group: Group, found: Tensor, wanted: NDArray[Any]) -> None:
-        difference = relative_difference(found.numpy(), wanted)
+        least = _LEAST_OF_ONE if group.node.op_type in _BY_WAY_OF_ONE else _LEAST
+        difference = relative_difference(found.numpy(), wanted, least)
         if not difference <= NODE_TOLERANCE:
             raise UserError(
                 f"{self._imported.file.path}: {shown(group.node.name, group.node.output)} ({group.node.op_type}) was"
@@ -144,8 +148,11 @@ class _Watcher:
             )
 
 
-def relative_difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """The largest difference as a share of the largest number; infinite where shapes, types or infinities differ."""
+def relative_difference(found: NDArray[Any], wanted: NDArray[Any], least: float = _LEAST) -> float:
+    """The largest difference as a share of the largest number, of `least` if that is more.
+
+    Infinite where shapes, types or infinities differ.
+    """
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return float("inf")
     if found.dtype != np.float32:  # whose differences float32 holds as well, in half the memory
@@ -159,7 +166,7 @@ def relative_difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
         difference = np.subtract(found, wanted)
     gap = float(np.abs(difference, out=difference).max(initial=0.0))
     largest = max(float(wanted.max(initial=0.0)), -float(wanted.min(initial=0.0)))
-    return gap / max(largest, 1e-6) if np.isfinite(gap) else float("inf")
+    return gap / max(largest, least) if np.isfinite(gap) else float("inf")
 
 
 def _known(value: Value) -> Tensor:

@@ -180,3 +180,15 @@ def test_names_out_of_a_file_replace_nothing(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "n.onnx", nodes, tensors)
     np.testing.assert_allclose(network(path, noise())[0], runtime(path, noise())[0], rtol=1e-4, atol=1e-5)
+
+
+def test_probabilities_near_zero_are_what_the_runtime_computes(tmp_path: Path) -> None:
+    """Of an untrained detector: its sigmoid is computed by way of numbers around 1, and off by some steps of these."""
+    nodes = [
+        helper.make_node("Sub", ["x", "shift"], ["far"]),
+        helper.make_node("Sigmoid", ["far"], ["p"]),
+        helper.make_node("Concat", ["x", "p"], ["y"], axis=1),
+    ]
+    path = write(tmp_path / "n.onnx", nodes, {"shift": np.float32(16)})
+    taken = imported(path)
+    assert check(taken, (4, 6, 8), answers_of(taken.file, (4, 6, 8), False)) < 1e-6

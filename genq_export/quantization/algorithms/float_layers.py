@@ -1,0 +1,110 @@
+"""`--keep-float auto`: the fewest layers in float with which the answers are as near to float's as is wanted.
+
+Layers are ranked by what quantizing each alone costs (sensitivity.py), and the first of them stay in float: of the
+numbers of layers up to half of all, the least is searched (by bisection, taking it that more layers in float are
+nearer) whose answers, weights rounded to nearest and activations on their grids, are `sqnr_db` from float's. Where half
+of all layers do not reach that, as few as come as near as these ([ours]).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
+from genq_export.network.interpreter import GraphNetwork
+from genq_export.quantization.activation_cache import ActivationStore
+from genq_export.quantization.activation_cost import answers, distance_db, in_float
+from genq_export.quantization.method import Method, MethodContext, Phase
+from genq_export.quantization.sensitivity import input_quantizers, measure, ranked, sample_of
+from genq_export.quantization.summary import Findings
+from genq_export.quantization.working_network import WorkingNetwork
+
+_SAME = 0.5  # dB that no layer is kept in float for
+
+
+class FloatLayers(Method):
+    """Leave the layers in float that cost most; the network is prepared anew without their quantizers."""
+
+    name = "float_layers"
+    phase = Phase.BITS
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Rank, and find how many are needed."""
+        gm, wanted = network.graph, settings.float_layers.sqnr_db
+        assert wanted is not None
+        sample = sample_of(images, gm)
+        order = [cost.name for cost in ranked(measure(gm, sample, divergence=context.divergence))]
+        with in_float(gm):
+            teacher = answers(gm, sample)
+
+        def reached(count: int) -> float:
+            with layers_in_float(gm, order[:count]):
+                return distance_db(answers(gm, sample), teacher)
+
+        before, most = reached(0), reached(len(order) // 2)
+        kept = order[: _fewest(reached, len(order) // 2, min(wanted, most - _SAME))]
+        if not kept:
+            context.progress.say(f"  no layer stays in float: answers are {before:.1f} dB from float's")
+            return Findings()
+        after = reached(len(kept))
+        share = 100 * _multiplications(gm, sample[:1], kept)
+        network.keep_float(kept)
+        context.progress.say(
+            f"  {len(kept)} of {len(order)} layers stay in float ({share:.0f} % of the multiplications): answers are"
+            f" {after:.1f} dB from float's, not {before:.1f}" + ("" if after >= wanted else f"; {wanted:g} are wanted")
+        )
+        return Findings()
+
+
+FLOAT_LAYERS = FloatLayers()
+
+
+@contextmanager
+def layers_in_float(gm: GraphNetwork, names: Sequence[str]) -> Iterator[None]:
+    """These layers, and inputs that no other layer reads, compute in float for as long as the context lasts."""
+    pairs = input_quantizers(gm)
+    parts: list[QuantizedLayer | ActivationQuantizer] = [layer for layer, _ in pairs if layer.name in names]
+    read_on = {quantizer for layer, quantizer in pairs if layer.name not in names}
+    parts += [quantizer for layer, quantizer in pairs if layer.name in names and quantizer not in read_on]
+    before = [part.enabled for part in parts]
+    for part in parts:
+        part.enabled = False
+    try:
+        yield
+    finally:
+        for part, enabled in zip(parts, before, strict=True):
+            part.enabled = enabled
+
+
+def _fewest(reached: Callable[[int], float], most: int, wanted: float) -> int:
+    """The least count up to `most` that reaches it; `most` does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        if reached(middle) >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _multiplications(gm: GraphNetwork, images: Tensor, names: Sequence[str]) -> float:
+    """Which share of those of all quantized layers these layers do."""
+    counts: dict[str, float] = {}
+
+    def count(part: QuantizedLayer, _inputs: object, output: Tensor) -> None:
+        counts[part.name] = output.numel() / len(part.weight) * part.weight.numel()
+
+    handles = [layer.register_forward_hook(count) for layer, _ in input_quantizers(gm)]
+    try:
+        with torch.no_grad():
+            gm(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(counts[name] for name in names) / sum(counts.values())
