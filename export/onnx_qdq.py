@@ -32,6 +32,7 @@ from export.passes.lower_opset import LowerOpset
 from export.passes.move_codes import MoveCodes
 from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
 from export.passes.relu_on_codes import ReluOnCodes
+from export.passes.round_in_float import RoundInFloat
 from export.passes.zero_point_shift import without_zero_points
 from export.sized_program import name_axes, sized_program
 from genq_export.config.target import TargetRule
@@ -74,7 +75,7 @@ def export_onnx(
     if rule.pools_codes and not rule.lowest_opset:
         passes.append(PoolGlobally())
     if rule.sums_in_float:
-        passes.append(AddInFloat())
+        passes += [AddInFloat(), RoundInFloat()]
     if half_remainder and rule.half_remainder:
         passes.append(ComputeRemainderInHalf())
     if rule.lowest_opset:

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from benchmarks.edge.runtimes import CONTENDERS, reason_of
+from benchmarks.edge.environments import reason_of
+from benchmarks.edge.runtimes import CONTENDERS
 from benchmarks.edge.runtimes_table import Result, table
 
 

@@ -5,7 +5,7 @@
 #
 # Takes Debian's arm64 Python and the aarch64 wheels of onnxruntime and numpy into .cache/arm64, once, with an apt and a
 # qemu of its own: nothing is installed on this machine. One line a processor. Emulation says nothing of speed, so no
-# time is printed.
+# time is printed. RESULTS=FOLDER keeps what check.py found there, as CPU.json.
 set -euo pipefail
 [ $# -ge 1 ] && [ -f "$1/check/check.py" ] || { echo "usage: $0 BUILD [CPU ...]; BUILD holds a folder 'check'" >&2; exit 2; }
 build=$(realpath "$1"); shift
@@ -54,6 +54,7 @@ outputs = "outputs equal bit for bit" if found["outputs_equal"] else f"outputs d
 print(f"{cpu}: {found['verdict']}: {found['quantizers'] - found['quantizers_unlike']} of {found['quantizers']} quantizers, {outputs},"
       f" {found['same_answers']} of {found['images']} same answers ({found['runtime']})")
 PYTHON
+    [ -z "${RESULTS:-}" ] || [ ! -s "$result" ] || cp "$result" "$RESULTS/$cpu.json"
     rm -f "$result" "$result.log"
 done
 exit $failed

@@ -10,9 +10,6 @@ call measures what is missing.
 
 import argparse
 import json
-import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.edge.environments import in_own_environment, install, reason_of
 from benchmarks.edge.runtimes_table import Result, table
 from benchmarks.result_lines import kept, read
 
@@ -28,15 +26,6 @@ TOOLS = Path(__file__).with_name("runtime_tools")
 NETWORKS = ("resnet", "mobilenet", "vit")
 FORMS = {"W8A8": (8, True), "W4A4": (4, True), "W4A4 in INT8": (4, False)}  # bits, and store four bits in four
 IMAGES = 128
-_SECONDS = 900
-_LONGEST = 220  # letters of a reason
-
-# Names of nodes, kinds of exceptions and folders: what differs between files that are refused for the same reason.
-_NOISE = re.compile(
-    r"(?<=name )'[^']*'|(?<=node:)'[^']*'|/\S*/|\[ONNXRuntimeError\] : \d+ : "
-    r"|\(\d+ vs\. \d+\) |: %\d+ = .*"
-    r"|^\S*(Error|Fail|Exception|NotImplemented)\S*: "
-)
 
 
 @dataclass(frozen=True)
@@ -130,9 +119,8 @@ def made(home: Path, network: str, bits: int, int4_storage: bool) -> Path:
 
 
 def _measured(work: Path, contender: Contender, file: str, place: Path) -> Result:
-    environment = work / "environments" / _folder_name(contender.packages[0])
     try:
-        _install(environment, contender)
+        environment = install(work, contender.packages, contender.npm)
         facts, logits = (_in_node if contender.npm else _in_python)(environment, contender, place)
     except subprocess.SubprocessError as error:
         return Result(contender.title, file, error=reason_of(error))
@@ -152,67 +140,19 @@ def _measured(work: Path, contender: Contender, file: str, place: Path) -> Resul
     )
 
 
-def _install(environment: Path, contender: Contender) -> None:
-    """Once; what was half installed is made anew."""
-    done = environment / "complete"
-    if done.exists():
-        return
-    shutil.rmtree(environment, ignore_errors=True)
-    environment.mkdir(parents=True)
-    if contender.npm:
-        _run(
-            ["npm", "install", "--silent", "--ignore-scripts", "--prefix", environment, *contender.packages],
-            environment,
-        )
-    else:
-        _run([sys.executable, "-m", "venv", environment], environment)
-        _run([environment / "bin" / "python", "-m", "pip", "install", "-q", *contender.packages], environment)
-    done.touch()
-
-
 def _in_python(environment: Path, contender: Contender, place: Path) -> tuple[dict[str, object], np.ndarray]:
     job, logits = TOOLS / f"{contender.job}.py", place / "logits.npy"
     command = [environment / "bin" / "python", job, place / "model.onnx", place / "inputs.npy", logits]
-    said = _run(command, environment, dict(contender.settings))
+    said = in_own_environment(command, environment, dict(contender.settings))
     return json.loads(said.splitlines()[-1]), np.load(logits)
 
 
 def _in_node(environment: Path, contender: Contender, place: Path) -> tuple[dict[str, object], np.ndarray]:
     logits, shape = place / "logits.f32", np.load(place / "inputs.npy", mmap_mode="r").shape[1:]
     files = [place / "model.onnx", place / "inputs.f32", logits, ",".join(map(str, shape))]
-    said = _run(["node", TOOLS / "node_job.mjs", contender.job, *files], environment)
+    said = in_own_environment(["node", TOOLS / "node_job.mjs", contender.job, *files], environment)
     found = np.fromfile(logits, np.float32)
     return json.loads(said.splitlines()[-1]), found.reshape(len(np.load(place / "truth.npy")), -1)
-
-
-def _run(command: list[object], folder: Path, settings: dict[str, str] | None = None) -> str:
-    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    given = own | {"RUST_BACKTRACE": "0"} | (settings or {})
-    done = subprocess.run(
-        [str(part) for part in command], cwd=folder, env=given, timeout=_SECONDS, check=True,
-        capture_output=True, text=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-def reason_of(error: subprocess.SubprocessError) -> str:
-    """The line in which a process says why it ended."""
-    if not isinstance(error, subprocess.CalledProcessError):
-        return f"no answer within {_SECONDS} s"
-    if error.returncode < 0:
-        return f"crashed (signal {-error.returncode})"
-    lines = [line.strip() for line in (error.stderr or error.stdout or "").splitlines() if line.strip()]
-    told = (
-        [line for line in lines if "rror" in line or "xception" in line] or lines or [f"exit code {error.returncode}"]
-    )
-    reason = _NOISE.sub("", told[-1]).strip()
-    return reason if len(reason) <= _LONGEST else f"…{reason[-_LONGEST:]}"
-
-
-def _folder_name(package: str) -> str:
-    """`iree-base-compiler[onnx]==3.13.0` -> `iree-base-compiler-3.13.0`"""
-    name, version = re.split("==|@", package)
-    return f"{name.split('[')[0]}-{version}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ Answers = tuple[Mapping[str, NDArray[np.float32]], Mapping[str, NDArray[Any]]]
 Compute = Callable[[NDArray[np.float32]], Answers]
 """float32 [1, C, H, W] -> outputs by name, and codes by quantizer as the file holds them."""
 
-MOST_IMAGES = 8
 _SHARE_OF_IMAGES = 0.4  # of the room; the rest is for codes
 LEVELS = 256
 
@@ -164,7 +163,7 @@ class _Data:
 
 
 def _images_that_fit(pixels: NDArray[np.uint8], room: int) -> int:
-    return int(np.clip(room * _SHARE_OF_IMAGES // pixels[0].size, 1, min(MOST_IMAGES, len(pixels))))
+    return int(np.clip(room * _SHARE_OF_IMAGES // pixels[0].size, 1, len(pixels)))
 
 
 def _cap(sizes: Sequence[int], room: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.check.answers import answering
-from export.check.golden import MOST_IMAGES, Subject, in_levels, make_golden
+from export.check.golden import Subject, in_levels, make_golden
 from genq_export.config.build import BuildConfig
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.data.evaluation import load_images
@@ -30,7 +30,7 @@ def write_check(
 
     Args:
         workspace: of the build.
-        config: `export.check_size` bounds the data.
+        config: `export.check_size` and `export.check_images` bound the data.
         model: its preprocessing makes numbers of images.
         integer_model: what the file stands for; the source of all that is expected.
         images: of the calibration set; those that are taken are spread over the list.
@@ -44,7 +44,7 @@ def write_check(
     path = workspace.path("model.onnx")
     file = read_model(path)
     subject = _subject(config, model, sha256(path), quantizers(file))
-    pixels, table = in_levels(_numbers(images, model))
+    pixels, table = in_levels(_numbers(images, model, config.export.check_images))
     golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtypes), room)
     contents = {
         "golden.json": (golden.model_dump_json(indent=1) + "\n").encode(),
@@ -71,8 +71,8 @@ def _subject(config: BuildConfig, model: LoadedModel, digest: str, nodes: tuple[
     )
 
 
-def _numbers(images: list[Path], model: LoadedModel) -> NDArray[np.float32]:
+def _numbers(images: list[Path], model: LoadedModel, most: int) -> NDArray[np.float32]:
     """float32 [N, C, H, W] of the images that the check may take, evenly spread over the list."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).round().astype(int))
     numbers: NDArray[np.float32] = load_images([images[index] for index in chosen], model).numpy()
     return numbers

@@ -50,12 +50,17 @@ def _is_hidden(layer: ir.Node, value: ir.Value) -> bool:
     return any(node.op_type in _HIDING for node in moves)
 
 
+def moves_numbers(node: ir.Node) -> bool:
+    """Does it only move numbers?"""
+    return node.op_type in (*_SEEN_THROUGH, *_HIDING)
+
+
 def on_the_way(value: ir.Value) -> Iterator[ir.Node]:
     """What moves numbers between a value and the quantizers that it comes from."""
     waiting, seen = [value], set()
     while waiting:
         node = waiting.pop().producer()
-        if node is not None and node not in seen and node.op_type in (*_SEEN_THROUGH, *_HIDING):
+        if node is not None and node not in seen and moves_numbers(node):
             seen.add(node)
             yield node
             waiting += _data(node)
@@ -111,7 +116,7 @@ class _Moved:
         if node.op_type == "DequantizeLinear":
             codes = node.inputs[0]
             return (codes, node) if codes is not None and _constants(node) is not None else None
-        if node.op_type not in (*_SEEN_THROUGH, *_HIDING):
+        if not moves_numbers(node):
             return None
         parts = [self._codes_of(source) for source in _data(node)]
         if None in parts or len({_constants(part[1]) for part in parts if part is not None}) != 1:

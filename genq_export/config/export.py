@@ -60,6 +60,9 @@ class ExportConfig(Frozen):
     check_size: Bytes = Field(
         ByteSize(900_000), ge=0, le=10**9, description="golden data for a check on the device; 0: no `check` folder"
     )
+    check_images: int = Field(
+        8, ge=1, le=4096, description="images of that check at most; a larger check_size makes room for more"
+    )
     version_compatible: bool = Field(False, description="the engine also runs on later versions (TensorRT)")
     hardware_compatible: bool = Field(False, description="the engine also runs on later GPUs (TensorRT, from SM80)")
 

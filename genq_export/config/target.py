@@ -26,7 +26,7 @@ class TargetRule(Frozen):
     reference must as well. (Linear layers add a float bias behind the integer product.)
     convolutions_write_codes: a convolution runs in integers only if its result is quantized.
     sums_in_float: a residual addition takes convolutions in front of it as they are, before they are rounded, and is
-    written so that the runtime adds float numbers.
+    written so that the runtime adds float numbers. Signed grids of 8 bits that convolutions read are rounded in float.
     quantizers_multiply: a quantizer multiplies by the reciprocal of its scale, and adds to no sum of codes.
     codes_are_moved: what moves numbers towards a layer works on codes, so that the layer reads a DequantizeLinear.
     pools_codes: a mean over the whole image is written as the pooling that the runtime computes on codes.

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from genq_export.network import grid, integer_arithmetic
 from genq_export.network.float_weight import FloatWeight
-from genq_export.network.grid import Grid
+from genq_export.network.grid import Grid, weight_grid
 from genq_export.network.specs import ActivationSpec, FloatWeightSpec, ProductSpec, WeightedSpec, layer_spec
 
 INPUT_NAME = "input"  # of the quantizer of what the network is given
@@ -120,7 +120,7 @@ class QuantizedLayer(nn.Module):
         super().__init__()
         self.name = name
         self.op = op
-        self.grid = Grid(bits, signed=True)
+        self.grid = weight_grid(bits)
         self.bias_on_grid = bias_on_grid
         self.geometry = geometry
         self.enabled = True
@@ -156,7 +156,7 @@ class QuantizedLayer(nn.Module):
     def check(self) -> None:
         """Raise ValueError where codes or scales make no sense."""
         grid.check_scale(self.weight_scale, self.name)
-        grid.check_codes(self.codes, self.grid, self.name)
+        grid.check_codes(self.codes, Grid(self.grid.bits, signed=True), self.name)
 
     def _on_codes(self, codes: Tensor, input_scale: Tensor) -> Tensor:
         shape = [1, -1, 1, 1] if self.op == "conv2d" else [-1]

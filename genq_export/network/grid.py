@@ -5,7 +5,8 @@ Uniform grids. With a scale s > 0 (float32) and an integer zero-point z,
     q = clip(round_half_even(x / s) + z, lo, hi)            code of x
     x^ = (q - z) * s                                        the number a code stands for
 
-* Weights: one scale per output channel, signed, [-2^(b-1), 2^(b-1) - 1], z = 0.
+* Weights: one scale per output channel, signed, [-2^(b-1), 2^(b-1) - 1], z = 0; of 8 bits [-127, 127]: ONNX Runtime
+  on ARM64 adds two products in 16 bits, and two of -128 and -128 are more than fit (docs/numerics.md).
 * Activations: one scale per tensor. Unsigned [0, 2^b - 1] with z = 0 where the producer cannot be negative;
   signed as weights otherwise; unsigned with an integer z in [0, 2^b - 1] where half a signed grid would be wasted
   (GELU, SiLU, hard-swish).
@@ -27,20 +28,29 @@ FLOAT32_EXACT = 2**24
 
 @dataclass(frozen=True)
 class Grid:
-    """The codes a tensor may take: `bits` wide, signed around zero or counting up from it."""
+    """The codes a tensor may take: `bits` wide, signed around zero or counting up from it.
+
+    symmetric: of a signed grid, without the code that has no counterpart.
+    """
 
     bits: int
     signed: bool
+    symmetric: bool = False
 
     @property
     def lo(self) -> int:
         """Smallest code."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return -(1 << (self.bits - 1)) + self.symmetric if self.signed else 0
 
     @property
     def hi(self) -> int:
         """Largest code."""
         return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+
+def weight_grid(bits: int) -> Grid:
+    """The codes that a weight is given. (Builds of earlier versions hold -128 as well, and are read as they are.)"""
+    return Grid(bits, signed=True, symmetric=bits == 8)
 
 
 def quantize(x: Tensor, scale: Tensor, lo: int, hi: int, zero_point: int = 0) -> Tensor:

@@ -12,7 +12,8 @@ any, and mostly within 2e-5, for which they differ for none. [ours]
 Where it adds 128 to hold a signed grid in UINT8, or takes a sum apart, further roundings come in. So weight scales of
 convolutions whose result is quantized move as well, until no sum lies within 2e-5 codes of a border, or as few as can
 be. Sums of a convolution and a residual are too many for that; export writes those so that they are not taken apart
-(export/passes/add_in_float.py).
+(export/passes/add_in_float.py), and signed grids of 8 bits so that nothing is added before a number is rounded
+(export/passes/round_in_float.py).
 """
 
 from functools import partial
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genq_export.network.containers import reciprocal
 from genq_export.network.fake_quant import ActivationQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.rounding_ties import quantized_convolutions, settle
@@ -92,7 +94,7 @@ def borders_in_doubt(scale: np.float32, ends: tuple[int, int], container: tuple[
     nearest = (borders * np.float64(scale)).astype(np.float32)
     numbers = (nearest.view(np.int32)[:, None] + _BESIDE).view(np.float32)
     span = np.float32(container[1]) * scale - np.float32(container[0]) * scale
-    multiplied: NDArray[np.float32] = np.rint(numbers * (np.float32(255) / span))
+    multiplied: NDArray[np.float32] = np.rint(numbers * reciprocal(scale, container))
     other_scale = bool(span / np.float32(255) != scale)
     return int((np.rint(numbers / scale) != multiplied).any(1).sum()) + len(borders) * other_scale
 

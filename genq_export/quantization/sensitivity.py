@@ -150,7 +150,7 @@ def _run_with(
 
 
 def _rounded(weight: Tensor, bits: int) -> Tensor:
-    of = grid.Grid(bits, signed=True)
+    of = grid.weight_grid(bits)
     scale = grid.per_channel(range_search.search_weight_scale(weight, of), weight)
     return grid.fake_quantize(weight, scale, of.lo, of.hi)
 

@@ -18,7 +18,7 @@ from torch import fx
 
 from export.passes.zero_point_shift import without_zero_points
 from genq_export.network.aten import called_module, op_name
-from genq_export.network.containers import container_shift
+from genq_export.network.containers import container_shift, reciprocal
 from genq_export.network.names import codes_tensor, product_tensor, weight_tensor
 
 _MOVES_NOTHING = ("Cast", "Identity", "Neg", "Transpose", "Reshape", "Unsqueeze")
@@ -47,6 +47,7 @@ class Constants:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self._tensors[node.output[0]] = node.attribute[0].t
         self._producer = {output: node for node in model.graph.node for output in node.output}
+        self._nodes = model.graph.node
 
     def value(self, name: str) -> NDArray[Any] | None:
         """The constant called `name`, or None where this is no constant."""
@@ -81,6 +82,10 @@ class Constants:
         """The node that makes a tensor."""
         return self._producer.get(name)
 
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that read a tensor."""
+        return [node for node in self._nodes if name in node.input]
+
 
 def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
     """Find every constant of the file that differs from the integer model, and what it lacks of it.
@@ -107,9 +112,9 @@ def mismatches(model: onnx.ModelProto, oracle: Any) -> list[Mismatch]:
 
 
 def _holds_int8(model: onnx.ModelProto, constants: Constants) -> bool:
-    """Do activations travel in INT8, shifted where they have a zero-point?"""
-    zeros = (constants.value(node.input[2]) for node in model.graph.node if _has_zero_point(node))
-    return any(zero is not None and zero.dtype == np.int8 for zero in zeros)
+    """Do activations travel in INT8 alone, shifted where they have a zero-point? Beside UINT8 they keep it."""
+    zeros = [constants.value(node.input[2]) for node in model.graph.node if _has_zero_point(node)]
+    return bool(zeros) and all(zero is not None and zero.dtype == np.int8 for zero in zeros)
 
 
 def _has_zero_point(node: onnx.NodeProto) -> bool:
@@ -230,7 +235,8 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool, behind_convol
         yield Mismatch(part.name, f"the file has no quantizer {part.name}", "", None)
         return
     name = part.name
-    yield from _compare(constants, node.input[1], name, "scale", part.scale.cpu().numpy())
+    number = _number(constants, node)
+    yield from _scale(constants, node, part)
     zero = constants.value(node.input[2]) if len(node.input) > 2 else None
     container = np.iinfo(np.uint8 if zero is None else zero.dtype)
     shift = container_shift(container.dtype.name, part.lo, part.hi)
@@ -239,7 +245,7 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool, behind_convol
     elif part.zero_point + shift:
         yield Mismatch(name, f"the file has no zero-point of {name}, which is {part.zero_point + shift}", "", None)
     lo, hi = part.lo + shift, part.hi + shift
-    relu = constants.producer(node.input[0])
+    relu = constants.producer(number)
     if behind_convolution and (relu is None or relu.op_type != "Relu"):
         lo = max(lo, part.zero_point + shift)  # the ReLU became the lower end of the codes
     if clip is not None:
@@ -250,6 +256,33 @@ def _quantizer(constants: Constants, part: Any, behind_relu: bool, behind_convol
             yield _unlimited(name, lo, hi)
     elif (lo, hi) != (container.min, container.max):
         yield from _number_limits(constants, node, part, (lo, hi), behind_relu)
+
+
+def _scale(constants: Constants, node: onnx.NodeProto, part: Any) -> Iterator[Mismatch]:
+    """Where a number is rounded first (`export.passes.round_in_float`), the scale is what it is multiplied by."""
+    name, scale = part.name, part.scale.cpu().numpy()
+    if node.input[0] == _number(constants, node):
+        yield from _compare(constants, node.input[1], name, "scale", scale)
+        return
+    steps = constants.producer(constants.producer(node.input[0]).input[0])  # type: ignore[union-attr]
+    zero = constants.value(node.input[2])
+    ends = (-128 - int(zero or 0), 127 - int(zero or 0))
+    yield from _compare(constants, node.input[1], name, "scale behind the rounding", np.ones((), np.float32))
+    factor = np.asarray(reciprocal(np.float32(scale), ends))
+    yield from _compare(constants, steps.input[1], name, "reciprocal of the scale", factor)  # type: ignore[union-attr]
+    for reader in constants.readers(codes_tensor(name)):
+        if reader.op_type == "DequantizeLinear":
+            yield from _compare(constants, reader.input[1], name, "scale", scale)
+
+
+def _number(constants: Constants, quantizer: onnx.NodeProto) -> str:
+    """The tensor that a quantizer rounds, or that is rounded in front of it."""
+    rounded = constants.producer(quantizer.input[0])
+    steps = constants.producer(rounded.input[0]) if rounded is not None and rounded.op_type == "Round" else None
+    if steps is None or steps.op_type != "Mul":
+        return str(quantizer.input[0])
+    clip = constants.producer(steps.input[0])
+    return str(steps.input[0] if clip is None or clip.op_type != "Clip" else clip.input[0])
 
 
 def _number_limits(

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genq_export.network import grid, range_search
-from genq_export.network.grid import Grid
+from genq_export.network.fake_quant import QuantizedLayer
+from genq_export.network.grid import Grid, weight_grid
 
 FEW = settings(deadline=None, max_examples=25)
 BITS = st.integers(2, 8)
@@ -145,3 +146,15 @@ def test_a_bias_moves_by_half_an_accumulator_step_at_most(bias: float, input_sca
 def test_bias_codes_stay_within_int32() -> None:
     codes = grid.bias_codes(torch.tensor([1e3, -1e3]), torch.tensor(1e-10), torch.tensor([1e-10, 1e-10]))
     assert codes.tolist() == [2**31 - 1, -(2**31)]
+
+
+def test_no_weight_gets_the_code_that_arm64_multiplies_wrong() -> None:
+    """Two products of -128 and -128 exceed the 16 bits in which ONNX Runtime adds them there."""
+    assert (weight_grid(8).lo, weight_grid(8).hi) == (-127, 127)
+    assert (weight_grid(7).lo, weight_grid(4).lo) == (-64, -8)
+    layer = QuantizedLayer("layer", "linear", 8, torch.full((1, 4), -1.0), None, bias_on_grid=True)
+    layer.weight_scale.fill_(1 / 128)
+    layer.round_weight()
+    assert layer.codes.tolist() == [[-127] * 4]
+    layer.codes.fill_(-128)
+    layer.check()  # builds of earlier versions are read

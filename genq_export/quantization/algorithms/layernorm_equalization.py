@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.network import range_search
 from genq_export.network.aten import attribute, new_constant, op_name
-from genq_export.network.grid import Grid
+from genq_export.network.grid import weight_grid
 from genq_export.quantization.activation_cache import ActivationStore
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.summary import Findings
@@ -134,6 +134,6 @@ def _channel_scales(
 
 def _scale_by_channel(rows: Tensor, bits: int) -> Tensor:
     """rows [N, C] -> [C]; a channel of zeros, which any scale would do, takes the mean of the others."""
-    scales = range_search.search_weight_scale(rows.T, Grid(bits, signed=True))
+    scales = range_search.search_weight_scale(rows.T, weight_grid(bits))
     alive = rows.abs().amax(0) > 0
     return torch.where(alive, scales, scales[alive].mean()) if alive.any() else torch.ones_like(scales)

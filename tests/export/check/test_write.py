@@ -29,7 +29,7 @@ def test_images_come_through_the_networks_own_preprocessing(tmp_path: Path, chan
     model = LoadedModel(
         "net", net.eval(), size, (0.5,) * channels, (0.25,) * channels, 1.0, "bilinear", None, 3, layout=layout
     )  # type: ignore[arg-type]
-    config = BuildConfig.for_model("fashion_resnet", bits=8)
+    config = BuildConfig.for_model("fashion_resnet", bits=8, settings=["export.check_images=2"])
     network, _ = prepare(net, size, config.quantize, rule_for("onnxruntime"))
     calibrate_ranges(network, [torch.randn(2, *size)])
     integer = fold(network)
@@ -43,4 +43,5 @@ def test_images_come_through_the_networks_own_preprocessing(tmp_path: Path, chan
     result = tmp_path / "result.json"
     program = workspace.path("check", "check.py")
     subprocess.run([sys.executable, program, "--runs", "0", "--output", result], check=True, capture_output=True)
-    assert json.loads(result.read_text())["verdict"] == "same codes"
+    found = json.loads(result.read_text())
+    assert found["verdict"] == "same codes" and found["images"] == 2, "as many as were asked for"
