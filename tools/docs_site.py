@@ -2,7 +2,8 @@
 
     python -m tools.docs_site && mkdocs build --strict
 
-Pages keep their places, so that the links that work on a code host work on the site.
+Pages keep their places, so that the links that work on a code host work on the site. A notebook becomes a page
+beside it.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+
+from tools.notebook_page import markdown_of, page_of
 
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"\]\(([^)#\s]+)")
@@ -33,19 +36,27 @@ def collect(root: Path, out: Path) -> list[Path]:
     for path in dict.fromkeys([*pages, *(linked for page in pages for linked in links_of(page, root))]):
         place = out / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+        if path.suffix == ".md":  # a link to a notebook leads to its page
+            place.write_text(re.sub(r"(\]\([^):]+)\.ipynb\)", r"\1.md)", path.read_text()))
+        else:
+            shutil.copyfile(path, place)
+        if path.suffix == ".ipynb":
+            place.with_suffix(".md").write_text(page_of(path))
     return pages
 
 
 def pages_of(root: Path) -> list[Path]:
-    """Every Markdown page under version control."""
-    listed = subprocess.run(["git", "ls-files", "-z", "*.md"], cwd=root, check=True, capture_output=True, text=True)
+    """Every Markdown page and every notebook under version control."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "*.md", "*.ipynb"], cwd=root, check=True, capture_output=True, text=True
+    )
     return [root / name for name in listed.stdout.split("\0") if name]
 
 
 def links_of(page: Path, root: Path) -> list[Path]:
     """Files of the repository that a page links to or shows."""
-    found = [match for match in _LINK.findall(page.read_text()) if "://" not in match]
+    text = markdown_of(page) if page.suffix == ".ipynb" else page.read_text()
+    found = [match for match in _LINK.findall(text) if "://" not in match]
     linked = [(page.parent / target).resolve() for target in found]
     missing = next((path for path in linked if not path.is_file() or not path.is_relative_to(root.resolve())), None)
     if missing is not None:

@@ -4,68 +4,39 @@
     npm install @huggingface/transformers onnxruntime-node
     python -m benchmarks.hub_libraries.compare BUILD --optimum-python optimum-env/bin/python --node-modules node_modules
 
-128 test images: as tensors, whose logits must be equal bit for bit; and enlarged to 100 x 100 pictures, which each
-library resizes by itself. The difference of what then reaches the network is given in dB below its power.
+128 images: as tensors, whose answers must be equal bit for bit; and as pictures of another size, which each library
+resizes by itself. The difference of what then reaches the network is given in dB below its power. Images are the
+embedded test set's, enlarged to 100 x 100, or crops of photographs (`--photographs`: the folder where
+`benchmarks.peer_photographs` puts them).
 """
 
 import argparse
-import json
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from genq_export import load, zoo
-from genq_export.models.description import read_description
-from genq_export.models.loaded import LoadedModel
-from genq_export.pipeline.package.write import Wish, package_files, write_package
-from genq_export.tasks.counts import ErrorPower
+from benchmarks.hub_libraries.libraries import Package, in_optimum, in_transformers_js
+from benchmarks.hub_libraries.rows import Row, row_of
+from benchmarks.peer_photographs import collect, crops
+from genq_export import zoo
 
-HERE = Path(__file__).parent
-_SIDE = 100  # pixels of a picture
-
-
-@dataclass(frozen=True)
-class Row:
-    """One package in one library. labels: whether `pipeline(...)` gives the classes of these logits; None: not run."""
-
-    network: str
-    library: str
-    images: int
-    equal_logits: int
-    largest: float
-    preprocessing_db: float
-    agreement: float
-    labels: bool | None
-
-    def line(self) -> str:
-        """Of a Markdown table."""
-        equal = f"{self.equal_logits} of {self.images}" + (f", largest {self.largest:.2g}" if self.largest else "")
-        named = "not run" if self.labels is None else "yes" if self.labels else "no"
-        return (
-            f"| {self.network} | {self.library} | {equal} | {self.preprocessing_db:.1f} dB"
-            f" | {100 * self.agreement:.1f} % | {named} |"
-        )
+_SIDE = 100  # pixels of a picture of the embedded test set
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("builds", nargs="+", type=Path)
     parser.add_argument("--optimum-python", type=Path)
     parser.add_argument("--node-modules", type=Path)
-    parser.add_argument("--model-type", help="of transformers, for the pipeline of transformers.js")
+    parser.add_argument("--model-type", help="of transformers, in the place of the package's own")
     parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="where they are, or are fetched to")
     options = parser.parse_args()
-    print(
-        "| network | library | equal logits | preprocessing | agreement on pictures | pipeline |\n" + "|---" * 6 + "|"
-    )
+    print(Row.head())
     for build in options.builds:
         for row in rows(build, options):
             print(row.line(), flush=True)
@@ -73,63 +44,21 @@ def main() -> None:
 
 def rows(build: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Of one build in every library that is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        write_package(package_files(build, Wish(model_type=options.model_type))[0], work / "package")
-        network = read_description(build)
-        assert network is not None
-        model = network.with_module(None)  # type: ignore[arg-type]
-        tensors = _inputs(model, work, options.images)
+    with TemporaryDirectory() as folder:
+        package = Package.of(build, Path(folder), list(pictures(options)), options.model_type)
         if options.optimum_python:
-            subprocess.run([options.optimum_python, HERE / "with_optimum.py", work / "package", work], check=True)
-            found = dict(np.load(work / "optimum.npz"))
-            yield _row(build, "Optimum", model, tensors, work, found)
+            yield row_of(package, "Optimum", in_optimum(package, options.optimum_python))
         if options.node_modules:
-            arguments = [options.node_modules, work / "package", work, len(tensors[0]), model.input_size[1]]
-            arguments += ["pipeline"] if options.model_type else []
-            script = HERE / "with_transformers_js.mjs"
-            subprocess.run(["node", script, *map(str, arguments)], check=True)
-            yield _row(build, "transformers.js", model, tensors, work, _from_node(work, len(tensors[0])))
+            yield row_of(package, "transformers.js", in_transformers_js(package, options.node_modules))
 
 
-def _inputs(model: LoadedModel, work: Path, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Tensors of images, and tensors of pictures as the network's own preprocessing gives them; written down, too."""
-    import torch
-
-    pixels = zoo.test_set()[0][:count]
-    tensors = model.normalize(torch.from_numpy(pixels)).numpy()
-    np.save(work / "tensors.npy", tensors)
-    (work / "tensors.bin").write_bytes(np.ascontiguousarray(tensors).tobytes())
-    (work / "pictures").mkdir()
-    pictures = [Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC) for image in pixels]
-    for number, picture in enumerate(pictures):
-        picture.save(work / "pictures" / f"{number:04d}.png")
-    transform = model.transform()
-    return tensors, torch.stack([transform(picture) for picture in pictures]).numpy()
-
-
-def _from_node(work: Path, count: int) -> dict[str, Any]:
-    names = {"logits": "js-logits", "pixels": "js-pixels", "of_pictures": "js-of-pictures"}
-    arrays = {key: np.fromfile(work / f"{name}.bin", np.float32).reshape(count, -1) for key, name in names.items()}
-    return {**arrays, "labels": np.asarray(json.loads((work / "js-labels.json").read_text()))}
-
-
-def _row(
-    build: Path, library: str, model: LoadedModel, tensors: tuple[NDArray[np.float32], ...], work: Path, found: Any
-) -> Row:
-    run = load(build)
-    ours = np.concatenate([run(image[None]) for image in tensors[0]])
-    ours_of_pictures = np.concatenate([run(image[None]) for image in tensors[1]])
-    power = ErrorPower()
-    power.add(tensors[1], found["pixels"].reshape(tensors[1].shape))
-    names = None if not len(found["labels"]) else [model.class_names[row.argmax()] for row in found["of_pictures"]]  # type: ignore[index]
-    return Row(
-        network=model.name, library=library, images=len(ours),
-        equal_logits=int((found["logits"] == ours).all(1).sum()), largest=float(np.abs(found["logits"] - ours).max()),
-        preprocessing_db=power.sqnr_db(),
-        agreement=float((found["of_pictures"].argmax(1) == ours_of_pictures.argmax(1)).mean()),
-        labels=None if names is None else names == list(found["labels"]),
-    )  # fmt: skip
+def pictures(options: argparse.Namespace) -> Iterator[Image.Image]:
+    """Those that are compared on."""
+    if options.photographs:
+        yield from islice(crops(collect(options.photographs), 5), options.images)
+        return
+    for pixels in zoo.test_set()[0][: options.images]:
+        yield Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Logits of a package in Optimum: of tensors, and of pictures through the package's own processor.
+"""Answers of a package in Optimum: of tensors, and of pictures through the package's own processor and a pipeline.
 
-Run by `benchmarks.hub_libraries.compare` in an environment that has optimum-onnx, transformers below 4.58 and pillow.
+Run by `benchmarks.hub_libraries.compare` in an environment that has optimum-onnx, transformers below 4.58 and pillow:
+with_optimum.py PACKAGE WORK PIPELINE
 """
 
 import sys
@@ -8,21 +9,43 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from optimum.onnxruntime import ORTModelForImageClassification
+import transformers
+from optimum import onnxruntime
 from PIL import Image
-from transformers import CLIPImageProcessor, pipeline
 
-package, work = Path(sys.argv[1]), Path(sys.argv[2])
-model = ORTModelForImageClassification.from_pretrained(package)
-tensors = torch.from_numpy(np.load(work / "tensors.npy"))
-processor = CLIPImageProcessor.from_pretrained(package)
+CLASSES = {
+    "image-classification": ("ORTModelForImageClassification", "logits"),
+    "image-segmentation": ("ORTModelForSemanticSegmentation", "logits"),
+    "image-feature-extraction": ("ORTModelForFeatureExtraction", "last_hidden_state"),
+}
+package, work, task = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+name, output = CLASSES[task]
+model = getattr(onnxruntime, name).from_pretrained(package)
+kind = transformers.ImageProcessingMixin.get_image_processor_dict(package)[0]["image_processor_type"]
+processor = getattr(transformers, kind).from_pretrained(package)
 pictures = [Image.open(path) for path in sorted((work / "pictures").iterdir())]
 pixels = processor(pictures, return_tensors="pt")["pixel_values"]
-classify = pipeline("image-classification", model=model, image_processor=processor, top_k=1)
+pipeline = transformers.pipeline(task, model=model, image_processor=processor)
+
+
+def piped(picture: Image.Image) -> np.ndarray:
+    """What the pipeline says: a class, a map of classes, or a vector; as numbers."""
+    if task == "image-classification":
+        return np.asarray(model.config.label2id[pipeline(picture, top_k=1)[0]["label"]])
+    if task == "image-feature-extraction":
+        return np.asarray(pipeline(picture), np.float32).reshape(-1)
+    found = np.full(picture.size[::-1], 255, np.uint8)
+    for segment in pipeline(picture):
+        found[np.asarray(segment["mask"]) > 0] = model.config.label2id[segment["label"]]
+    return found
+
+
 np.savez(
     work / "optimum.npz",
-    logits=np.concatenate([model(part).logits.numpy() for part in tensors.split(1)]),
+    of_tensors=np.concatenate(
+        [model(pixel_values=part)[output].numpy() for part in torch.from_numpy(np.load(work / "tensors.npy")).split(1)]
+    ),
     pixels=pixels.numpy(),
-    of_pictures=np.concatenate([model(part).logits.numpy() for part in pixels.split(1)]),
-    labels=np.asarray([answer[0]["label"] for answer in classify(pictures)]),
+    of_pictures=np.concatenate([model(pixel_values=part)[output].numpy() for part in pixels.split(1)]),
+    piped=np.stack([piped(picture) for picture in pictures]),
 )

@@ -15,6 +15,7 @@ from types import FrameType
 
 BAD_INPUT, STOPPED, NO_READER = 2, 130, 141
 _AGAIN = 2.0  # seconds that a stop may be overlooked, or that tidying up may take
+_HAS_TIMER = hasattr(signal, "setitimer")  # not on Windows, where a stop that is swallowed has to be repeated
 Program = Callable[..., object]
 
 
@@ -33,7 +34,7 @@ def main(program: Program | None = None) -> None:
         try:
             code: int | None = _run(program)
         except BaseException as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _again(0)
             code = _explained(error, bool(stops))
             if code is None:
                 raise
@@ -125,6 +126,12 @@ def _forget(number: int) -> None:
     os.close(nowhere)
 
 
+def _again(seconds: float) -> None:
+    """Raise the stop every so many seconds; 0: no more."""
+    if _HAS_TIMER:
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+
 @contextmanager
 def _noted(stops: list[int]) -> Iterator[None]:
     """Inside, Ctrl-C is noted beside the KeyboardInterrupt that it raises.
@@ -135,7 +142,7 @@ def _noted(stops: list[int]) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+        _again(_AGAIN)
         raise KeyboardInterrupt
 
     def swallowed(found: "sys.UnraisableHookArgs") -> None:
@@ -148,12 +155,14 @@ def _noted(stops: list[int]) -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGALRM, stop)
+    if _HAS_TIMER:
+        signal.signal(signal.SIGALRM, stop)
     sys.unraisablehook = swallowed
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        _again(0)
+        if _HAS_TIMER:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, before)
         sys.unraisablehook = hook

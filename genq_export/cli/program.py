@@ -21,6 +21,7 @@ from genq_export.cli.commands.tune import tune
 from genq_export.cli.commands.verify import verify
 from genq_export.cli.commands.verify_file import verify_file
 from genq_export.cli.console import say
+from genq_export.core import platforms
 from genq_export.core.companions import check_packages
 from genq_export.core.extras import check_command
 
@@ -61,6 +62,7 @@ def start(
     if context.invoked_subcommand is None:
         say(GREETING)
     elif not {"--help", "-h"} & {*sys.argv}:
+        platforms.check_command(context.invoked_subcommand)
         check_command(context.invoked_subcommand)
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from genq_export.core.notebook import in_notebook, tracked
 from genq_export.core.terminal import PlainConsole, printable
 
 Item = TypeVar("Item")
@@ -17,14 +18,14 @@ _KEPT = 200  # lines that were said before there was a log
 
 
 class Progress:
-    """Prints to standard error, so that standard output stays for results.
+    """Prints to standard error, so that standard output stays for results; in a notebook, below the cell.
 
     `quiet` silences everything but errors; `verbose` adds the lines given to `detail`.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self._console = PlainConsole(stderr=True, quiet=quiet)
-        self._verbose = verbose
+        self._quiet, self._verbose = quiet, verbose
         self._early: deque[tuple[str, float]] = deque(maxlen=_KEPT)
         self._write: Write | None = None
 
@@ -57,6 +58,10 @@ class Progress:
             self._early.append((message, time.time()))
 
     def _print(self, message: str) -> None:
+        if in_notebook():
+            if not self._quiet:
+                print(printable(message))  # standard error is red there
+            return
         # A file or a pipe gets whole lines.
         self._console.print(message, soft_wrap=not self._console.is_terminal)
 
@@ -72,6 +77,9 @@ class Progress:
 
     def _shown(self, items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
         """Yield from `items` with a bar."""
+        if in_notebook():
+            yield from items if self._quiet else tracked(items, total, label)
+            return
         columns = (
             TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=30),

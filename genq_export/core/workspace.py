@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 from genq_export.core.errors import BusyError, UserError
 from genq_export.core.manifest import Manifest, StageRecord, read_manifest
 from genq_export.core.paths import LONGEST_NAME, check_place, inside, reading, refuse_links
+from genq_export.core.platforms import peak_memory_mib
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "build.log"  # of no stage, in no hash: see core.build_log
@@ -161,10 +161,11 @@ class Workspace:
 
     def record(self, stage: str, fingerprint: str, result: StageResult, seconds: float) -> None:
         """Write down that a stage finished; what later stages left stays recorded until they run again."""
+        peak = peak_memory_mib()
         record = StageRecord(
             fingerprint=fingerprint,
             seconds=round(seconds, 3),
-            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            peak_memory_mib=None if peak is None else float(int(peak)),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             machine=f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
             versions=package_versions(),

@@ -40,6 +40,7 @@ class NetworkDescription(Frozen):
     processor: Mapping[str, Any] | None = None
     outputs: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict, max_length=MOST_OUTPUTS)
     task: str = Field("classification", max_length=40)
+    model_type: str | None = Field(None, max_length=100)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

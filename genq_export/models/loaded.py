@@ -20,7 +20,7 @@ class LoadedModel:
         crop_pct: the centre crop's share of the resized image. layout: order of the colours that the network takes.
         resize: pixels that the shorter side is resized to, where `crop_pct` does not say it exactly.
         processor: settings of the image processor of transformers that is the whole preprocessing; mean, std and layout
-    then say what it does to colours.
+    then say what it does to colours. model_type: its type in transformers, where it is one of that library.
         outputs: shapes for one image, without the batch, by name. task: what the network is for, of
     `config.registry.TASKS`. classes: 0 where it tells none apart.
         notes: what was decided or done on its way in, a sentence each. hides_logits: what it gives for classes are
@@ -43,6 +43,7 @@ class LoadedModel:
     outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     task: str = "classification"
     hides_logits: bool = False
+    model_type: str | None = None
 
     def transform(self) -> Any:
         """PIL image -> float32 tensor [C, H, W], the network's own evaluation preprocessing."""

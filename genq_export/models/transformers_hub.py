@@ -71,6 +71,7 @@ class TransformersDoor(Door):
             classes=0 if kind.task == "embedding" else int(settings.num_labels),
             layout=colours.layout,
             processor=processor if own else None,
+            model_type=str(settings.model_type),
             notes=() if own else (f"{config.title}: images are resized and cropped to {size[1]} x {size[2]}",),
         )
 

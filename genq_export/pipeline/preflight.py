@@ -1,6 +1,7 @@
 """Everything a plan needs, looked at before the first slow step: every missing thing in one list, nothing written."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,8 +82,7 @@ def disk_problems(output: Path) -> list[str]:
     place = next(parent for parent in (output.resolve(), *output.resolve().parents) if parent.exists())
     if not os.access(place, os.W_OK):
         return [f"output folder {output} cannot be written: no permission in {place}"]
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
+    free = shutil.disk_usage(place).free
     if free < _TYPICAL_BUILD_BYTES:
         return [f"only {free // 2**20} MiB free at {place}, a build needs about {_TYPICAL_BUILD_BYTES // 2**20} MiB"]
     return []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from calibrate.sources.own_images import evenly
 from genq_export.config.build import BuildConfig
 from genq_export.core.errors import UserError
+from genq_export.core.notebook import in_notebook, without_hints
 from genq_export.core.progress import Progress
 from genq_export.data.given_images import write_pictures
 from genq_export.pipeline.build import build
@@ -43,7 +44,7 @@ def quantize(
         bits: of weights and activations.
         target: what the file is made for.
         settings: any other field as `section.field=value`.
-        progress: where to say what is done; none: nothing is said.
+        progress: where to say what is done; None: below the cell in a notebook, nowhere else.
         options: those of `BuildConfig.for_model` by name: `input_size`, `mean`, `std`, `preset`, `evaluation`, ….
 
     Raises:
@@ -55,7 +56,8 @@ def quantize(
         given = options | _source(images, options, place)
         config = BuildConfig.for_model(name, settings=settings, bits=bits, target=target, **given)
         _write(images, place, config.calibrate.images)
-        build(config, place / BUILD, progress, module)
+        with without_hints():
+            build(config, place / BUILD, progress or Progress(quiet=not in_notebook()), module)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise

@@ -95,7 +95,7 @@ class ActivationsOnDisk:
         self._row_bytes = 4 * math.prod(shape[1:])
         size = self._row_bytes * shape[0]
         try:
-            os.posix_fallocate(self._file.fileno(), 0, max(1, size))
+            _reserve(self._file.fileno(), max(1, size))
         except OSError as error:
             raise UserError(
                 f"no room for {size / 1e9:.1f} GB of block inputs in {folder} ({reason_of(error)}): free some, raise"
@@ -168,3 +168,11 @@ class ActivationCache:
         """Close a store and give its memory back to the budget."""
         self._left += self._held.pop(id(rows), 0)
         rows.close()
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give the file its size; where the system can, with room on the disk for all of it."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # macOS
+        os.ftruncate(descriptor, size)

@@ -1,6 +1,5 @@
 """What a runtime is: something that loads a deployed file and gives logits, and the codes at every quantizer."""
 
-import resource
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genq_export.config.target import TargetRule
+from genq_export.core.platforms import peak_memory_mib
 from genq_export.runtimes.timing import Call, Stopwatch, wall_clock
 
 Batch = NDArray[np.float32]
@@ -139,4 +139,4 @@ def resident_peak_mib() -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory_mib() or 0.0

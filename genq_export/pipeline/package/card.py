@@ -8,15 +8,21 @@ from markupsafe import Markup
 
 from genq_export.core.markdown import markdown_text
 from genq_export.models.description import NetworkDescription
-from genq_export.pipeline.package.settings import PIPELINES
+from genq_export.pipeline.package.settings import PIPELINES, shown_name
 from runtime_tests.report.model import Report
+from runtime_tests.verify.results import AnswerFigure
 
-_MODEL_CLASSES = {"image-classification": "ORTModelForImageClassification"}
+_MODEL_CLASSES = {
+    "image-classification": "ORTModelForImageClassification",
+    "image-segmentation": "ORTModelForSemanticSegmentation",
+    "image-feature-extraction": "ORTModelForFeatureExtraction",
+}
 
 
 def model_card(
     report: Report,
     network: NetworkDescription,
+    outputs: list[str],
     processor: str | None,
     license_name: str | None,
     base_model: str | None,
@@ -27,6 +33,7 @@ def model_card(
     Args:
         report: of the build.
         network: its classes and preprocessing.
+        outputs: what the packaged model calls them.
         processor: the class of transformers that reads `preprocessor_config.json`; None: there is none.
         license_name: as the hub calls licences; None: not said.
         base_model: the hub's name of the float network; None: it is not of the hub.
@@ -38,8 +45,11 @@ def model_card(
         page.render(
             metadata=Markup(_metadata(report, pipeline, license_name, base_model)),
             report=report,
+            name=shown_name(report.model),
             network=network,
             pipeline=Markup(pipeline or ""),
+            outputs=outputs,
+            output=Markup(_class_name(outputs[0])),
             model_class=Markup(_MODEL_CLASSES.get(pipeline or "", "")),
             processor=Markup(_class_name(processor)),
             figures=_figures(report),
@@ -63,7 +73,7 @@ def _metadata(report: Report, pipeline: str | None, license_name: str | None, ba
         base_model=base_model,
         base_model_relation="quantized" if base_model is not None else None,
         tags=["genq-export", "onnx", "quantized", report.bits.name.lower()],
-        model_name=report.model,
+        model_name=shown_name(report.model),
         eval_results=_results(report, pipeline) or None,
     )
     return data.to_yaml()
@@ -92,12 +102,19 @@ def _slug(name: str) -> str:
 def _figures(report: Report) -> list[tuple[str, str]]:
     """Rows of the card's table, as the report has them."""
     rows = [(f"top-1, {name}", f"{100 * score.top1:.2f} %") for name, score in report.accuracy.items()]
+    figures = (*report.run.against_labels, *report.run.answers)
+    deployed = [item for item in figures if item.backend == report.run.deployed]
+    rows += [(f"{item.title}, {item.n} {item.images}", _value(item)) for item in deployed]
     rows += [
         (f"codes that differ, {item.backend}", f"{item.differing:,} of {item.codes:,}")
         for item in report.run.fidelity
         if item.backend != "reference"
     ]
     return rows
+
+
+def _value(item: AnswerFigure) -> str:
+    return f"{100 * item.value:.2f} %" if item.unit == "%" else f"{item.value:.4g} {item.unit}"
 
 
 def _environment() -> Environment:

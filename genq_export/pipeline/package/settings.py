@@ -2,6 +2,7 @@
 
 import math
 from importlib.metadata import version
+from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from genq_export.models.description import NetworkDescription
@@ -21,15 +22,16 @@ def model_settings(network: NetworkDescription, report: Report, model_type: str 
     Args:
         network: of the build.
         report: of the build.
-        model_type: of transformers; None: `timm_wrapper`, which says of the architecture no more than its name.
+        model_type: of transformers; None: the network's own where it is one of that library, else `timm_wrapper`, which
+            says of the architecture no more than its name.
     """
-    kind = model_type or TIMM
+    kind = model_type or network.model_type or TIMM
     labels = network.class_names or tuple(f"LABEL_{number}" for number in range(network.classes))
     numbered = {str(number): name for number, name in enumerate(labels)}
     classes = {"id2label": numbered, "label2id": {name: int(number) for number, name in numbered.items()}}
     return {
         "model_type": kind,
-        "architecture": report.model,
+        "architecture": shown_name(report.model),
         "num_channels": network.input_size[0],
         "image_size": max(network.input_size[1:]),
         **(classes if labels else {}),
@@ -37,6 +39,11 @@ def model_settings(network: NetworkDescription, report: Report, model_type: str 
         "quantization_config": quantization(report),
         "transformers.js_config": {"dtype": "q8"},
     }
+
+
+def shown_name(name: str) -> str:
+    """The name of a network; of a file or folder the last part, as paths are nobody else's concern."""
+    return PurePath(name).name if name.startswith((".", "/", "~")) or PureWindowsPath(name).drive else name
 
 
 def _timm(network: NetworkDescription, labels: tuple[str, ...]) -> dict[str, Any]:

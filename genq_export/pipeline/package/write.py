@@ -10,7 +10,7 @@ from genq_export.core.workspace import Workspace, write_atomic, writing
 from genq_export.models.description import NetworkDescription, read_description
 from genq_export.network.onnx_graph import read_model
 from genq_export.pipeline.package.card import model_card
-from genq_export.pipeline.package.files import MODEL, check_files, renamed
+from genq_export.pipeline.package.files import MODEL, check_files, output_names, renamed
 from genq_export.pipeline.package.settings import model_settings, preprocessor_settings
 from runtime_tests.report.model import Report, read_report
 
@@ -40,14 +40,17 @@ def package_files(folder: Path, wish: Wish) -> tuple[dict[str, bytes], list[str]
     if network is None:
         raise UserError(f"{folder} has no network.json: run `genq-export export {folder}` again")
     try:
-        model = renamed(read_model(workspace.path("model.onnx")))
+        graph = read_model(workspace.path("model.onnx"))
     except BackendError as error:
         raise UserError(f"{folder}: {error}: run `genq-export export {folder}` again") from None
+    model = renamed(graph, network.task)
     preprocessor, lacking = preprocessor_settings(network)
     notes = [lacking] if lacking is not None else []
-    texts = _texts(report, network, preprocessor, wish, notes)
+    outputs = output_names(graph, network.task)
+    names = [name for others in outputs.values() for name in others]
+    texts = _texts(report, network, names, preprocessor, wish, notes)
     files = {name: content.encode() for name, content in texts.items()}
-    files |= {MODEL: model, **check_files(workspace, model)}
+    files |= {MODEL: model, **check_files(workspace, model, outputs)}
     for name in _REPORT:
         if workspace.path(name).is_file():
             files[f"report/{name}"] = workspace.path(name).read_bytes()
@@ -55,11 +58,16 @@ def package_files(folder: Path, wish: Wish) -> tuple[dict[str, bytes], list[str]
 
 
 def _texts(
-    report: Report, network: NetworkDescription, preprocessor: dict[str, Any] | None, wish: Wish, notes: list[str]
+    report: Report,
+    network: NetworkDescription,
+    outputs: list[str],
+    preprocessor: dict[str, Any] | None,
+    wish: Wish,
+    notes: list[str],
 ) -> dict[str, str]:
     processor = None if preprocessor is None else str(preprocessor.get("image_processor_type", ""))
     texts = {
-        "README.md": model_card(report, network, processor, wish.license_name, wish.base_model, notes),
+        "README.md": model_card(report, network, outputs, processor, wish.license_name, wish.base_model, notes),
         "config.json": _json(model_settings(network, report, wish.model_type)),
     }
     return texts | ({"preprocessor_config.json": _json(preprocessor)} if preprocessor is not None else {})

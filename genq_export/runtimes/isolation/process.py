@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from genq_export.core.errors import BackendDied, BackendError, BackendMissing
+from genq_export.core.errors import BackendDied, BackendError, BackendMissing, UserError
+from genq_export.core.platforms import check_isolation
 from genq_export.runtimes.base import Batch, Codes, Outputs
 from genq_export.runtimes.isolation.environment import PYTHON, child_environment
 from genq_export.runtimes.isolation.protocol import Channel, ChannelTimeout, EndOfStream, Message
@@ -27,6 +28,10 @@ class Worker:
     """
 
     def __init__(self, label: str, limit: float, command: Sequence[str] = WORKER) -> None:
+        try:
+            check_isolation(f"{label} in a process of its own")
+        except UserError as error:
+            raise BackendError(str(error)) from None
         self.label, self.limit = label, limit
         self._ended: str | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process

@@ -162,3 +162,53 @@ def test_what_the_hub_says_is_one_line_without_a_token(tmp_path: Path) -> None:
     assert "abcDEF" not in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UserError, match="OWNER/NAME is wanted"):
         check_repository("net")
+
+
+def one_output(folder: Path, name: str, task: str) -> None:
+    """Give the build's output this name and the network this task."""
+    model = onnx.load(folder / "model.onnx")
+    model.graph.output[0].name = model.graph.node[-1].output[0] = name
+    onnx.save(model, folder / "model.onnx")
+    (folder / "network.json").write_text(NETWORK.model_copy(update={"task": task, "outputs": {}}).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "names", "model_class"),
+    [
+        ("segmentation", "masks", ["logits"], "ORTModelForSemanticSegmentation"),
+        ("embedding", "embedding", ["pooler_output", "last_hidden_state"], "ORTModelForFeatureExtraction"),
+        ("detection", "boxes", ["boxes"], ""),
+    ],
+)
+def test_outputs_have_the_names_that_the_libraries_read(
+    build: Path, task: str, name: str, names: list[str], model_class: str
+) -> None:
+    one_output(build, name, task)
+    files, _ = package_files(build, Wish())
+    session = onnxruntime.InferenceSession(files["onnx/model_quantized.onnx"])
+    assert [output.name for output in session.get_outputs()] == names
+    batch = np.random.default_rng(1).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    (ours,) = onnxruntime.InferenceSession(build / "model.onnx").run(None, {"input": batch})
+    for output in session.run(None, {"pixel_values": batch}):
+        np.testing.assert_array_equal(output, ours)
+    card = files["README.md"].decode()
+    assert model_class in card and f"const {{ {names[0]} }}" in card if model_class else "No class of Optimum" in card
+
+
+def test_a_tensor_inside_that_has_the_name_gives_way(build: Path) -> None:
+    one_output(build, "masks", "segmentation")
+    model = onnx.load(build / "model.onnx")
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = "logits"
+    onnx.save(model, build / "model.onnx")
+    files, _ = package_files(build, Wish())
+    onnx.checker.check_model(onnx.load_from_string(files["onnx/model_quantized.onnx"]), full_check=True)
+
+
+def test_a_network_of_transformers_keeps_its_type_and_a_path_its_last_part_alone(build: Path) -> None:
+    (build / "network.json").write_text(NETWORK.model_copy(update={"model_type": "segformer"}).model_dump_json())
+    told = json.loads((build / "report.json").read_text()) | {"model": "/home/somebody/nets/parts"}
+    (build / "report.json").write_text(json.dumps(told))
+    files, _ = package_files(build, Wish())
+    found = settings(files, "config.json")
+    assert (found["model_type"], found["architecture"]) == ("segformer", "parts") and "pretrained_cfg" not in found
+    assert "/home/somebody" not in files["README.md"].decode() and "# parts, " in files["README.md"].decode()
