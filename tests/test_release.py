@@ -1,5 +1,6 @@
 """The release: a wheel and an sdist that hold what they must, install elsewhere and build a network there."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,10 +11,13 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from genq_export import load
 from genq_export.core.workspace import StageResult, Workspace
 from tests.runtime_tests.qdq_file.files import quantized, residual
+from tools.first_file import BUILD, first_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"genq_export", "calibrate", "export", "runtime_tests"}
@@ -85,6 +89,19 @@ def test_the_wheel_installs_elsewhere_and_builds_a_network(archives: tuple[Path,
     where = [sys.executable, "-c", "import genq_export; print(genq_export.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert found.startswith(str(target))
+
+
+@pytest.mark.slow
+def test_three_commands_lead_from_pip_to_the_file_of_ones_own_network(
+    archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """From the package index, with what the wheel asks for."""
+    wheel, _ = archives
+    steps = first_file(wheel, [f"torch=={version('torch').partition('+')[0]}"], tmp_path)
+    assert len(steps) == 3 and all(step.seconds > 0 for step in steps)
+    assert load(tmp_path / BUILD)(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 10)  # type: ignore[union-attr]
+    verdict = json.loads((tmp_path / BUILD / "report.json").read_text())
+    assert all(layer["integer"] for layer in verdict["layers"])
 
 
 CORE = """
