@@ -11,6 +11,7 @@ embedded test set's, enlarged to 100 x 100, or crops of photographs (`--photogra
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ from PIL import Image
 
 from benchmarks.hub_libraries.libraries import Package, in_optimum, in_transformers_js
 from benchmarks.hub_libraries.rows import Row, row_of
-from benchmarks.peer_photographs import collect, crops
 from genq_export import zoo
 
 _SIDE = 100  # pixels of a picture of the embedded test set
@@ -55,6 +55,9 @@ def rows(build: Path, options: argparse.Namespace) -> Iterator[Row]:
 def pictures(options: argparse.Namespace) -> Iterator[Image.Image]:
     """Those that are compared on."""
     if options.photographs:
+        sys.path.append(str(Path(__file__).parents[1]))  # its modules find each other as scripts do
+        from peer_photographs import collect, crops
+
         yield from islice(crops(collect(options.photographs), 5), options.images)
         return
     for pixels in zoo.test_set()[0][: options.images]:
