@@ -48,6 +48,7 @@ _PROVEN = {
     ("genq_export/data/webdataset.py", "tempfile.TemporaryFile"): "has no name",
     ("genq_export/pipeline/build.py", "workspace.write_bytes"): "write_atomic",
     ("genq_export/pipeline/build.py", ".write_bytes"): "write_atomic",
+    ("genq_export/pipeline/package/float_model.py", "tempfile.TemporaryDirectory"): "new, ours alone",
     ("genq_export/pipeline/quantize.py", "tempfile.mkdtemp"): "new, ours alone",
     ("genq_export/pipeline/quantized.py", "shutil.copytree"): "into a new folder, ours alone, that is then moved",
     ("genq_export/pipeline/quantized.py", "tempfile.TemporaryDirectory"): "new, ours alone",

@@ -32,6 +32,7 @@ def package(
     base_model: Annotated[
         str | None, typer.Option("--base-model", help="The hub's name of the float network.", show_default=False)
     ] = None,
+    with_float: Annotated[bool, typer.Option("--float", help="The float network as well, as onnx/model.onnx.")] = False,
     as_json: Json = False,
 ) -> None:
     """A build as a folder that Optimum and transformers.js load, with a model card; and on the hub."""
@@ -42,7 +43,7 @@ def package(
     if repository is not None:
         check_repository(repository)
     stop_where_changed(folder, with_report=True)
-    files, notes = package_files(folder, Wish(model_type, license_name, base_model))
+    files, notes = package_files(folder, Wish(model_type, license_name, base_model, with_float))
     show(table(files, repository, dry_run))
     for note in notes:
         say(f"note: {note}")

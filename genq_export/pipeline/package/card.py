@@ -27,6 +27,7 @@ def model_card(
     license_name: str | None,
     base_model: str | None,
     notes: list[str],
+    with_float: bool = False,
 ) -> str:
     """YAML metadata and Markdown.
 
@@ -38,6 +39,7 @@ def model_card(
         license_name: as the hub calls licences; None: not said.
         base_model: the hub's name of the float network; None: it is not of the hub.
         notes: what the package lacks.
+        with_float: the float network is there under the name that Optimum takes by itself.
     """
     pipeline = PIPELINES.get(network.task)
     page = _environment().get_template("card.md.j2")
@@ -53,6 +55,7 @@ def model_card(
             model_class=Markup(_MODEL_CLASSES.get(pipeline or "", "")),
             processor=Markup(_class_name(processor)),
             figures=_figures(report),
+            file=Markup(', file_name="model_quantized.onnx", subfolder="onnx"' if with_float else ""),
             notes=notes,
         )
     )

@@ -11,6 +11,7 @@ from genq_export.models.description import NetworkDescription, read_description
 from genq_export.network.onnx_graph import read_model
 from genq_export.pipeline.package.card import model_card
 from genq_export.pipeline.package.files import MODEL, check_files, output_names, renamed
+from genq_export.pipeline.package.float_model import FLOAT, float_model
 from genq_export.pipeline.package.settings import model_settings, preprocessor_settings
 from runtime_tests.report.model import Report, read_report
 
@@ -22,11 +23,13 @@ class Wish:
     """What a build does not know of itself.
 
     model_type: of transformers. license_name: as the hub calls it. base_model: the hub's name of the float network.
+    with_float: the float network, too.
     """
 
     model_type: str | None = None
     license_name: str | None = None
     base_model: str | None = None
+    with_float: bool = False
 
 
 def package_files(folder: Path, wish: Wish) -> tuple[dict[str, bytes], list[str]]:
@@ -51,6 +54,9 @@ def package_files(folder: Path, wish: Wish) -> tuple[dict[str, bytes], list[str]
     texts = _texts(report, network, names, preprocessor, wish, notes)
     files = {name: content.encode() for name, content in texts.items()}
     files |= {MODEL: model, **check_files(workspace, model, outputs)}
+    if wish.with_float:
+        files[FLOAT], note = float_model(workspace)
+        notes += [note] if note is not None else []
     for name in _REPORT:
         if workspace.path(name).is_file():
             files[f"report/{name}"] = workspace.path(name).read_bytes()
@@ -67,7 +73,9 @@ def _texts(
 ) -> dict[str, str]:
     processor = None if preprocessor is None else str(preprocessor.get("image_processor_type", ""))
     texts = {
-        "README.md": model_card(report, network, outputs, processor, wish.license_name, wish.base_model, notes),
+        "README.md": model_card(
+            report, network, outputs, processor, wish.license_name, wish.base_model, notes, wish.with_float
+        ),
         "config.json": _json(model_settings(network, report, wish.model_type)),
     }
     return texts | ({"preprocessor_config.json": _json(preprocessor)} if preprocessor is not None else {})

@@ -212,3 +212,19 @@ def test_a_network_of_transformers_keeps_its_type_and_a_path_its_last_part_alone
     found = settings(files, "config.json")
     assert (found["model_type"], found["architecture"]) == ("segformer", "parts") and "pretrained_cfg" not in found
     assert "/home/somebody" not in files["README.md"].decode() and "# parts, " in files["README.md"].decode()
+
+
+def test_the_float_network_lies_beside_it_on_request(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+
+    from genq_export.config.build import BuildConfig
+    from genq_export.pipeline.package import float_model
+
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
+    monkeypatch.setattr(float_model, "float_network", lambda *_: (NETWORK.with_module(net), "as it stands"))
+    (build / "config.yaml").write_text(BuildConfig.for_model("fashion_resnet").to_yaml())
+    files, notes = package_files(build, Wish(with_float=True))
+    session = onnxruntime.InferenceSession(files["onnx/model.onnx"])
+    assert [item.name for item in (*session.get_inputs(), *session.get_outputs())] == ["pixel_values", "logits"]
+    assert 'from_pretrained(".", file_name="model_quantized.onnx", subfolder="onnx")' in files["README.md"].decode()
+    assert "as it stands" in notes and "onnx/model.onnx" not in package_files(build, Wish())[0]
