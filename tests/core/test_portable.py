@@ -26,8 +26,8 @@ for name in ("fcntl", "resource", "pwd", "grp"):
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Blocked())
 GONE = {
-    # What packages ask for by os.name or sys.platform stays: os.uname, termios.
-    os: ("statvfs", "posix_fallocate", "fork", "forkpty", "killpg", "sysconf", "getuid", "geteuid", "getpgid",
+    # What packages ask for by os.name or sys.platform stays: os.uname, os.sysconf, termios.
+    os: ("statvfs", "posix_fallocate", "fork", "forkpty", "killpg", "getuid", "geteuid", "getpgid",
          "sched_getaffinity", "sched_setaffinity", "O_NOFOLLOW", "O_DIRECTORY", "set_blocking", "mkfifo", "getloadavg"),
     signal: ("SIGALRM", "setitimer", "getitimer", "alarm", "SIGHUP", "SIGKILL", "pthread_sigmask"),
     select: ("poll", "epoll", "kqueue"),
