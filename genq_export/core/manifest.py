@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from genq_export.core.errors import UserError, reason_of
+from genq_export.core.damaged_field import damaged_field
+from genq_export.core.errors import UserError
 from genq_export.core.paths import RelativeName, inside, reading
 
 MANIFEST_VERSION: Literal[1] = 1
@@ -70,8 +71,4 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path} is damaged ({where}: {reason_of(ValueError(first['msg']))}); give another folder with -o"
-        ) from None
+        raise UserError(f"{path} is damaged ({damaged_field(error)}); give another folder with -o") from None

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from genq_export.config.registry import FILTERS
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import RelativeName, inside, reading
 from genq_export.core.workspace import write_atomic
@@ -68,7 +69,7 @@ def read_rows(folder: Path) -> list[Row]:
         try:
             rows.append(_row(json.loads(line)))
         except ValidationError as error:
-            raise UserError(f"{where} ({_reason(error)})") from None
+            raise UserError(f"{where} ({damaged_field(error)})") from None
         except KeyError as error:
             raise UserError(f"{where} (it has no {error})") from None
         except (ValueError, TypeError, AttributeError, RecursionError):
@@ -101,12 +102,6 @@ def _row(columns: dict[str, Any]) -> Row:
     own = {name: columns.pop(name) for name in _COLUMNS}
     scores = {name: value for name, value in columns.items() if value is not None}
     return _ROW.validate_json(json.dumps({**own, "scores": scores}), strict=True)
-
-
-def _reason(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = "".join(f"{part}: " for part in first["loc"])
-    return f"{where}{first['msg'].removeprefix('Value error, ')}"
 
 
 def kept_rows(folder: Path) -> list[Row]:

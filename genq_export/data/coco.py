@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import RelativeName
 from genq_export.data.account import Account, Skipped, counted, listed, shown
@@ -131,10 +132,8 @@ def _content(file: Path) -> _File:
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
         raise UserError(
-            f"{file} holds no boxes as COCO has them ({shown(where)}: {shown(first['msg'])}): it takes the lists images"
+            f"{file} holds no boxes as COCO has them ({damaged_field(error)}): it takes the lists images"
             " (id, file_name), annotations (image_id, category_id, bbox) and categories (id, name)"
         ) from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from genq_export.config.base import Frozen
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import reading
 from genq_export.core.workspace import Workspace
@@ -83,6 +84,4 @@ def read_description(folder: Path) -> NetworkDescription | None:
         with reading(path):
             return NetworkDescription.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or FILE
-        raise UserError(f"{path} does not describe a network ({where}: {first['msg']}): export again") from None
+        raise UserError(f"{path} does not describe a network ({damaged_field(error)}): export again") from None

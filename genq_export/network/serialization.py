@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, fx, nn
 
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError, reason_of
 from genq_export.core.workspace import write_atomic
 from genq_export.network.allowed_operators import DTYPES
@@ -140,8 +141,7 @@ def _read(tensors: Path, structure: Path) -> tuple[Document, dict[str, Tensor]]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        return damaged_field(error)
     return f"{str(error)[:100]} is not known" if isinstance(error, KeyError) else reason_of(error)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import BusyError, UserError
 from genq_export.serve.access import Access
 from genq_export.serve.answer import Answer
 from genq_export.serve.examiner import Examiner
-from runtime_tests.verify.damaged_field import damaged_field
 from runtime_tests.verify.results import DeviceResult
 
 _KINDS = {

@@ -7,10 +7,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from calibrate.summary import CalibrateSummary
 from export.summary import AtOtherSize, Widths
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
 from genq_export.network.free_size import FreeSize
-from runtime_tests.verify.damaged_field import damaged_field
 from runtime_tests.verify.gate import Gate, Ungated
 from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.results import DeviceResult, Frozen, Latency, Score, Size, Verification

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from calibrate.summary import CalibrateSummary
 from export.summary import ExportSummary
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.manifest import StageRecord
 from genq_export.core.workspace import Workspace
 from genq_export.quantization.summary import QuantizeSummary
-from runtime_tests.verify.damaged_field import damaged_field
 
 
 @dataclass(frozen=True)

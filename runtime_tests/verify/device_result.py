@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import reading
 from genq_export.core.workspace import Workspace, sha256
-from runtime_tests.verify.damaged_field import damaged_field
 from runtime_tests.verify.results import DeviceResult, VerifyFile
 from runtime_tests.verify.verify_file import VERIFY_FILE, read_verification
 

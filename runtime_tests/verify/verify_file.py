@@ -2,9 +2,9 @@
 
 from pydantic import ValidationError
 
+from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.workspace import Workspace
-from runtime_tests.verify.damaged_field import damaged_field
 from runtime_tests.verify.results import Verification, VerifyFile
 
 VERIFY_FILE = "verify.json"

@@ -15,10 +15,12 @@ THROUGH = (
     "skresnet18", "resnest14d", "ghostnet_050", "test_vit", "mvitv2_tiny", "gcvit_xxtiny", "efficientnet_cc_b0_4e",
     "lowformer_b0", "hgnetv2_b0", "hrnet_w18_small", "repvgg_a0", "vit_tiny_r_s16_p8_224",
 )  # fmt: skip
+QUICK = "test_vit"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", THROUGH)
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in THROUGH if name != QUICK)]
+)
 def test_a_family_comes_through_in_integers(name: str, tmp_path: Path) -> None:
     results = tmp_path / "families.jsonl"
     command = [sys.executable, ROOT / "benchmarks" / "families.py", "-o", results, "--only", name]
