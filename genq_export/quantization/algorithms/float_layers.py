@@ -22,6 +22,7 @@ from genq_export.quantization.sensitivity import input_quantizers, measure, rank
 from genq_export.quantization.summary import Findings
 from genq_export.quantization.working_network import WorkingNetwork
 
+_RANKED, _JUDGED = 16, 32  # images: a ranking needs few
 _SAME = 0.5  # dB that no layer is kept in float for
 
 
@@ -37,8 +38,8 @@ class FloatLayers(Method):
         """Rank, and find how many are needed."""
         gm, wanted = network.graph, settings.float_layers.sqnr_db
         assert wanted is not None
-        sample = sample_of(images, gm)
-        order = [cost.name for cost in ranked(measure(gm, sample, divergence=context.divergence))]
+        sample = sample_of(images, gm)[:_JUDGED]
+        order = [cost.name for cost in ranked(measure(gm, sample[:_RANKED], divergence=context.divergence))]
         with in_float(gm):
             teacher = answers(gm, sample)
 
