@@ -18,6 +18,8 @@ from runtime_tests.verify.results import WeightRelation
 # Two channels that took each other's place are both among those that are least like themselves.
 _SUSPECTS = 64
 _SCALES = 64  # channels whose scale is searched anew
+# Codes times scale that are the float weight: what outputs do differently then was so in front of the layer.
+_SAME, _SAME_SIZE = 0.99, 0.05  # least cosine of a channel, and how far from 1 their size may be
 # A weight of fewer steps may well have no code: scales are raised where a bias needs room.
 _STEPS = 0.75
 
@@ -42,6 +44,7 @@ def relation(layer: QuantizedLayer, response: Response | None = None) -> WeightR
     if response is not None:  # what moves as float does is where it belongs
         suspects = suspects[response.likeness[channels[suspects]] < CLEAR]
     exchange = most_exchanged(codes[suspects], weight[suspects], own.argsort().argsort()[suspects] + 1)
+    inherits = _is_the_weight(layer, channels, own)
     chosen = channels[:: max(1, len(channels) // _SCALES)]
     searched = search_weight_scale(layer.weight[chosen], layer.grid)
     return WeightRelation(
@@ -51,9 +54,17 @@ def relation(layer: QuantizedLayer, response: Response | None = None) -> WeightR
         exchange=None if exchange is None else round(exchange.nearer, 4),
         chance=None if exchange is None else exchange.chance,
         scale=round(float((scales[chosen] / searched).median()), 4),
-        slope=None if response is None or response.slope is None else round(response.slope, 4),
+        slope=None if response is None or response.slope is None or inherits else round(response.slope, 4),
         bias=bias,
     )
+
+
+def _is_the_weight(layer: QuantizedLayer, channels: Tensor, own: Tensor) -> bool:
+    """Are codes times scale the float weight, in direction and size?"""
+    weight = layer.weight[channels].flatten(1)
+    found = layer.codes[channels].float().flatten(1) * layer.weight_scale[channels, None]
+    size = float((found * weight).sum() / weight.square().sum())
+    return float(own.min()) >= _SAME and abs(size - 1) <= _SAME_SIZE
 
 
 def _sorted(pair: Tensor) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import torch
 
 from genq_export.network.fake_quant import QuantizedLayer
 from genq_export.network.range_search import search_weight_scale
+from runtime_tests.verify.channel_response import Response
 from runtime_tests.verify.results import WeightQuality
 from runtime_tests.verify.weight_faults import unrelated
 from runtime_tests.verify.weight_relation import relation
@@ -94,3 +95,16 @@ def test_channels_that_are_alike_are_not_exchanged() -> None:
     made.weight_scale.copy_(search_weight_scale(made.weight, made.grid))
     made.round_weight()
     assert faults(made) == []
+
+
+@pytest.mark.parametrize(("learned", "strange"), [(False, False), (True, True)])
+def test_outputs_that_grow_are_a_fault_of_weights_that_are_not_the_float_ones(learned: bool, strange: bool) -> None:
+    """Of a layer whose codes are plainly rounded the inputs have grown, in a network far from float."""
+    made = layer(4)
+    if not learned:
+        made = layer(8)
+        made.round_weight()
+    grown = Response(likeness=torch.ones(32), slope=1.4)
+    found = relation(made, grown)
+    quality = WeightQuality(name=made.name, bits=made.grid.bits, sqnr_db=0.0, relation=found)
+    assert any("weight scales of fc are 1.40 times" in line for line in unrelated([quality])) == strange
