@@ -22,8 +22,14 @@ def module(path: str) -> ModuleType:
     return found
 
 
+def peer_photographs() -> ModuleType:
+    """The module, behind the one that it imports."""
+    module("fetched_packages.py")
+    return module("peer_photographs.py")
+
+
 def test_no_photograph_both_calibrates_and_judges() -> None:
-    photographs = module("peer_photographs.py")
+    photographs = peer_photographs()
     names = [Path(f"{package.name}/{name}") for package in photographs.PACKAGES for name in package.names]
     assert len(set(names)) == len(names)
     calibration, judging = photographs.split(names)
@@ -34,10 +40,10 @@ def test_no_photograph_both_calibrates_and_judges() -> None:
 def test_crops_are_square_parts_of_the_photograph(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.linear_gradient("L").resize((50, 30)).save(path)
-    crops = list(module("peer_photographs.py").crops([path], 5))
+    crops = list(peer_photographs().crops([path], 5))
     assert [crop.size for crop in crops] == [(30, 30)] + 4 * [(21, 21)]
     assert {crop.mode for crop in crops} == {"RGB"}
-    assert len(list(module("peer_photographs.py").crops([path], 2))) == 2
+    assert len(list(peer_photographs().crops([path], 2))) == 2
 
 
 @pytest.mark.parametrize("size", [64, 71])
