@@ -12,7 +12,6 @@ there already is not measured again.
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,10 @@ import numpy as np
 import onnx
 import result_lines
 import scene_pictures
+import static_quantization
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from sessions import exact_session
+from sessions import exact_session, times_as_fast
 
 from calibrate import run as calibrate_stage
 from export import run as export_stage
@@ -190,7 +189,8 @@ def _judging(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
                             continue
                         folder = Path(place) / f"{source}-{grid}-{seed}".replace(" ", "-")
                         file, said = make(folder, _config(name, options, None, grid, seed), model, images)
-                        speed = f"{_times_as_fast(float_file, file, model):.2f}x"
+                        image = np.zeros((1, *model.input_size), np.float32)
+                        speed = f"{times_as_fast(float_file, file, image, _CALLS):.2f}x"
                         yield Line(*line.key, of_file(file, model, scenes), best, ", ".join((said, speed)))
 
 
@@ -220,11 +220,9 @@ def _static(folder: Path, _config: BuildConfig, model: LoadedModel, images: list
     float_file, prepared, file = (folder / name for name in ("float.onnx", "prepared.onnx", "model.onnx"))
     export_float(model, float_file)
     quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared), str(file), _Reader(images, model), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        nodes_to_exclude=[] if whole else _behind_layers(prepared),
-    )  # fmt: skip
+    images_one_by_one = (load_images([path], model).numpy() for path in images)
+    excluded = [] if whole else _behind_layers(prepared)
+    static_quantization.quantize(prepared, file, images_one_by_one, INPUT, nodes_to_exclude=excluded)
     return file, "QDQ, U8S8, per channel, MinMax"
 
 
@@ -238,17 +236,6 @@ def _behind_layers(path: Path) -> list[str]:
     return [node.name for node in nodes if node.op_type != "Conv" and not any(name in leads for name in node.output)]
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration images one by one."""
-
-    def __init__(self, images: list[Path], model: LoadedModel) -> None:
-        self._left, self._model = iter(images), model
-
-    def get_next(self) -> dict[str, Any] | None:
-        path = next(self._left, None)
-        return None if path is None else {INPUT: load_images([path], self._model).numpy()}
-
-
 def of_file(file: Path, model: LoadedModel, scenes: EvaluationSet) -> float:
     """mAP or mIoU of an ONNX file in ONNX Runtime."""
     session, metric, start = exact_session(file), task_of(model.task).metric(), 0
@@ -259,19 +246,6 @@ def of_file(file: Path, model: LoadedModel, scenes: EvaluationSet) -> float:
         metric.add(outputs, scenes.truths[start : start + len(batch)])
         start += len(batch)
     return metric.figures()[0].value
-
-
-def _times_as_fast(float_file: Path, file: Path, model: LoadedModel) -> float:
-    """Medians of calls in turns, one image, one thread."""
-    image = {INPUT: np.zeros((1, *model.input_size), np.float32)}
-    sessions = [exact_session(path) for path in (float_file, file)]
-    taken: list[list[float]] = [[], []]
-    for number in range(_CALLS):
-        for session, times in zip(sessions, taken, strict=True):
-            started = time.perf_counter()
-            session.run(None, image)
-            times += [time.perf_counter() - started] * (number >= _CALLS // 10)
-    return float(np.median(taken[0]) / np.median(taken[1]))
 
 
 def _config(name: str, options: argparse.Namespace, source: str | None, grid: str, seed: int) -> BuildConfig:

@@ -12,7 +12,6 @@ line a network, tool and width goes to bench/tasks.jsonl; what is there already 
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,12 @@ import judging_pictures
 import numpy as np
 import onnx.version_converter
 import result_lines
+import static_quantization
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
-from sessions import exact_session
+from sessions import exact_session, times_as_fast
 
 import genq_export
 from genq_export import BuildConfig
@@ -173,7 +173,7 @@ def _own(network: Network, source: Path, folder: Path, judging: Floats, options:
     fidelity = gates.deployed_fidelity(report.run)
     codes = "not compared" if fidelity is None else f"{100 * fidelity.match:.4f} %"
     file = folder / "model.onnx"
-    return _outputs(file, judging), codes, _times_as_fast(source, file, judging)
+    return _outputs(file, judging), codes, f"{times_as_fast(source, file, judging[:1], _CALLS):.2f}x"
 
 
 def _noisy(network: Network, source: Path, folder: Path, judging: Floats, options: argparse.Namespace) -> Made:
@@ -189,23 +189,9 @@ def _static(network: Network, source: Path, folder: Path, judging: Floats, optio
     packages = options.photographs or options.out / "photographs"
     images = _pictures(network, packages, judging_pictures.CALIBRATION, CALIBRATING)
     method = getattr(CalibrationMethod, folder.name.split("-")[-2])
-    quantize_static(
-        str(prepared), str(file), _Reader(images, exact_session(source).get_inputs()[0].name),
-        quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8, calibrate_method=method,
-    )  # fmt: skip
-    return _outputs(file, judging), "", _times_as_fast(source, file, judging)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Pictures one by one."""
-
-    def __init__(self, images: Floats, name: str) -> None:
-        self._left, self._name = iter(images), name
-
-    def get_next(self) -> dict[str, Any] | None:
-        image = next(self._left, None)
-        return None if image is None else {self._name: image[None]}
+    name = exact_session(source).get_inputs()[0].name
+    static_quantization.quantize(prepared, file, (image[None] for image in images), name, calibrate_method=method)
+    return _outputs(file, judging), "", f"{times_as_fast(source, file, judging[:1], _CALLS):.2f}x"
 
 
 def _pictures(network: Network, packages: Path, part: str, count: int) -> Floats:
@@ -237,19 +223,6 @@ def _figures(network: Network, answers: list[Floats], found: list[Floats]) -> di
         noise = ((right.astype(np.float64) - got) ** 2).sum()
         shown["SQNR"] = f"{10 * np.log10((right.astype(np.float64) ** 2).sum() / noise):.1f} dB"
     return shown
-
-
-def _times_as_fast(source: Path, file: Path, images: Floats) -> str:
-    """Medians of calls in turns, one image, one thread."""
-    sessions = [exact_session(path) for path in (source, file)]
-    taken: list[list[float]] = [[], []]
-    for number in range(_CALLS):
-        for session, times in zip(sessions, taken, strict=True):
-            feed = {session.get_inputs()[0].name: images[:1]}
-            started = time.perf_counter()
-            session.run(None, feed)
-            times += [time.perf_counter() - started] * (number >= _CALLS // 10)
-    return f"{float(np.median(taken[0]) / np.median(taken[1])):.2f}x"
 
 
 if __name__ == "__main__":

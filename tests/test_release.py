@@ -16,6 +16,7 @@ import pytest
 
 from genq_export import load
 from genq_export.core.workspace import StageResult, Workspace
+from tests.environments import own_python
 from tests.runtime_tests.qdq_file.files import quantized, residual
 from tools.first_file import BUILD, first_file
 
@@ -119,9 +120,7 @@ def test_the_core_installs_without_torch_and_verifies_audits_and_loads(
 ) -> None:
     """From the package index, with what the wheel alone asks for."""
     wheel, _ = archives
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    python = own_python(tmp_path / "env", wheel)
     file = quantized(residual(), tmp_path)
     workspace = Workspace.open(tmp_path / "build")
     workspace.write_bytes("model.onnx", file.read_bytes())

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from genq_export.network.fake_quant import ActivationQuantizer
+from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.outputs import Answer, as_answer, by_name
@@ -28,7 +28,7 @@ def answers_db(graph: GraphNetwork, images: Tensor) -> float:
     parts = [part for part in graph.modules() if isinstance(part, ActivationQuantizer)]
     with in_float(graph):
         teacher = answers(graph, images)
-        with on_grids(parts):
+        with switched(parts, True):
             student = answers(graph, images)
     return distance_db(student, teacher)
 
@@ -44,15 +44,16 @@ def in_float(graph: GraphNetwork) -> Iterator[None]:
 
 
 @contextmanager
-def on_grids(parts: Sequence[ActivationQuantizer]) -> Iterator[None]:
-    """These quantizers round, in a network that computes in float."""
+def switched(parts: Sequence[ActivationQuantizer | QuantizedLayer], enabled: bool) -> Iterator[None]:
+    """These quantizers and layers round, or compute in float, in a network whose others stay as they are."""
+    before = [part.enabled for part in parts]
     for part in parts:
-        part.enabled = True
+        part.enabled = enabled
     try:
         yield
     finally:
-        for part in parts:
-            part.enabled = False
+        for part, was in zip(parts, before, strict=True):
+            part.enabled = was
 
 
 def answers(graph: GraphNetwork, images: Tensor) -> Answer:

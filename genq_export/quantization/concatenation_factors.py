@@ -29,7 +29,8 @@ def free_concatenations(gm: fx.GraphModule, batches: Sequence[Tensor]) -> set[fx
     """
     ties = channel_ties(gm)
     joining = [node for node in gm.graph.nodes if op_name(node) == "cat" and node in ties.channels]
-    parts = {node: [part for part in node.args[0] if not is_constant(part)] for node in joining}
+    joined = {node: [part for part in node.args[0] if not is_constant(part)] for node in joining}
+    parts = {node: own for node, own in joined.items() if any(_is_fixed(ties, part) for part in own)}
     largest = largest_by_channel(gm, {part for own in parts.values() for part in own}, batches)
     made: set[fx.Node] = set()
     for node, own in parts.items():
@@ -44,6 +45,8 @@ def largest_by_channel(
 ) -> dict[fx.Node, Tensor]:
     """The largest absolute number of every channel, float32 [C], of the tensors wanted, [B, C, ...] each."""
     found: dict[fx.Node, Tensor] = {}
+    if not wanted:
+        return found
 
     class Keep(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:

@@ -6,8 +6,8 @@ nearer) whose answers, weights rounded to nearest and activations on their grids
 of all layers do not reach that, as few as come as near as these ([ours]).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from genq_export.config.quantize import QuantizeConfig
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationStore
-from genq_export.quantization.activation_cost import answers, distance_db, in_float
+from genq_export.quantization.activation_cost import answers, distance_db, in_float, switched
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.sensitivity import input_quantizers, measure, ranked, sample_of
 from genq_export.quantization.summary import Findings
@@ -43,8 +43,9 @@ class FloatLayers(Method):
         with in_float(gm):
             teacher = answers(gm, sample)
 
+        @cache
         def reached(count: int) -> float:
-            with layers_in_float(gm, order[:count]):
+            with switched(parts_of(gm, order[:count]), False):
                 return distance_db(answers(gm, sample), teacher)
 
         before, most = reached(0), reached(len(order) // 2)
@@ -65,21 +66,12 @@ class FloatLayers(Method):
 FLOAT_LAYERS = FloatLayers()
 
 
-@contextmanager
-def layers_in_float(gm: GraphNetwork, names: Sequence[str]) -> Iterator[None]:
-    """These layers, and inputs that no other layer reads, compute in float for as long as the context lasts."""
+def parts_of(gm: GraphNetwork, names: Sequence[str]) -> list[QuantizedLayer | ActivationQuantizer]:
+    """These layers, and the quantizers of inputs that no other layer reads."""
     pairs = input_quantizers(gm)
     parts: list[QuantizedLayer | ActivationQuantizer] = [layer for layer, _ in pairs if layer.name in names]
     read_on = {quantizer for layer, quantizer in pairs if layer.name not in names}
-    parts += [quantizer for layer, quantizer in pairs if layer.name in names and quantizer not in read_on]
-    before = [part.enabled for part in parts]
-    for part in parts:
-        part.enabled = False
-    try:
-        yield
-    finally:
-        for part, enabled in zip(parts, before, strict=True):
-            part.enabled = enabled
+    return parts + [quantizer for layer, quantizer in pairs if layer.name in names and quantizer not in read_on]
 
 
 def _fewest(reached: Callable[[int], float], most: int, wanted: float) -> int:

@@ -17,7 +17,7 @@ from genq_export.network.fake_quant import INPUT_NAME, ActivationQuantizer
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.range_search import CLIPPED_SHARES
 from genq_export.quantization.activation_cache import ActivationStore
-from genq_export.quantization.activation_cost import WIDE, answers, far_from_float, in_float, on_grids
+from genq_export.quantization.activation_cost import WIDE, answers, far_from_float, in_float, switched
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.sensitivity import sample_of
 from genq_export.quantization.summary import Findings
@@ -83,7 +83,7 @@ def _choose(graph: GraphNetwork, parts: Sequence[ActivationQuantizer], images: T
         teacher = answers(graph, images)
 
         def cost(group: Group) -> float:
-            with on_grids(group):
+            with switched(group, True):
                 return float(divergence(answers(graph, images), teacher))
 
         for group, alone in _costliest([(group, cost(group)) for group in _groups(parts)]):
@@ -125,5 +125,5 @@ def _joint_cost(
 ) -> float:
     with in_float(graph):
         teacher = answers(graph, images)
-        with on_grids(parts):
+        with switched(parts, True):
             return float(divergence(answers(graph, images), teacher))

@@ -8,7 +8,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from benchmarks.hub_libraries.compare import rows
 from genq_export import BuildConfig, build
+from tests.environments import own_python
 
 SMALL = ("calibrate.images=12", "verify.latency_runs=10", "verify.fidelity_images=4", "verify.latency_batches=[1]")
 
@@ -65,16 +65,13 @@ def optimum(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(os.environ["OPTIMUM_PYTHON"])
     import torch
 
-    place = tmp_path_factory.mktemp("optimum")
-    subprocess.run([sys.executable, "-m", "venv", place], check=True)
     wanted = [
         f"torch=={torch.__version__.partition('+')[0]}",
         "optimum-onnx[onnxruntime]",
         "transformers<4.58",
         "pillow",
     ]
-    subprocess.run([place / "bin" / "pip", "install", "--quiet", *wanted], check=True)
-    return place / "bin" / "python"
+    return own_python(tmp_path_factory.mktemp("optimum"), *wanted)
 
 
 @pytest.fixture(scope="module")

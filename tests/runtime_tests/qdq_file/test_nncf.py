@@ -5,7 +5,6 @@ The environment is made here, or named: NNCF_PYTHON=…/bin/python
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from genq_export.core.progress import Progress
 from runtime_tests.qdq_file.loading import Manner
 from runtime_tests.qdq_file.run import Wish, verify_file
+from tests.environments import own_python
 from tests.runtime_tests.qdq_file.files import Float, attention, residual
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "nncf_file.py"
@@ -23,10 +23,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "nncf_file.py"
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "NNCF_PYTHON" in os.environ:
         return Path(os.environ["NNCF_PYTHON"])
-    place = tmp_path_factory.mktemp("nncf")
-    subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    subprocess.run([place / "bin" / "pip", "install", "--quiet", "nncf", "onnx", "onnxruntime"], check=True)
-    return place / "bin" / "python"
+    return own_python(tmp_path_factory.mktemp("nncf"), "nncf", "onnx", "onnxruntime")
 
 
 @pytest.mark.slow
