@@ -2,10 +2,12 @@
 
     python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
     python benchmarks/learning.py --out bench --settings window=7 iterations=500
+    python benchmarks/learning.py --out bench --settings iterations=500 --judge training    # what chooses a default
 
 Every row is the same network with other settings, from the same calibration set and seed: of `quantize.reconstruction`,
 or any that is named whole (`quantize.wide_activations.mean_bits=5`).
-KL from the float network on the 10,000 test images, which take no part; the paired difference from the defaults with
+KL from the float network on the 10,000 test images, which take no part, or on as many training images, so that no
+default is chosen by the images that judge it; the paired difference from the defaults with
 the 95 % interval of its mean over images (of one seed: another draw of the same settings differs, too). Seconds are
 processor time of the whole quantize stage.
 """
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from calibration import calibration_set, parse_with_shared
 from numpy.typing import NDArray
-from qat import answers
+from qat import answers, training_images
 from quantization import SYNTHETIC
 
 from genq_export import zoo
@@ -33,6 +35,7 @@ from genq_export.network.files import load_reference
 from genq_export.quantization import run as quantize_stage
 from runtime_tests.verify.metrics import kl_divergence
 
+BITS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4), "W2A4": (2, 4)}
 VARIANTS = ("window=7", "window=4", "precision=bfloat16", "window=7 precision=bfloat16")
 
 
@@ -42,6 +45,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["fashion_resnet", "fashion_mobilenet"])
     parser.add_argument("--settings", nargs="+", default=list(VARIANTS), help="blank between two; each a row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bits", default="W4A4", choices=list(BITS))
+    parser.add_argument("--judge", default="test", choices=("test", "training"))
     options = parse_with_shared(parser)
     print("| network | learning | processor seconds | KL, nats | paired difference |\n|---|---|---|---|---|")
     for name in options.models:
@@ -56,9 +61,8 @@ def main() -> None:
 
 def measured(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
     """KL of every test image, and what quantizing took."""
-    label = "-".join((name, str(options.seed), str(options.images), str(options.iterations), *variant)).replace(
-        "=", "_"
-    )
+    what = (name, options.bits, options.judge, options.seed, options.images, options.iterations, *variant)
+    label = "-".join(map(str, what)).replace("=", "_")
     kept: Path = options.out / "learning" / f"{label}.npz"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +76,11 @@ def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) ->
     """Quantize, and answer the test images."""
     given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
     settings = [f"{named(field)}={value}" for field, value in given.items()]
-    config = BuildConfig.for_model(name, bits=4, images=options.images, seed=options.seed, settings=settings)
+    weights, activations = BITS[options.bits]
+    config = BuildConfig.for_model(
+        name, weight_bits=weights, activation_bits=activations, images=options.images, seed=options.seed,
+        settings=settings,
+    )  # fmt: skip
     model = load_model(config.model)
     images, _ = calibration_set(SYNTHETIC, name, options, options.seed)
     with tempfile.TemporaryDirectory(dir=options.out) as place:
@@ -81,8 +89,8 @@ def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) ->
         quantize_stage.run(Workspace.open(folder), config, model, images, folder / "partial", Progress(quiet=True))
         seconds = time.process_time() - started
         reference = load_reference(folder)
-    test = test_images(model)
-    return kl_divergence(answers(model.module, test).numpy(), answers(reference, test).numpy()), seconds
+    judging = judging_images(model, options)
+    return kl_divergence(answers(model.module, judging).numpy(), answers(reference, judging).numpy()), seconds
 
 
 def named(field: str) -> str:
@@ -90,8 +98,10 @@ def named(field: str) -> str:
     return field if "." in field else f"quantize.reconstruction.{field}"
 
 
-def test_images(model: LoadedModel) -> torch.Tensor:
-    """The 10,000 test images as the network takes them."""
+def judging_images(model: LoadedModel, options: argparse.Namespace) -> torch.Tensor:
+    """10,000 images as the network takes them."""
+    if options.judge == "training":
+        return training_images(model, options.data)[0]
     return model.normalize(torch.from_numpy(zoo.test_set()[0]))
 
 

@@ -26,6 +26,7 @@ from runtime_tests.verify.float_baseline import export_float
 
 SYNTHETIC, DISTILLED, REAL = "synthetic", "distilled", "real"
 CALIBRATION_CROPS, JUDGING_CROPS = 3, 5  # of a photograph
+SURE = 0.3  # the float network's top probability from which an answer counts as sure
 Floats = NDArray[np.float32]
 
 

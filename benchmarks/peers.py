@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 import result_lines
-from peer_networks import DISTILLED, REAL, SYNTHETIC, Floats, Network, prepare_network
+from peer_networks import DISTILLED, REAL, SURE, SYNTHETIC, Floats, Network, prepare_network
 from peer_tables import BITS, Result, tables
-from sessions import exact_session, instructions, plain_session
+from sessions import exact_session, instructions, logits_of, plain_session
 from training_images import DEFAULT_FOLDER
 
 # `export.py` beside this file is named as our package `export` is.
@@ -55,7 +55,6 @@ from genq_export.runtimes.timing import time_in_turns, wall_clock, warm_up
 from runtime_tests.verify.metrics import kl_divergence
 
 OURS, NO_IMAGES = "genq-export", "its own"
-SURE = 0.3  # the float network's top probability from which an answer counts as sure
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[s
         found["bytes"], found["float_bytes"] = file.stat().st_size, network.float_file.stat().st_size
         found["integer_layers"], found["layers"] = integer_layers(file)
         # What a fake-quantized torch network and its file answer may differ: the file is what is deployed.
-        logits = run(session, np.load(network.judging, mmap_mode="r"))
+        logits = logits_of(session, np.load(network.judging, mmap_mode="r"))
     else:
         logits = np.load(folder / "logits.npy")
     return found | scores(logits, network)
@@ -250,14 +249,6 @@ def load(file: Path) -> tuple[Any, str]:
         return plain_session(file), "sums may saturate"
     except Exception as error:
         raise PeerError(f"ONNX Runtime refuses the file: {str(error).splitlines()[0]}") from None
-
-
-def run(session: Any, images: Floats) -> Floats:
-    """Logits [N, classes]; one by one where the file has a fixed batch of 1."""
-    size = 1 if session.get_inputs()[0].shape[0] == 1 else 50
-    name = session.get_inputs()[0].name
-    parts = [session.run(None, {name: np.array(images[i : i + size])})[0] for i in range(0, len(images), size)]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def timed(network: Network, session: Any, runs: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ what this prints. Needs Fashion-MNIST's idx files (`--data`).
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -85,10 +86,15 @@ def main() -> None:
 
 
 def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
-    pixels, labels = load_split(options.data, "train")
+    images, labels = training_images(model, options.data)
+    return Judge(images, labels, answers(model.module, images))
+
+
+def training_images(model: LoadedModel, data: Path) -> tuple[Tensor, Tensor]:
+    """`JUDGED` training images as the network takes them, and their labels: they choose settings, the test judges."""
+    pixels, labels = load_split(data, "train")
     chosen = np.random.default_rng(12345).permutation(len(pixels))[:JUDGED]
-    images = model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen])))
-    return Judge(images, torch.from_numpy(labels[chosen]), answers(model.module, images))
+    return model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen]))), torch.from_numpy(labels[chosen])
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from genq_export.runtimes.onnxruntime import plain_options, session_options
 
@@ -40,6 +41,14 @@ def times_as_fast(float_file: Path, file: Path, image: Any, calls: int) -> float
             session.run(None, feed)
             times += [time.perf_counter() - started] * (number >= calls // 10)
     return float(np.median(taken[0]) / np.median(taken[1]))
+
+
+def logits_of(session: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, classes] of images [N, C, H, W]; one by one where the file has a fixed batch of 1."""
+    size = 1 if session.get_inputs()[0].shape[0] == 1 else 50
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: np.array(images[i : i + size])})[0] for i in range(0, len(images), size)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def instructions() -> str:
