@@ -131,7 +131,8 @@ def _is_weighted(block: Block, given: BlockImages, config: QuantizeConfig) -> bo
     """
     loss = config.reconstruction.loss
     is_tokens = block.own is None and len(given.target.shape) == _TOKENS
-    return config.uses("reconstruction") and (loss == "fisher" or (loss == "auto" and is_tokens))
+    learns = config.uses("reconstruction") and not config.trains_from_rounded
+    return learns and (loss == "fisher" or (loss == "auto" and is_tokens))
 
 
 def _improve(block: Block, images: BlockImages, methods: list[BlockMethod], config: QuantizeConfig, seed: int) -> float:
