@@ -80,6 +80,10 @@ class Target(ABC):
             UserError: where the target does not take the file.
         """
 
+    def remarks(self, path: Path) -> list[str]:
+        """What to know of an ONNX file beside its layers, a sentence each."""
+        return []
+
     @abstractmethod
     def run_instructions(self, input_size: InputSize, settings: ExportConfig, compiled: Compiled | None) -> str:
         """How to run the files of a build, in Markdown, for its README."""

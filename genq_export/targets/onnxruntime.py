@@ -76,6 +76,13 @@ class OnnxRuntimeTarget(Target):
 
         return audit_onnxruntime(path)
 
+    def remarks(self, path: Path) -> list[str]:
+        """Weights that ARM64's kernels multiply wrong."""
+        from export.audit.graph import read_onnx
+        from export.audit.least_code import note_of_least_codes
+
+        return list(filter(None, [note_of_least_codes(read_onnx(path))]))
+
     def taken_by(self, path: Path) -> str | None:
         """`ONNX Runtime 1.18 or newer`"""
         from export.audit.releases import taken_by

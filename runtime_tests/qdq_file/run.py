@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx_ir as ir
+
+from export.audit.least_code import note_of_least_codes
 from genq_export.core.errors import BackendError, UserError
 from genq_export.core.progress import Progress
 from runtime_tests.qdq_file.copies import watched
@@ -83,10 +86,12 @@ def _reference(file: QdqFile, samples: Sequence[Feeds], opened: Opened) -> Refer
 
 
 def _notes(file: QdqFile) -> tuple[str, ...]:
-    """Quantizers that are not held against anything."""
+    """Quantizers that are not held against anything, and weights that another processor multiplies wrong."""
     graph = Graph(file.model)
     nodes = [node for node in file.model.graph.node if node.op_type == "QuantizeLinear"]
     constant = sum(node.input[0] not in graph.live for node in nodes)
     other = len(nodes) - constant - len(file.quantizers)
     told = [f"{constant} quantizers of weights are constants, and were not compared"] if constant else []
-    return (*told, *([f"{other} quantizers give no integers, and were not compared"] if other else []))
+    told += [f"{other} quantizers give no integers, and were not compared"] if other else []
+    least = note_of_least_codes(ir.from_proto(file.model))
+    return (*told, *([least] if least else []))

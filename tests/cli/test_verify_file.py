@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from tests.cli.conftest import Run
 from tests.runtime_tests.qdq_file.files import quantized, residual
@@ -38,6 +40,20 @@ def test_unexplained_codes_end_with_exit_code_1(file: Path, run: Run) -> None:
     assert done.returncode == 1, done.stderr
     assert "stem" in done.stdout or "act" in done.stdout
     assert done.stdout.rstrip().endswith("codes differ, and not every difference is explained")
+
+
+def test_weights_that_arm64_multiplies_wrong_are_noted_here_and_by_audit(file: Path, tmp_path: Path, run: Run) -> None:
+    model = onnx.load(file)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "first.w_quantized")
+    codes = numpy_helper.to_array(weight).copy()
+    codes[:, 0, 0, 0] = -128
+    weight.CopyFrom(numpy_helper.from_array(codes, weight.name))
+    onnx.save(model, tmp_path / "least.onnx")
+    for command in (["verify-file", "--runs", "1", "-q"], ["audit"]):
+        for name, times in (("least.onnx", 1), (str(file), 0)):
+            done = run(*command, name, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count("note: 1 layer has weights of the code -128") == times
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,14 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Which layers of a file run in integers on a target, and why not the others."""
-    from export.audit.file import audit_file
+    from export.audit.file import ENGINE_SUFFIXES, audit_file
     from genq_export.targets import target
 
-    layers = audit_file(file, target(given.get("target", BuildConfig.model_fields["target"].default)).audit)
+    wanted = target(given.get("target", BuildConfig.model_fields["target"].default))
+    layers = audit_file(file, wanted.audit)
     show(audit_table(layers))
+    for remark in [] if file.suffix in ENGINE_SUFFIXES else wanted.remarks(file):
+        say(f"note: {remark}")
     if as_json:
         say(json.dumps([layer.row() for layer in layers]))
 
