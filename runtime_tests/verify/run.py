@@ -206,10 +206,7 @@ def _answer_sheet(
 ) -> bytes | None:
     """The picture; None where a network is not there or failed, which its other measurements say."""
     found = pool.opened.get(deployed(config, pool))
-    if images is None:
-        batches = held_out_images(model, IMAGES, config.calibrate.generator)
-    else:
-        batches = _few_of(images, model)
+    batches = held_out_images(model, IMAGES, config.calibrate.generator) if images is None else _few_of(images, model)
     if found is None or not batches:
         return None
     try:
