@@ -18,9 +18,7 @@ results that exist only in torch are judged there. Latency: one thread, batch 1,
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +29,7 @@ from typing import Any
 import numpy as np
 import result_lines
 from peer_networks import DISTILLED, REAL, SURE, SYNTHETIC, Floats, Network, prepare_network
+from peer_process import PeerError, run_peer
 from peer_tables import BITS, Result, tables
 from sessions import exact_session, instructions, logits_of, plain_session
 from training_images import DEFAULT_FOLDER
@@ -144,10 +143,6 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 yield Result(**what, error=str(error))
 
 
-class PeerError(Exception):
-    """A tool did not get to a result; the message is its own last line."""
-
-
 def build_ours(network: Network, contender: Contender, source: str, bits: str, folder: Path) -> dict[str, Any]:
     """Our own quantize and export stages; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
@@ -190,19 +185,7 @@ def build_peer(
         "activation_bits": int(bits[3]),
         "settings": contender.settings,
     }
-    (folder / "job.json").write_text(json.dumps(job))
-    script = HERE / "peer_tools" / f"{contender.script}.py"
-    search = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment = os.environ | {"PYTHONPATH": search}
-    command = [str(options.peers_python), str(script), str(folder.resolve())]
-    with open(folder / "log.txt", "w") as log:
-        try:
-            subprocess.run(command, env=environment, stdout=log, stderr=log, check=True, timeout=60 * options.minutes)
-        except subprocess.CalledProcessError:
-            raise PeerError(_last_line(folder / "log.txt")) from None
-        except subprocess.TimeoutExpired:
-            raise PeerError(f"not done after {options.minutes} minutes") from None
-    facts = json.loads((folder / "facts.json").read_text())
+    facts = run_peer(options.peers_python, contender.script, folder, job, options.minutes)
     return {"seconds": facts["seconds"], "words": facts["settings"]}
 
 
@@ -270,11 +253,6 @@ def integer_layers(file: Path) -> tuple[int | None, int | None]:
     except UserError:
         return None, None
     return sum(layer.integer for layer in audit), len(audit)
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "the process ended without a word"
 
 
 def _arguments() -> argparse.Namespace:

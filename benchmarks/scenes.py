@@ -2,6 +2,7 @@
 
     python benchmarks/scenes.py choose --out bench    # by which images to calibrate, on held-out training garments
     python benchmarks/scenes.py judge --out bench     # the deployed files, on the test scenes
+    python benchmarks/scenes.py judge --out bench --peers --peers-python peers-env/bin/python    # other tools beside it
     python benchmarks/scenes.py draw --out bench --build FOLDER    # what float and the file of a build see
 
 `choose` needs the four files of Fashion-MNIST (Debian: dataset-fashion-mnist): its scenes are of the 5,000 training
@@ -12,7 +13,7 @@ there already is not measured again.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE), str(HERE)]
 
 import numpy as np
-import onnx
 import result_lines
+import scene_intervals
 import scene_pictures
-import static_quantization
 import torch
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from peer_process import PeerError
+from scene_peers import Made, makers
 from sessions import exact_session, times_as_fast
 
 from calibrate import run as calibrate_stage
@@ -37,19 +38,23 @@ from genq_export import BuildConfig, zoo
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.data.calibration_set import kept_images
-from genq_export.data.evaluation import EvaluationSet, load_images
+from genq_export.data.evaluation import EvaluationSet
 from genq_export.data.scenes import Scene
+from genq_export.data.truth import Truth
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.models.zoo_scenes import boxes_of
 from genq_export.network.files import load_reference
 from genq_export.network.outputs import INPUT, by_name
 from genq_export.quantization import run as quantize_stage
-from genq_export.tasks.task import task_of
+from genq_export.tasks.detection import LabelledBoxes
+from genq_export.tasks.segmentation import LabelledMasks
+from genq_export.tasks.task import Arrays, task_of
 from runtime_tests.verify.float_baseline import export_float
 from tools.train_zoo.idx import DEFAULT_FOLDER
 from tools.train_zoo.scenes import scene_source
 
+OURS = "genq-export"
 SOURCES = ("leaves", "distill", "fashion_scenes")
 GRIDS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4)}
 _SEED, _LEAVES = 1, 50  # of the scenes that choose
@@ -94,7 +99,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256, help="to calibrate on")
     parser.add_argument("--scenes", type=int, default=500, help="that choose")
     parser.add_argument("--preset", default="quick", choices=("quick", "default"), help="quick: closed form alone")
-    parser.add_argument("--peers", action="store_true", help="quantize_static beside it")
+    parser.add_argument("--peers", action="store_true", help="other tools beside it: quantize_static, NNCF")
+    parser.add_argument("--peers-python", type=Path, help="python of the environment of peer_tools, for NNCF")
     parser.add_argument("--build", type=Path, help="folder, to draw")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -107,7 +113,10 @@ def main() -> None:
     for line in result_lines.kept(file, measure(options, {line.key for line in lines})):
         print(line, flush=True)
         lines.append(line)
-    print(table([line for line in lines if line.part == options.part]))
+    mine = [line for line in lines if line.part == options.part]
+    print(table(mine))
+    if options.part == "judge" and any(line.source != OURS for line in mine):
+        print(f"\n{paired(mine, options.out)}")
 
 
 def table(lines: list[Line]) -> str:
@@ -170,7 +179,7 @@ def figure(network: Callable[[torch.Tensor], Any], model: LoadedModel, scenes: l
 
 
 def _judging(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
-    """The deployed file on the test scenes, by the default images of each; beside it `quantize_static` on the same."""
+    """The deployed file on the test scenes, by the default images of each; beside it other tools on the same."""
     for name in options.networks:
         model = load_model(_config(name, options, None, "W8A8", 0).model)
         scenes = evaluation_set(model, None)
@@ -178,31 +187,55 @@ def _judging(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
         with tempfile.TemporaryDirectory(dir=options.out) as place:
             float_file = Path(place) / "float.onnx"
             export_float(model, float_file)
-            best = of_file(float_file, model, scenes)
+            best = judged(float_file, model, scenes).value()
+            tools = {OURS: _own} | (makers(float_file, options.peers_python) if options.peers else {})
             for seed in options.seeds:
                 config = _config(name, options, None, "W8A8", seed)
                 images = _drawn(config, model, options.out / "sets" / f"default-{name}-{seed}")
-                for source, make in _makers(options).items():
-                    for grid in options.grids if source == "genq-export" else ("W8A8",):
+                for source, make in tools.items():
+                    for grid in options.grids if source == OURS else ("W8A8",):
                         line = Line("judge", name, source, grid, seed, len(images), 0.0, best)
                         if line.key in known:
                             continue
                         folder = Path(place) / f"{source}-{grid}-{seed}".replace(" ", "-")
-                        file, said = make(folder, _config(name, options, None, grid, seed), model, images)
+                        try:
+                            file, said = make(folder, _config(name, options, None, grid, seed), model, images)
+                        except PeerError as error:
+                            print(f"{name}, {source}: {error}", flush=True)
+                            continue
+                        found = judged(file, model, scenes)
+                        scene_intervals.keep(found, _resamples(options.out, line))
                         image = np.zeros((1, *model.input_size), np.float32)
                         speed = f"{times_as_fast(float_file, file, image, _CALLS):.2f}x"
-                        yield Line(*line.key, of_file(file, model, scenes), best, ", ".join((said, speed)))
+                        yield Line(*line.key, found.value(), best, ", ".join((said, speed)))
 
 
-Made = tuple[Path, str]
+def _resamples(out: Path, line: Line) -> Path:
+    return out / "resamples" / ("-".join(str(part) for part in line.key).replace(" ", "_") + ".npy")
 
 
-def _makers(options: argparse.Namespace) -> dict[str, Callable[[Path, BuildConfig, LoadedModel, list[Path]], Made]]:
-    peers = {
-        "quantize_static": lambda *given: _static(*given, whole=True),
-        "quantize_static, head in float": lambda *given: _static(*given, whole=False),
+def paired(lines: list[Line], out: Path) -> str:
+    """Ours less each other tool's at W8A8, over the seeds that both have, with its interval over scenes."""
+    rows = [
+        f"Points that genq-export is ahead of others at W8A8; paired 95 % interval, {scene_intervals.RESAMPLES}"
+        " bootstrap resamples of the scenes, of the mean over the seeds:",
+        "", "| network | genq-export less | points (seeds) | mean | 95 % interval |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    ours = {
+        (line.network, line.seed, line.images): line for line in lines if (line.source, line.grid) == (OURS, "W8A8")
     }
-    return {"genq-export": _own, **(peers if options.peers else {})}
+    for network, source in dict.fromkeys((line.network, line.source) for line in lines if line.source != OURS):
+        theirs = [line for line in lines if (line.network, line.source) == (network, source)]
+        pairs = [(ours[key], line) for line in theirs if (key := (line.network, line.seed, line.images)) in ours]
+        pairs = [pair for pair in pairs if all(_resamples(out, line).is_file() for line in pair)]
+        if not pairs:
+            continue
+        ahead = [100 * (own.value - other.value) for own, other in pairs]
+        varied = [100 * (np.load(_resamples(out, own)) - np.load(_resamples(out, other))) for own, other in pairs]
+        low, high = scene_intervals.interval(np.mean(varied, axis=0))
+        points = ", ".join(f"{value:+.2f}" for value in ahead)
+        rows.append(f"| {network} | {source} | {points} | {np.mean(ahead):+.2f} | {low:+.2f} to {high:+.2f} |")
+    return "\n".join(rows)
 
 
 def _own(folder: Path, config: BuildConfig, model: LoadedModel, images: list[Path]) -> Made:
@@ -214,38 +247,31 @@ def _own(folder: Path, config: BuildConfig, model: LoadedModel, images: list[Pat
     return folder / "model.onnx", f"{config.preset}, {integer} of {len(audit)} layers in integers"
 
 
-def _static(folder: Path, _config: BuildConfig, model: LoadedModel, images: list[Path], whole: bool) -> Made:
-    """ONNX Runtime's own, MinMax, as its documentation advises for x86 with VNNI; whole: the head's arithmetic, too."""
-    folder.mkdir()
-    float_file, prepared, file = (folder / name for name in ("float.onnx", "prepared.onnx", "model.onnx"))
-    export_float(model, float_file)
-    quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
-    images_one_by_one = (load_images([path], model).numpy() for path in images)
-    excluded = [] if whole else _behind_layers(prepared)
-    static_quantization.quantize(prepared, file, images_one_by_one, INPUT, nodes_to_exclude=excluded)
-    return file, "QDQ, U8S8, per channel, MinMax"
-
-
-def _behind_layers(path: Path) -> list[str]:
-    """Names of the nodes from which no convolution is reached any more: the head's arithmetic."""
-    nodes = list(onnx.load(path).graph.node)
-    leads = set[str]()  # tensors from which a convolution is reached
-    for node in reversed(nodes):
-        if node.op_type == "Conv" or any(output in leads for output in node.output):
-            leads.update(node.input)
-    return [node.name for node in nodes if node.op_type != "Conv" and not any(name in leads for name in node.output)]
-
-
-def of_file(file: Path, model: LoadedModel, scenes: EvaluationSet) -> float:
-    """mAP or mIoU of an ONNX file in ONNX Runtime."""
-    session, metric, start = exact_session(file), task_of(model.task).metric(), 0
-    assert metric is not None and scenes.truths is not None
+def _answers(file: Path, model: LoadedModel, scenes: EvaluationSet) -> Iterator[tuple[Arrays, Sequence[Truth]]]:
+    """Outputs and labels, batch by batch."""
+    session, start = exact_session(file), 0
+    assert scenes.truths is not None
     names = [output.name for output in session.get_outputs()]
     for batch in scenes.batches(model, _BATCH):
         outputs = dict(zip(names, session.run(None, {INPUT: batch.numpy()}), strict=True))
-        metric.add(outputs, scenes.truths[start : start + len(batch)])
+        yield outputs, scenes.truths[start : start + len(batch)]
         start += len(batch)
-    return metric.figures()[0].value
+
+
+def judged(file: Path, model: LoadedModel, scenes: EvaluationSet) -> scene_intervals.Judged:
+    """An ONNX file in ONNX Runtime, scene by scene."""
+    if model.task == "detection":
+        boxes = LabelledBoxes()
+        for outputs, truths in _answers(file, model, scenes):
+            boxes.add(outputs, truths)
+        return scene_intervals.JudgedBoxes(boxes.images)
+    pairs = []
+    for outputs, truths in _answers(file, model, scenes):
+        for place, truth in enumerate(truths):
+            masks = LabelledMasks()
+            masks.add({name: array[place : place + 1] for name, array in outputs.items()}, [truth])
+            pairs.append(masks.confusion.pairs)
+    return scene_intervals.JudgedMasks(pairs)
 
 
 def _config(name: str, options: argparse.Namespace, source: str | None, grid: str, seed: int) -> BuildConfig:

@@ -1,4 +1,8 @@
-"""NNCF's `nncf.quantize` on the ONNX file with its defaults: fast bias correction, and a preset by model type."""
+"""NNCF's `nncf.quantize` on the ONNX file with its defaults: fast bias correction, and a preset by model type.
+
+`ignored` in the settings: names of nodes for its `ignored_scope`, as its documentation advises for the post-processing
+of detectors.
+"""
 
 import nncf
 import onnx
@@ -6,16 +10,19 @@ from job import Job, run
 
 
 def quantize(job: Job):
-    transformer = job.settings["transformer"]
-    images = nncf.Dataset([{"input": image[None]} for image in job.calibration])
+    transformer, ignored = job.settings["transformer"], job.settings.get("ignored", [])
+    model = onnx.load(job.float_file)
+    name = model.graph.input[0].name
     model = nncf.quantize(
-        onnx.load(job.float_file),
-        images,
+        model,
+        nncf.Dataset([{name: image[None]} for image in job.calibration]),
         model_type=nncf.ModelType.TRANSFORMER if transformer else None,
         subset_size=len(job.calibration),
+        ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
     )
     onnx.save(model, job.model_file)
-    return f"preset {'mixed (transformer)' if transformer else 'performance'}, fast bias correction", lambda: None
+    words = f"preset {'mixed (transformer)' if transformer else 'performance'}, fast bias correction"
+    return words + (f", ignored scope of {len(ignored)} nodes" if ignored else ""), lambda: None
 
 
 if __name__ == "__main__":

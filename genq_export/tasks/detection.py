@@ -176,6 +176,11 @@ class LabelledBoxes(Metric):
             }
             self._images.append((labelled, detections(of_image, their_scores, self._corners, _FAINTEST)))
 
+    @property
+    def images(self) -> Images:
+        """What is labelled and what is detected, of each image so far."""
+        return self._images
+
     def figures(self) -> tuple[Figure, ...]:
         """mAP@50:95 first; none without a labelled box."""
         if not any(len(truth["boxes"]) for truth, _ in self._images):

@@ -101,6 +101,11 @@ class Confusion:
         pairs = np.bincount((first * classes + second).ravel(), minlength=classes * classes).reshape(classes, classes)
         self._pairs = pairs if self._pairs is None else self._pairs + pairs
 
+    @property
+    def pairs(self) -> NDArray[np.int64] | None:
+        """The counts; None where nothing was counted."""
+        return self._pairs
+
     def mean_iou(self) -> float | None:
         """IoU, mean over the classes that either has; None where nothing was counted."""
         if self._pairs is None or not self._pairs.any():
@@ -144,6 +149,11 @@ class LabelledMasks(Metric):
 
     def __init__(self) -> None:
         self._confusion = Confusion()
+
+    @property
+    def confusion(self) -> Confusion:
+        """Labelled classes against those that were found."""
+        return self._confusion
 
     def add(self, found: Arrays, truths: Sequence[Truth]) -> None:
         """Count one batch of logits [B, classes, H, W]."""
