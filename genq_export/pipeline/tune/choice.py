@@ -1,7 +1,8 @@
 """What is tried next, and which of the tried builds is best: decided from outcomes alone.
 
-First the cheap ones. Then those that would be better than the best so far if their loss were smaller, and whose loss is
-within reach: with the layers in float that cost most, and at last learned, as that takes longest.
+First the cheap ones, less those that what was built rules out. Then those that would be better than the best so far
+if their loss were smaller, and whose loss is within reach: with the layers in float that cost most, and at last
+learned, as that takes longest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field
 
 from genq_export.config.base import Frozen
-from genq_export.pipeline.tune.candidate import CHEAP, Candidate
+from genq_export.pipeline.tune.candidate import CHEAP, MIXED_BITS, Candidate
 from genq_export.pipeline.tune.outcome import Minimize, Outcome, Unit
 
 # The loss that is held to be nothing worth speaking of, where no limit is given.
@@ -18,6 +19,7 @@ KEPT = (1, 2)  # of the worst layers in float
 # [ours] On the zoo learning leaves a half to four fifths of the loss in closed form; what needs more is not tried.
 REACH = 2.0  # limits more, or tenths of the usual limit where that is more
 REACH_DB = 10.0
+W8A8, W4A8, MIXED, W4A4 = CHEAP
 SAME = 0.02  # shares of time or size that differ by less are held to be equal
 
 Tried = Mapping[Candidate, Outcome]
@@ -76,8 +78,24 @@ def next_candidate(tried: Tried, failed: Sequence[Candidate], conditions: Condit
         learn: whether learning is possible at all.
     """
     done = {*tried, *failed}
-    wanted = (candidate for candidate in (*CHEAP, *_follow_ups(tried, conditions, learn)) if candidate not in done)
-    return next(wanted, None)
+    cheap = [candidate for candidate in CHEAP if candidate == W8A8 or not _is_ruled_out(candidate, tried, conditions)]
+    variants = list(_follow_ups(tried, conditions, learn))
+    # Mixed precision is larger than W4A8, whose variants come first where size counts.
+    ordered = (*cheap[:2], *variants, *cheap[2:]) if conditions.minimize == "size" else (*cheap, *variants)
+    return next((candidate for candidate in ordered if candidate not in done), None)
+
+
+def _is_ruled_out(candidate: Candidate, tried: Tried, conditions: Conditions) -> bool:
+    """Is it known of a cheap candidate that it cannot be the best?
+
+    Fewer bits never lose less; W4A4 has the bytes of W4A8. Time alone is not known before it is measured.
+    """
+    if candidate == W4A4:
+        return conditions.minimize != "latency" and W4A8 in tried
+    if candidate == MIXED and conditions.minimize == "size" and W8A8 in tried:
+        found = best(list(tried.values()), conditions)
+        return found is not None and found.size_share <= tried[W8A8].size_share * MIXED_BITS / 8
+    return False
 
 
 def _follow_ups(tried: Tried, conditions: Conditions, learn: bool) -> Iterator[Candidate]:

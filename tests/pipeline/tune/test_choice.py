@@ -69,10 +69,17 @@ def test_cheap_ones_come_first_and_nothing_follows_where_nothing_would_be_better
 
 def test_what_is_smaller_and_loses_a_little_too_much_is_mended_and_learned() -> None:
     conditions = Conditions(minimize="size")
-    built = search(costs, conditions)
-    assert built[4:] == ["w4a8-float1", "w4a8-float2", "w4a8-learned"]
+    assert search(costs, conditions) == ["w8a8", "w4a8", "w4a8-float1", "w4a8-float2", "w4a8-learned"]
     assert "w4a8-learned" not in search(costs, conditions, learn=False)
-    assert len(search(costs, Conditions(minimize="size", max_loss=0.1))) == 4  # out of reach
+    assert search(costs, Conditions(minimize="size", max_loss=0.1)) == ["w8a8", "w4a8", "mixed6"]  # out of reach
+
+
+def test_what_cannot_be_the_best_is_not_built() -> None:
+    assert search(costs, Conditions(minimize="size", max_loss=2.0)) == ["w8a8", "w4a8"]
+    assert "w4a4" not in search(costs, Conditions(minimize="loss"))
+    assert next_candidate({CHEAP[0]: costs(CHEAP[0])}, [CHEAP[1]], Conditions(minimize="loss"), learn=True) == CHEAP[2]
+    tried = {candidate: costs(candidate) for candidate in (CHEAP[0], CHEAP[2])}
+    assert next_candidate(tried, [CHEAP[1]], Conditions(minimize="loss"), learn=True) == CHEAP[3]
 
 
 def test_where_nothing_is_allowed_the_nearest_is_followed_and_known() -> None:
