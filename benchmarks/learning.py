@@ -1,7 +1,7 @@
 """What cheaper ways of learning cost in divergence: the zoo at W4A4, image by image against the defaults.
 
     python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
-    python benchmarks/learning.py --out bench --settings window=7 iterations=500
+    python benchmarks/learning.py --out bench --settings window=null iterations=500
     python benchmarks/learning.py --out bench --settings iterations=500 --judge training    # what chooses a default
 
 Every row is the same network with other settings, from the same calibration set and seed: of `quantize.reconstruction`,
@@ -36,7 +36,7 @@ from genq_export.quantization import run as quantize_stage
 from runtime_tests.verify.metrics import kl_divergence
 
 BITS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4), "W2A4": (2, 4)}
-VARIANTS = ("window=7", "window=4", "precision=bfloat16", "window=7 precision=bfloat16")
+VARIANTS = ("window=null", "window=4", "precision=bfloat16", "quantize.batch_size=16", "iterations=500")
 
 
 def main() -> None:
