@@ -178,7 +178,8 @@ class ReconstructionConfig(MethodConfig):
         7,
         ge=1,
         le=4096,
-        description="a step learns from a random window of this many positions a side of every map that is larger; null: whole maps",
+        description="a step learns from a random window of this many positions a side of every map that is larger;"
+        " null: whole maps",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of convolutions and products in a step; codes and what is learned stay float32"
