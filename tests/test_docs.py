@@ -30,7 +30,7 @@ MODES = ("run", "dry-run", "parse", "slow")
 BLOCK = re.compile(
     r"(?:<!-- test: (?P<mode>[\w-]+) -->\n)?^```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
-SHELL_WORDS = ("git", "cd", ".", "npm")  # of a reader's shell, not ours
+SHELL_WORDS = ("git", "cd", ".", "npm", "podman")  # of a reader's shell, not ours
 SHARED = "build fashion_resnet --bits 8 --preset quick"
 
 # What a plan may lack where there is neither hub, GPU nor the optional package.

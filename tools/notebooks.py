@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "notebooks"
-_TIMEOUT = 600  # seconds a cell may take
+_TIMEOUT = 1800  # seconds a cell may take where other programs run beside
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genq_export.core.errors import UserError, reason_of
-from genq_export.models.program.schema import SCHEMA
+from genq_export.models.program.schema import SCHEMA, WRITER
 
 _FILE_NAME = re.compile(r"[\w.-]{1,100}")
 _OLD = "serialized_exported_program.json"
@@ -92,8 +92,9 @@ def _check_version(path: Path, program: Mapping[str, Any]) -> None:
     written = int(program["schema_version"]["major"])
     if written == SCHEMA:
         return
-    by = f"{path} was written by torch {str(program.get('torch_version'))[:40]} (schema {written})"
-    raise UserError(f"{by}, schema {SCHEMA} is read: export it with a torch like this one ({torch.__version__})")
+    by = f"{path} has schema {written} (written by torch {str(program.get('torch_version'))[:40]})"
+    again = f"export the network with torch {WRITER}, or to an ONNX file, which is read whatever torch wrote it"
+    raise UserError(f"{by}, and schema {SCHEMA} is read, which torch {WRITER} writes: {again}")
 
 
 def _tensor(file: zipfile.ZipFile, folder: str, entry: Mapping[str, Any]) -> Tensor:

@@ -1,3 +1,4 @@
 """The version of the files that the loader reads."""
 
-SCHEMA = 8  # `torch._export.serde.schema.SCHEMA_VERSION`, of torch 2.13
+SCHEMA = 8  # `torch._export.serde.schema.SCHEMA_VERSION`
+WRITER = "2.13"  # the torch that writes it
