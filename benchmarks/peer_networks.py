@@ -60,7 +60,9 @@ def prepare_network(name: str, options: argparse.Namespace) -> Network:
     float_file = folder / "float.onnx"
     if not float_file.is_file():
         export_float(model, float_file)
-    images, judged, labels = _lite(model, folder, options) if name in package.NAMES else _of_the_zoo(name, options)
+    wanted = getattr(options, "sources", (SYNTHETIC, DISTILLED, REAL))  # others take time to make
+    lite = name in package.NAMES
+    images, judged, labels = _lite(model, folder, wanted, options) if lite else _of_the_zoo(name, wanted, options)
     judging = folder / "judging.npy"
     if not judging.is_file():
         np.save(judging, _preprocessed(judged, model))
@@ -72,22 +74,22 @@ def prepare_network(name: str, options: argparse.Namespace) -> Network:
 
 
 def _of_the_zoo(
-    name: str, options: argparse.Namespace
+    name: str, wanted: Sequence[str], options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], NDArray[np.uint8], NDArray[np.int64]]:
     """Synthetic images through both filters, as many real training images, and the test set."""
-    synthetic, _ = calibration_set("energy and distribution", name, options, 0)
-    real, _ = calibration_set("real training images", name, options, 0)
-    images = {SYNTHETIC: synthetic, REAL: real} if real else {SYNTHETIC: synthetic}
+    kinds = {SYNTHETIC: "energy and distribution", REAL: "real training images"}
+    found = {source: calibration_set(kind, name, options, 0)[0] for source, kind in kinds.items() if source in wanted}
+    images = {source: files for source, files in found.items() if files}
     pixels, labels = zoo.test_set()
     return images, pixels, labels
 
 
 def _lite(
-    model: LoadedModel, folder: Path, options: argparse.Namespace
+    model: LoadedModel, folder: Path, wanted: Sequence[str], options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], list[Path], None]:
     """Dead leaves, distilled images below 8 bits, and crops of photographs: to calibrate on, and others to judge by."""
-    made = {SYNTHETIC: _made(model, "leaves", options.lite0_images, options)}
-    if any(bits != "W8A8" for bits in options.bits):
+    made = {SYNTHETIC: _made(model, "leaves", options.lite0_images, options)} if SYNTHETIC in wanted else {}
+    if DISTILLED in wanted and any(bits != "W8A8" for bits in options.bits):
         made[DISTILLED] = _made(model, "distill", options.lite0_distilled, options)
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
     each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}

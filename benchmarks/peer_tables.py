@@ -37,6 +37,18 @@ class Result:
     bytes: int | None = None
     float_bytes: int | None = None
     error: str | None = None
+    measure: str | None = None
+    value: float | None = None
+    float_value: float | None = None
+    codes: int | None = None
+    differing: int | None = None
+    own: int | None = None
+    reasons: str | None = None
+
+    @property
+    def lacks_codes(self) -> bool:
+        """Is it of a file of 8 bits that `verify-file` has not read?"""
+        return self.ms is not None and self.bits == "W8A8" and self.reasons is None
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
@@ -47,11 +59,21 @@ class Result:
         """One line for the log."""
         if self.error is not None:
             return f"{self.network} {self.tool} {self.bits} on {self.source}: {self.error}"
+        if self.value is not None:
+            return (
+                f"{self.network} {self.tool} ({self.words}) {self.bits} on {self.source}: {100 * self.value:.2f} %"
+                f" {self.measure}, {self.seconds:.0f} s, {self.differing} of {self.codes} codes differ"
+            )
         top1 = f"top-1 {100 * (self.top1 or 0):.2f} %, " if self.top1 is not None else ""
         return (
             f"{self.network} {self.tool} ({self.words}) {self.bits} on {self.source}: {top1}"
             f"agreement {100 * (self.agreement or 0):.1f} %, KL {self.kl:.4f}, {self.seconds:.0f} s"
         )
+
+
+def latest(results: Sequence[Result]) -> list[Result]:
+    """The last of each key, in the order of the first."""
+    return list({result.key: result for result in results}.values())
 
 
 def tables(results: Sequence[Result]) -> str:
@@ -70,8 +92,10 @@ def tables(results: Sequence[Result]) -> str:
 
 def _answers(network: str, results: Sequence[Result]) -> list[str]:
     first = results[0]
-    labelled = first.top1 is not None
-    if labelled:
+    if first.measure is not None:
+        best = f" (float {100 * first.float_value:.2f} %)" if first.float_value is not None else ""
+        lines = [f"**{network}**, {first.measure}{best}, in percent:"]
+    elif first.top1 is not None:
         lines = [
             f"**{network}**, top-1 on {first.judging:,} test images (float {100 * (first.float_top1 or 0):.2f} %) /"
             " agreement with the float network / KL in nats:"
@@ -94,6 +118,8 @@ def _answers(network: str, results: Sequence[Result]) -> list[str]:
 
 def _answer(result: Result) -> str:
     mark = {"in torch": " ᵗ", "sums may saturate": " ˢ"}.get(result.judged or "", "")
+    if result.value is not None:
+        return f"{100 * result.value:.2f}{mark}"
     if result.top1 is not None:
         return f"{100 * result.top1:.2f} / {100 * (result.agreement or 0):.2f} / {result.kl:.4f}{mark}"
     return f"{100 * (result.agreement or 0):.1f} / {100 * (result.sure_agreement or 0):.1f} / {result.kl:.3f}{mark}"

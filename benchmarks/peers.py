@@ -1,14 +1,16 @@
-"""genq-export beside the tools that people use today: ONNX Runtime, NNCF, brevitas and MCT, on the same networks.
+"""genq-export beside the tools that people use today, on the same networks.
 
     python -m venv peers-env && peers-env/bin/pip install -r benchmarks/peer_tools/requirements.txt
     python benchmarks/peers.py --out bench --peers-python peers-env/bin/python
     python benchmarks/peers.py --out bench --peers-python peers-env/bin/python --models fashion_resnet --tools NNCF
 
-The tools have an environment of their own with pinned versions; each runs in a process of its own
-(`peer_tools/`). Every tool gets images without real data (drawn, or made) and, in another row, real ones: training
-images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of which others judge. genq-export gets no
-training images. Every result is a line of `peers.jsonl`, what went wrong included; a second call measures only what is
-missing, and prints the tables.
+ONNX Runtime, NNCF, brevitas and MCT share an environment with pinned versions; Model Optimizer, AIMET and Quark have
+one each (`--modelopt-python`, `--aimet-python`, `--quark-python`; those not named are left out). Each tool runs in a
+process of its own (`peer_tools/`). Every tool gets images without real data (drawn, or made) and, in another row, real
+ones: training images of Fashion-MNIST (`--data`), or photographs (`peer_photographs.py`), of which others judge.
+genq-export gets no training images. Every result is a line of `peers.jsonl`, what went wrong included; a second call
+measures only what is missing, and prints the tables. Every file of 8 bits is read by `verify-file`; `--codes` measures
+results again that were kept without it, and takes the place of their lines.
 
 Build seconds are of processor time. Files run in ONNX Runtime, with the option that makes 8-bit sums exact on this CPU;
 results that exist only in torch are judged there. Latency: one thread, batch 1, in turns with the float file, medians.
@@ -22,15 +24,18 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import result_lines
+from peer_codes import codes_of
+from peer_glance import glance
 from peer_networks import DISTILLED, REAL, SURE, SYNTHETIC, Floats, Network, prepare_network
 from peer_process import PeerError, run_peer
-from peer_tables import BITS, Result, tables
+from peer_tables import BITS, Result, latest, tables
+from peer_tasks import DETECTOR, OCR, TaskNetwork, prepare_task
 from sessions import exact_session, instructions, logits_of, plain_session
 from training_images import DEFAULT_FOLDER
 
@@ -54,6 +59,10 @@ from genq_export.runtimes.timing import time_in_turns, wall_clock, warm_up
 from runtime_tests.verify.metrics import kl_divergence
 
 OURS, NO_IMAGES = "genq-export", "its own"
+TASKS = (DETECTOR, OCR)  # with mAP or an IoU in the place of classes
+EXCLUDING = ("onnxruntime_static", "nncf_ptq", "quark_ptq")  # scripts that leave nodes in float where told
+ENVIRONMENTS = {"Model Optimizer": "modelopt_python", "AIMET": "aimet_python", "Quark": "quark_python"}
+AnyNetwork = Network | TaskNetwork
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,27 @@ def contenders(network: str, options: argparse.Namespace) -> list[Contender]:
     ours = {"iterations": options.iterations, "batch_size": options.batch_size}
     generation = {"epochs": options.mct_epochs, "images": options.mct_images, "steps": options.mct_steps}
     static = {("MinMax", False): both, ("Percentile", False): both, ("MinMax", True): (REAL,)}
-    return [
-        *_ours(network, ours),
+    if network in TASKS:
+        static = {("MinMax", False): both, ("Percentile", False): (REAL,)}
+    onnx_tools = [
         *(
             Contender("ONNX Runtime", {"method": way, "reduce_range": narrow}, integer, sources, "onnxruntime_static")
             for (way, narrow), sources in static.items()
         ),
         Contender("NNCF", {"transformer": network == "fashion_vit"}, integer, both, "nncf_ptq"),
+        Contender("Model Optimizer", {"method": "entropy"}, integer, both, "modelopt_ptq"),
+        Contender("AIMET", {"iterations": options.peer_iterations}, uniform, both, "aimet_ptq"),
+        Contender("Quark", {"config": "U8S8_AAWS"}, integer, both, "quark_ptq"),
+    ]
+    if network in TASKS:  # brevitas and MCT take modules, and are measured on classifiers
+        head = {"head_in_float": True} if network == DETECTOR else {}
+        excluding = [
+            replace(one, settings=one.settings | head) for one in onnx_tools if head and one.script in EXCLUDING
+        ]
+        return [*_ours(network, ours), *onnx_tools, *excluding]
+    return [
+        *_ours(network, ours),
+        *onnx_tools,
         Contender("brevitas", {"iterations": options.peer_iterations}, uniform, both, "brevitas_ptq"),
         *([Contender("brevitas", {}, ("W4A8", "W4A4"), (DISTILLED, REAL), "brevitas_ptq")] if real_size else []),
         Contender("MCT", generation, uniform, (NO_IMAGES,), "mct_gptq"),
@@ -102,29 +125,29 @@ def main() -> None:
     options = _arguments()
     path = options.out / "peers.jsonl"
     done = result_lines.read(path, Result)
-    for result in result_lines.kept(path, measure(options, done)):
+    for result in result_lines.kept(path, measure(options, latest(done))):
         done.append(result)
         print(result.summary(), flush=True)
     print(f"\nCPU instructions: {instructions()}; ONNX Runtime {onnxruntime.__version__}\n")
-    print(tables(done))
+    print(f"{glance(latest(done))}\n\n{tables(latest(done))}")
 
 
 def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Result]:
     """Yield every result that is not in `done`."""
-    known = {result.key for result in done}
+    known = {result.key for result in done if not (options.codes and result.lacks_codes)}
     for name in options.models:
         wanted = []
         for contender in contenders(name, options):
-            if contender.tool not in options.tools:
+            if contender.tool not in options.tools or _python(contender.tool, options) is None:
                 continue
             for bits in (bits for bits in contender.bits if bits in options.bits):
                 settings = json.dumps(contender.settings, sort_keys=True)
-                for source in contender.sources:
+                for source in (source for source in contender.sources if source in options.sources):
                     if (name, contender.tool, settings, source, bits) not in known:
                         wanted.append((contender, settings, source, bits))
         if not wanted:
             continue
-        network = prepare_network(name, options)
+        network = prepare_task(name, options) if name in TASKS else prepare_network(name, options)
         for contender, settings, source, bits in wanted:
             if source != NO_IMAGES and source not in network.images:
                 continue  # no real training images on this machine
@@ -138,16 +161,22 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
             try:
                 made = build_ours(network, contender, source, bits, folder) if contender.script is None else None
                 made = made or build_peer(network, contender, source, bits, folder, options)
-                yield Result(**what, **made, **judge(network, folder, options))
+                yield Result(**what, **made, **judge(network, bits, folder, options))
             except (UserError, PeerError) as error:
                 yield Result(**what, error=str(error))
 
 
-def build_ours(network: Network, contender: Contender, source: str, bits: str, folder: Path) -> dict[str, Any]:
+def _python(tool: str, options: argparse.Namespace) -> Path | None:
+    python: Path | None = getattr(options, ENVIRONMENTS.get(tool, "peers_python"))
+    return python
+
+
+def build_ours(network: AnyNetwork, contender: Contender, source: str, bits: str, folder: Path) -> dict[str, Any]:
     """Our own quantize and export stages; W8A8 by ranges alone."""
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
+    door = network.door if isinstance(network, TaskNetwork) else {"name": network.name}
     config = BuildConfig.for_model(
-        network.name,
+        **door,
         weight_bits=int(bits[1]),
         activation_bits="auto" if bits == "W4A4-8" else int(bits[3]),
         settings=[
@@ -173,7 +202,7 @@ def _our_words(bits: str, iterations: int) -> str:
 
 
 def build_peer(
-    network: Network, contender: Contender, source: str, bits: str, folder: Path, options: argparse.Namespace
+    network: AnyNetwork, contender: Contender, source: str, bits: str, folder: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Run a tool's script in the peers' environment. Raises PeerError where it fails or takes too long."""
     job = {
@@ -185,11 +214,11 @@ def build_peer(
         "activation_bits": int(bits[3]),
         "settings": contender.settings,
     }
-    facts = run_peer(options.peers_python, contender.script, folder, job, options.minutes)
+    facts = run_peer(_python(contender.tool, options), contender.script, folder, job, options.minutes)
     return {"seconds": facts["seconds"], "words": facts["settings"]}
 
 
-def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def judge(network: AnyNetwork, bits: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Everything that is measured on a result: `model.onnx` where there is one, else `logits.npy`."""
     file = folder / "model.onnx"
     found: dict[str, Any] = {"judged": "in torch"}
@@ -198,6 +227,10 @@ def judge(network: Network, folder: Path, options: argparse.Namespace) -> dict[s
         found |= timed(network, session, options.runs)
         found["bytes"], found["float_bytes"] = file.stat().st_size, network.float_file.stat().st_size
         found["integer_layers"], found["layers"] = integer_layers(file)
+        if bits == "W8A8":
+            found |= codes_of(file, np.load(network.judging, mmap_mode="r").shape[1:])
+        if isinstance(network, TaskNetwork):
+            return found | network.scores(session)
         # What a fake-quantized torch network and its file answer may differ: the file is what is deployed.
         logits = logits_of(session, np.load(network.judging, mmap_mode="r"))
     else:
@@ -234,7 +267,7 @@ def load(file: Path) -> tuple[Any, str]:
         raise PeerError(f"ONNX Runtime refuses the file: {str(error).splitlines()[0]}") from None
 
 
-def timed(network: Network, session: Any, runs: int) -> dict[str, float]:
+def timed(network: AnyNetwork, session: Any, runs: int) -> dict[str, float]:
     """Median milliseconds of a call on one image, deployed and float in turns, and the ratio."""
     image = np.load(network.judging, mmap_mode="r")[:1].copy()
     sessions = [load(network.float_file)[0], session]
@@ -259,10 +292,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for images, work and results")
     parser.add_argument("--peers-python", type=Path, required=True, help="python of the peers' environment")
-    parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, package.NAME])
-    tools = (OURS, "ONNX Runtime", "NNCF", "brevitas", "MCT")
+    for option in ENVIRONMENTS.values():
+        parser.add_argument(f"--{option.replace('_', '-')}", type=Path, help="the same of this tool")
+    parser.add_argument("--models", nargs="+", default=[*zoo.ZOO_MODELS, package.NAME, *TASKS])
+    tools = (OURS, "ONNX Runtime", "NNCF", *ENVIRONMENTS, "brevitas", "MCT")
     parser.add_argument("--tools", nargs="+", default=list(tools), choices=tools)
     parser.add_argument("--bits", nargs="+", default=list(BITS), choices=BITS)
+    sources = (SYNTHETIC, DISTILLED, REAL, NO_IMAGES)
+    parser.add_argument("--sources", nargs="+", default=list(sources), choices=sources, help="of images")
+    parser.add_argument("--codes", action="store_true", help="measure again what has no count of codes")
+    parser.add_argument("--files", type=Path, help="folder of rapidocr's files, for ppocr_detection")
+    parser.add_argument("--scene-images", type=int, default=256, help="drawn scenes for fashion_detector")
     parser.add_argument("--images", type=int, default=1024, help="calibration images of the zoo, of each kind")
     parser.add_argument("--iterations", type=int, default=1000, help="our reconstruction steps a block, below 8 bits")
     parser.add_argument("--peer-iterations", type=int, default=1000, help="brevitas' learned-rounding steps a layer")
@@ -278,6 +318,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60, help="time limit of one peer's run")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    if OCR in options.models and options.files is None:
+        options.models.remove(OCR)
     options.distill_steps = 0  # of calibration.py, for sets that are not made here
     return options
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
 import static_quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from peer_process import run_peer
+from peer_tools.heads import behind_layers
 
 from genq_export.config.build import BuildConfig
 from genq_export.data.evaluation import load_images
@@ -54,21 +54,10 @@ def _nncf(
     float_file, arrays = folder / "float.onnx", folder / "images.npy"
     export_float(model, float_file)
     np.save(arrays, np.concatenate([load_images([path], model).numpy() for path in images]))
-    ignored = behind_layers(float_file) if head_in_float else []
     job = {
         "network": model.name, "float_file": str(float_file.resolve()), "calibration_file": str(arrays.resolve()),
         "judging_file": "", "weight_bits": 8, "activation_bits": 8,
-        "settings": {"transformer": False, "ignored": ignored},
+        "settings": {"transformer": False, "head_in_float": head_in_float},
     }  # fmt: skip
     words = str(run_peer(python, "nncf_ptq", folder, job, _MINUTES)["settings"])
     return folder / "model.onnx", words
-
-
-def behind_layers(path: Path) -> list[str]:
-    """Names of the nodes from which no convolution is reached any more: the head's arithmetic."""
-    nodes = list(onnx.load(path).graph.node)
-    leads = set[str]()  # tensors from which a convolution is reached
-    for node in reversed(nodes):
-        if node.op_type == "Conv" or any(output in leads for output in node.output):
-            leads.update(node.input)
-    return [node.name for node in nodes if node.op_type != "Conv" and not any(name in leads for name in node.output)]

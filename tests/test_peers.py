@@ -74,3 +74,61 @@ def test_tables_show_results_and_failures() -> None:
     assert "| A: fast | W8A8 | real | 3 | 2.00 | 1.50× | 3 of 4 | 0.001 |" in text
     assert "* B W4A4, real images: `cannot trace`" in text
     assert good.key != failed.key
+
+
+def glance() -> ModuleType:
+    """The module, behind the one that it imports."""
+    module("peer_tables.py")
+    return module("peer_glance.py")
+
+
+def test_a_tool_has_a_row_with_its_best_result() -> None:
+    shown = glance()
+    tables = sys.modules["peer_tables"]
+    same = {
+        "network": "n", "images": 5, "bits": "W8A8", "judged": "exact sums", "judging": 100, "seconds": 3.0, "ms": 2.0,
+        "float_ms": 3.0, "integer_layers": 3, "layers": 4, "bytes": 1000, "codes": 1000, "measure": "mAP",
+    }  # fmt: skip
+    results = [
+        tables.Result(
+            tool="genq-export", settings="{}", source="synthetic", words="a", value=0.5, differing=0, own=0,
+            reasons="equal", **same,
+        ),
+        tables.Result(
+            tool="genq-export", settings="{}", source="real", words="b", value=0.6, differing=0, own=0, reasons="equal",
+            **same,
+        ),
+        tables.Result(
+            tool="NNCF", settings="{}", source="real", words="c", value=0.4, differing=30, own=2, reasons="bias (1)",
+            **same,
+        ),
+        tables.Result(
+            tool="NNCF", settings="x", source="real", words="d", value=0.3, differing=0, own=0, reasons="equal", **same
+        ),
+        tables.Result(
+            network="n", tool="Quark", settings="{}", source="real", images=5, bits="W8A8", error="cannot read"
+        ),
+    ]  # fmt: skip
+    text = shown.glance(results)
+    ours, nncf, quark = text.splitlines()[4:7]
+    assert ours == (
+        "| genq-export: a; 5 synthetic images | no | 50.00 | – | – | 1.50× | 3 of 4 | 0.001 | 3 | 100 % | 0 of 1,000 |"
+    )
+    assert nncf.startswith("| NNCF 3.") and ": c; 5 real images | yes | 40.00 |" in nncf
+    assert nncf.endswith("| 97.0000 % | 2 of 1,000: bias (1) |")
+    assert quark.startswith("| Quark 0.") and "`cannot read`" in quark
+
+
+def test_versions_are_those_that_the_requirements_pin() -> None:
+    shown = glance()
+    for package, file in shown.PINNED.values():
+        assert f"\n{package}==" in "\n" + (BENCHMARKS / "peer_tools" / file).read_text()
+
+
+def test_a_result_that_was_measured_again_takes_the_place_of_the_first() -> None:
+    tables = module("peer_tables.py")
+    same = {"network": "n", "tool": "A", "settings": "{}", "source": "real", "bits": "W8A8", "images": 5}
+    first, other = tables.Result(ms=1.0, **same), tables.Result(**same | {"tool": "B"})
+    again = tables.Result(ms=1.0, codes=10, differing=0, own=0, reasons="equal", **same)
+    assert first.lacks_codes and not again.lacks_codes
+    assert tables.latest([first, other, again]) == [again, other]

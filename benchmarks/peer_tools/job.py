@@ -22,7 +22,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Job:
-    """One network to quantize. float_file: its ONNX file, input `input`; judging: float32 images [N, C, H, W]."""
+    """One network to quantize. float_file: its ONNX file; judging: float32 images [N, C, H, W]."""
 
     folder: Path
     network: str
@@ -37,6 +37,13 @@ class Job:
     def calibration(self) -> np.ndarray:
         """Float32 [N, C, H, W] in the network's own preprocessing."""
         return np.load(self.calibration_file)
+
+    @property
+    def input_name(self) -> str:
+        """Of the float file."""
+        import onnx
+
+        return onnx.load(self.float_file, load_external_data=False).graph.input[0].name
 
     @property
     def model_file(self) -> Path:

@@ -1,21 +1,21 @@
 """NNCF's `nncf.quantize` on the ONNX file with its defaults: fast bias correction, and a preset by model type.
 
-`ignored` in the settings: names of nodes for its `ignored_scope`, as its documentation advises for the post-processing
-of detectors.
+`head_in_float` in the settings: the nodes behind the last convolution are its `ignored_scope`, as its documentation
+advises for the post-processing of detectors.
 """
 
 import nncf
 import onnx
+from heads import behind_layers
 from job import Job, run
 
 
 def quantize(job: Job):
-    transformer, ignored = job.settings["transformer"], job.settings.get("ignored", [])
-    model = onnx.load(job.float_file)
-    name = model.graph.input[0].name
+    transformer = job.settings["transformer"]
+    ignored = behind_layers(job.float_file) if job.settings.get("head_in_float") else []
     model = nncf.quantize(
-        model,
-        nncf.Dataset([{name: image[None]} for image in job.calibration]),
+        onnx.load(job.float_file),
+        nncf.Dataset([{job.input_name: image[None]} for image in job.calibration]),
         model_type=nncf.ModelType.TRANSFORMER if transformer else None,
         subset_size=len(job.calibration),
         ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
