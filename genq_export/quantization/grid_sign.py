@@ -1,28 +1,69 @@
-"""Whether a tensor's grid is signed, counts up from zero, or has a zero-point: by what makes it, and what reads it."""
+"""Whether a tensor's grid is signed, counts up from zero, or has a zero-point: by what makes it, and what reads it.
+
+A tensor that is never negative on a signed grid would waste every other code.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import fx
 
 from genq_export.config.target import TargetRule
-from genq_export.network.aten import NON_NEGATIVE_OPS, SHORT_NEGATIVE_TAIL_OPS, op_name, readers_of
+from genq_export.network.aten import (
+    AVERAGE_POOLS,
+    NON_NEGATIVE_OPS,
+    SHORT_NEGATIVE_TAIL_OPS,
+    moves_numbers,
+    op_name,
+    readers_of,
+)
 from genq_export.quantization.layers import is_layer
 
+_KEEPS_SIGN = (
+    *AVERAGE_POOLS, "add", "mul", "cat", "upsample_nearest2d", "upsample_bilinear2d", "clone", "contiguous", "alias",
+    "slice", "select",
+)  # fmt: skip
 
-def sign_of(roots: Sequence[fx.Node], bits: int, rule: TargetRule) -> tuple[bool, bool]:
+
+def non_negative_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that give no number below zero, whatever the image: ReLU and the like, and what is summed or pooled of it.
+
+    Nothing is known of constants.
+    """
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        sources = node.all_input_nodes
+        keeps = (op_name(node) in _KEEPS_SIGN and not _has_negative_number(node)) or moves_numbers(node)
+        if _is_cut_at_zero(node) or (keeps and sources and found.issuperset(sources)):
+            found.add(node)
+    return found
+
+
+def _is_cut_at_zero(node: fx.Node) -> bool:
+    clamped = op_name(node) in ("hardtanh", "clamp") and _lower_end(node) >= 0
+    return clamped or op_name(node) in NON_NEGATIVE_OPS
+
+
+def _has_negative_number(node: fx.Node) -> bool:
+    """Is a negative number written among what it adds or multiplies?"""
+    numbers = [value for value in (*node.args[:2], *node.kwargs.values()) if isinstance(value, int | float)]
+    return op_name(node) in ("add", "mul") and any(value < 0 for value in numbers)
+
+
+def sign_of(
+    roots: Sequence[fx.Node], bits: int, rule: TargetRule, non_negative: Collection[fx.Node]
+) -> tuple[bool, bool]:
     """(signed, asymmetric) of the grid that tensors share; a concatenation has the sign of what it joins."""
     made = [root for root in roots if op_name(root) != "cat"] or roots
     short = [is_asymmetric(root, rule) for root in made]
-    signed = any(is_signed(root, bits, rule) for root, is_short in zip(made, short, strict=True) if not is_short)
+    unlike = [root for root, is_short in zip(made, short, strict=True) if not is_short]
+    signed = any(is_signed(root, bits, rule, non_negative) for root in unlike)
     return signed, any(short) and not signed
 
 
-def is_signed(root: fx.Node, bits: int, rule: TargetRule) -> bool:
+def is_signed(root: fx.Node, bits: int, rule: TargetRule, non_negative: Collection[fx.Node]) -> bool:
     """Does the grid of this tensor need negative codes, on this target?"""
-    clamped = op_name(root) in ("hardtanh", "clamp") and _lower_end(root) >= 0
-    holds = bits <= rule.max_unsigned_bits or takes_shift(root)
-    return not ((clamped or op_name(root) in NON_NEGATIVE_OPS) and holds)
+    return root not in non_negative or not (bits <= rule.max_unsigned_bits or takes_shift(root))
 
 
 def is_asymmetric(root: fx.Node, rule: TargetRule) -> bool:

@@ -19,7 +19,7 @@ from genq_export.network.names import clean_path, part_name, scale_name, tensor_
 from genq_export.network.serialization import check_storable
 from genq_export.quantization.bit_allocation import bits_by_name
 from genq_export.quantization.capture import capture
-from genq_export.quantization.grid_sign import sign_of
+from genq_export.quantization.grid_sign import non_negative_nodes, sign_of
 from genq_export.quantization.layers import last_layers, layers_of, products_of
 from genq_export.quantization.placement import Placement, narrow_readers, place
 from genq_export.quantization.reparameterize import reparameterized
@@ -77,13 +77,13 @@ def _insert_quantizers(
     network: GraphNetwork, placement: Placement, rule: TargetRule, names: "_Names"
 ) -> dict[fx.Node, fx.Node]:
     """Put a quantizer behind every root, narrower ones behind these, and let shared scales be shared; calls by root."""
-    calls = {}
+    calls, non_negative = {}, non_negative_nodes(network.graph)
     for root, bits in placement.bits_of.items():
         joined = next((nodes for nodes in placement.shared if root in nodes), [root])
-        calls[root] = _insert_quantizer(network, root, bits, sign_of(joined, bits, rule), names)
+        calls[root] = _insert_quantizer(network, root, bits, sign_of(joined, bits, rule, non_negative), names)
     asking = {*placement.layers, *placement.products}
     for root, bits in placement.requantized.items():
-        _insert_narrower(network, calls[root], asking, bits, sign_of([root], bits, rule), names)
+        _insert_narrower(network, calls[root], asking, bits, sign_of([root], bits, rule, non_negative), names)
     for first, *others in placement.shared:
         for root in others:
             _quantizer(network, calls[root]).follow(_quantizer(network, calls[first]))

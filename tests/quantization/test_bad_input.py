@@ -12,6 +12,7 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
+from genq_export.network.containers import container_shift
 from genq_export.network.fake_quant import ActivationQuantizer, QuantizedLayer
 from genq_export.network.hooks import record_codes
 from genq_export.network.interpreter import GraphNetwork
@@ -106,7 +107,10 @@ def test_every_mix_of_bits_fits_the_container_of_the_target(
     calibrate_ranges(gm, [images])
     for part in gm.modules():
         if isinstance(part, ActivationQuantizer):
-            assert part.grid.signed or part.grid.bits <= rule.max_unsigned_bits
+            shift = container_shift(rule.activation_container, part.grid.lo, part.grid.hi)
+            assert part.grid.signed or part.grid.bits <= rule.max_unsigned_bits or shift, (
+                "it has no room, nor travels shifted"
+            )
         elif isinstance(part, QuantizedLayer):
             assert part.grid.lo >= -128 and part.grid.hi <= 127
 
