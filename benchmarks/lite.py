@@ -88,7 +88,8 @@ def main() -> None:
     """Build what is missing, print the table."""
     options = _arguments()
     for name in options.models:
-        network = prepare_network(name, options)
+        wanted = [source for sources in options.sources for source in sources.split("+")]
+        network = prepare_network(name, argparse.Namespace(**vars(options) | {"sources": wanted}))
         judge = _sealed(network, options.sealed) if options.sealed else _crops(network)
         print(f"\n**{name}**, {len(judge.images)} images of {judge.photographs.max() + 1} photographs\n")
         heads = ("bits", "images", "settings", "s", "agreement, %", "where sure, %", "KL, nats", "from the ceiling")
