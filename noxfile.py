@@ -12,6 +12,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
+NEWEST_TORCH = ("torch<2.15", "torchvision<0.30")
 CPU = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 nox.options.sessions = ["lint", "core", "tests"]
 nox.options.error_on_missing_interpreters = False
@@ -44,22 +45,22 @@ def tests(session: nox.Session) -> None:
 @nox.session(python="3.11", venv_backend="uv")
 def floors(session: nox.Session) -> None:
     """The oldest releases that the ranges allow."""
-    _ranges(session, "lowest-direct")
+    _ranges(session, "lowest-direct", TORCH)
 
 
 @nox.session(python="3.11", venv_backend="uv")
 def ceilings(session: nox.Session) -> None:
     """The newest releases of everything."""
-    _ranges(session, "highest")
+    _ranges(session, "highest", NEWEST_TORCH)
 
 
-def _ranges(session: nox.Session, resolution: str) -> None:
+def _ranges(session: nox.Session, resolution: str, torch: tuple[str, ...]) -> None:
     """The core by itself, then what touches other packages most, and a build."""
     session.install("--resolution", resolution, ".[images]")
     session.install("pytest>=9", "hypothesis>=6.150")
     session.run("genq-export", "doctor")
     session.run("pytest", "tests/core/test_extras.py", "tests/cli/test_verify_file.py")
-    session.install(*TORCH, "--index-url", CPU)
+    session.install(*torch, "--index-url", CPU)
     session.install("--resolution", resolution, ".[all]")
     session.install("jsonschema>=4.23")
     session.run("uv", "pip", "list", external=True)
