@@ -12,6 +12,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
+OLDEST_TORCH = ("torch==2.12.1", "torchvision==0.27.1")
 NEWEST_TORCH = ("torch<2.15", "torchvision<0.30")
 CPU = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 nox.options.sessions = ["lint", "core", "tests"]
@@ -45,7 +46,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python="3.11", venv_backend="uv")
 def floors(session: nox.Session) -> None:
     """The oldest releases that the ranges allow."""
-    _ranges(session, "lowest-direct", TORCH)
+    _ranges(session, "lowest-direct", OLDEST_TORCH)
 
 
 @nox.session(python="3.11", venv_backend="uv")
