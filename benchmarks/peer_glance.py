@@ -17,6 +17,8 @@ PINNED = {
     "Quark": ("amd-quark", "requirements-quark.txt"),
 }
 OURS = "genq-export"
+# Tools with bits that a table can lack because nobody measured them; the others have none for convolutions.
+BELOW = {OURS: ("W4A8", "W4A4"), "brevitas": ("W4A8", "W4A4"), "AIMET": ("W4A8", "W4A4"), "MCT": ("W4A8",)}
 COLUMNS = (
     "tool", "needs data", "W8A8", "W4A8", "W4A4", "latency", "integer layers", "MB", "build s", "codes equal",
     "differ by themselves",
@@ -39,9 +41,10 @@ def glance(results: Sequence[Result]) -> str:
 
 def _measure(result: Result) -> str:
     if result.measure is not None:
-        return result.measure
+        best = "" if result.float_value is None else f", percent (float {100 * result.float_value:.2f})"
+        return f"{result.measure}{best}"
     if result.top1 is not None:
-        return f"top-1 on {result.judging:,} test images"
+        return f"top-1 on {result.judging:,} test images, percent (float {100 * (result.float_top1 or 0):.2f})"
     return f"agreement with float on {result.judging} crops of photographs / KL in nats"
 
 
@@ -54,7 +57,8 @@ def _row(tool: str, results: Sequence[Result]) -> str | None:
     best = {bits: _best([one for one in good if one.bits == bits]) for bits in ("W8A8", "W4A8", "W4A4")}
     shown = best["W8A8"]
     cells = [_named(tool, shown), "no" if tool in (OURS, "MCT") else "yes"]
-    cells += [_answer(one, [r for r in allowed if r.bits == bits]) for bits, one in best.items()]
+    lacking = {bits: "not measured" if bits in ("W8A8", *BELOW.get(tool, ())) else "–" for bits in best}
+    cells += [_answer(one, [r for r in allowed if r.bits == bits], lacking[bits]) for bits, one in best.items()]
     costs: tuple[Callable[[Result], str | None], ...] = (_latency, _layers, _size, _seconds, _equal, _own)
     cells += [(shown and cost(shown)) or "–" for cost in costs]
     return f"| {' | '.join(cells)} |"
@@ -81,10 +85,10 @@ def _version(tool: str) -> str:
     return next(line.removeprefix(f"{package}==") for line in lines if line.startswith(f"{package}=="))
 
 
-def _answer(result: Result | None, tried: Sequence[Result]) -> str:
+def _answer(result: Result | None, tried: Sequence[Result], lacking: str) -> str:
     if result is None:
         errors = [one.error for one in tried if one.error]
-        return f"`{errors[-1]}`" if errors else "–"
+        return f"`{errors[-1]}`" if errors else lacking
     mark = " ᵗ" if result.judged == "in torch" else ""
     if result.value is not None:
         return f"{100 * result.value:.2f}{mark}"
