@@ -31,12 +31,12 @@ def run_peer(python: Path, script: str, folder: Path, job: dict[str, Any], minut
     """
     (folder / "job.json").write_text(json.dumps(job))
     search = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    command = [str(python), str(HERE / "peer_tools" / f"{script}.py"), str(folder.resolve())]
+    command = [str(python.absolute()), str(HERE / "peer_tools" / f"{script}.py"), str(folder.resolve())]
     with open(folder / "log.txt", "w") as log:
         try:
             subprocess.run(
                 command, env=os.environ | {"PYTHONPATH": search}, stdout=log, stderr=log, check=True,
-                timeout=60 * minutes,
+                timeout=60 * minutes, cwd=folder,  # tools leave files where they are run
             )  # fmt: skip
         except FileNotFoundError:
             raise PeerError(f"{python} is not there") from None
