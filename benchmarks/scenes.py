@@ -56,7 +56,7 @@ from tools.train_zoo.scenes import scene_source
 
 OURS = "genq-export"
 SOURCES = ("leaves", "distill", "fashion_scenes")
-GRIDS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4)}
+GRIDS: dict[str, tuple[int, Any]] = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4-8": (4, "auto"), "W4A4": (4, 4)}
 _SEED, _LEAVES = 1, 50  # of the scenes that choose
 _BATCH, _CALLS = 50, 300
 
