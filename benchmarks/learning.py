@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from calibration import calibration_set, parse_with_shared
+from grids import WIDTHS
 from numpy.typing import NDArray
 from qat import answers, training_images
 from quantization import SYNTHETIC
@@ -35,7 +36,7 @@ from genq_export.network.files import load_reference
 from genq_export.quantization import run as quantize_stage
 from runtime_tests.verify.metrics import kl_divergence
 
-BITS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4": (4, 4), "W2A4": (2, 4)}
+BITS = ("W8A8", "W4A8", "W4A4", "W2A4")
 VARIANTS = ("window=null", "window=4", "precision=bfloat16", "quantize.batch_size=16", "iterations=500")
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["fashion_resnet", "fashion_mobilenet"])
     parser.add_argument("--settings", nargs="+", default=list(VARIANTS), help="blank between two; each a row")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bits", default="W4A4", choices=list(BITS))
+    parser.add_argument("--bits", default="W4A4", choices=BITS)
     parser.add_argument("--judge", default="test", choices=("test", "training"))
     options = parse_with_shared(parser)
     print("| network | learning | processor seconds | KL, nats | paired difference |\n|---|---|---|---|---|")
@@ -76,7 +77,7 @@ def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) ->
     """Quantize, and answer the test images."""
     given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
     settings = [f"{named(field)}={value}" for field, value in given.items()]
-    weights, activations = BITS[options.bits]
+    weights, activations = WIDTHS[options.bits]
     config = BuildConfig.for_model(
         name, weight_bits=weights, activation_bits=activations, images=options.images, seed=options.seed,
         settings=settings,

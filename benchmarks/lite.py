@@ -25,8 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from grids import WIDTHS
 from numpy.typing import NDArray
 from peer_networks import DISTILLED, JUDGING_CROPS, REAL, SURE, SYNTHETIC, Network, prepare_network
+from scene_intervals import interval
 from sealed_photographs import sealed_photographs
 from sessions import exact_session, logits_of
 
@@ -44,7 +46,7 @@ from genq_export.models import package
 from genq_export.quantization import run as quantize_stage
 from runtime_tests.verify.metrics import kl_divergence
 
-WIDTHS = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4-8": (4, "auto"), "W4A4": (4, 4)}
+BITS = ("W8A8", "W4A8", "W4A4-8", "W4A4")
 RESAMPLES = 2000
 _BATCH = 50
 
@@ -68,9 +70,8 @@ class Judge:
         count = int(self.photographs.max()) + 1
         sums, numbers = (np.bincount(self.photographs, weights, count) for weights in (each, np.ones(len(each))))
         chosen = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-        means = sums[chosen].sum(1) / numbers[chosen].sum(1)
-        low, high = np.percentile(means, (2.5, 97.5))
-        return float(high - low) / 2
+        low, high = interval(sums[chosen].sum(1) / numbers[chosen].sum(1))
+        return (high - low) / 2
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for images, builds and results")
     parser.add_argument("--models", nargs="+", default=[package.NAME], choices=package.NAMES)
-    parser.add_argument("--bits", nargs="+", default=["W8A8", "W4A8", "W4A4"], choices=list(WIDTHS))
+    parser.add_argument("--bits", nargs="+", default=["W8A8", "W4A8", "W4A4"], choices=BITS)
     parser.add_argument(
         "--sources", nargs="+", default=[REAL, DISTILLED], help=f"{REAL}, {DISTILLED}, {SYNTHETIC}, a+b"
     )

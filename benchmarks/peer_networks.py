@@ -66,11 +66,17 @@ def prepare_network(name: str, options: argparse.Namespace) -> Network:
     judging = folder / "judging.npy"
     if not judging.is_file():
         np.save(judging, _preprocessed(judged, model))
+    arrays = arrays_of(images, model, folder)
+    return Network(model, float_file, judging, _answers(model, judging), labels, images, arrays)
+
+
+def arrays_of(images: dict[str, list[Path]], model: LoadedModel, folder: Path) -> dict[str, Path]:
+    """Images to calibrate on by source, preprocessed, as .npy."""
     arrays = {source: folder / f"{source}-{len(files)}.npy" for source, files in images.items()}
     for source, array in arrays.items():
         if not array.is_file():
             np.save(array, _preprocessed(images[source], model))
-    return Network(model, float_file, judging, _answers(model, judging), labels, images, arrays)
+    return arrays
 
 
 def _of_the_zoo(

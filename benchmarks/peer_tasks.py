@@ -16,14 +16,14 @@ import onnx
 import onnx.version_converter
 import tasks
 from numpy.typing import NDArray
-from sessions import exact_session
+from peer_networks import arrays_of
+from sessions import exact_session, outputs_of
 
 from calibrate import run as calibrate_stage
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.data.calibration_set import kept_images
-from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.tasks.detection import LabelledBoxes
@@ -73,14 +73,6 @@ def prepare_task(name: str, options: argparse.Namespace) -> TaskNetwork:
     return (_detector if name == DETECTOR else _ocr)(folder, options)
 
 
-def outputs_of(session: Any, images: Floats) -> list[Floats]:
-    """Every output of images [N, C, H, W]; one by one where the file has a fixed batch of 1 or free sizes."""
-    (taken,) = session.get_inputs()
-    size = 1 if taken.shape[0] == 1 or not all(isinstance(side, int) for side in taken.shape[1:]) else _BATCH
-    parts = [session.run(None, {taken.name: np.array(images[i : i + size])}) for i in range(0, len(images), size)]
-    return [np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)]
-
-
 def _detector(folder: Path, options: argparse.Namespace) -> TaskNetwork:
     """Judged by mAP on 2,000 labelled scenes; calibrated on drawn ones, which are all there are."""
     door = {"name": DETECTOR}
@@ -104,7 +96,7 @@ def _detector(folder: Path, options: argparse.Namespace) -> TaskNetwork:
 
     made = _made(model, BuildConfig.for_model(DETECTOR, bits=8, images=options.scene_images), options)
     best = precision(outputs_of(session, np.load(judging, mmap_mode="r")))
-    arrays = _arrays(made, model, folder)
+    arrays = arrays_of(made, model, folder)
     return TaskNetwork(
         model, DETECTOR, door, float_file, judging, made, arrays, "mAP@50:95 on 2,000 labelled scenes", precision, best
     )
@@ -140,7 +132,7 @@ def _ocr(folder: Path, options: argparse.Namespace) -> TaskNetwork:
             picture.save(real / f"{number:04d}.png")
     made = _made(model, BuildConfig.for_model(**door, bits=8, images=tasks.CALIBRATING), options)
     images = made | {"real": sorted(real.glob("*.png"))}
-    arrays = _arrays(images, model, folder)
+    arrays = arrays_of(images, model, folder)
     measure = "IoU with float's map of text on 200 pictures"
     return TaskNetwork(model, OCR, door, float_file, judging, images, arrays, measure, overlap, None)
 
@@ -155,12 +147,3 @@ def _made(model: LoadedModel, config: BuildConfig, options: argparse.Namespace) 
     if not (folder / "calibration" / "metadata.jsonl").is_file():
         calibrate_stage.run(Workspace.open(folder), config, model, Progress())
     return {"synthetic": list(kept_images(folder / "calibration"))}
-
-
-def _arrays(images: dict[str, list[Path]], model: LoadedModel, folder: Path) -> dict[str, Path]:
-    """The same as .npy, preprocessed."""
-    arrays = {source: folder / f"{source}-{len(files)}.npy" for source, files in images.items()}
-    for source, array in arrays.items():
-        if not array.is_file():
-            np.save(array, np.concatenate([load_images([path], model).numpy() for path in images[source]]))
-    return arrays

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import result_lines
+from grids import WIDTHS
 from peer_codes import codes_of
 from peer_glance import glance
 from peer_networks import DISTILLED, REAL, SURE, SYNTHETIC, Floats, Network, prepare_network
@@ -173,12 +174,13 @@ def _python(tool: str, options: argparse.Namespace) -> Path | None:
 
 def build_ours(network: AnyNetwork, contender: Contender, source: str, bits: str, folder: Path) -> dict[str, Any]:
     """Our own quantize and export stages; W8A8 by ranges alone."""
+    weights, activations = WIDTHS[bits]
     iterations = 0 if bits == "W8A8" else contender.settings["iterations"]
     door = network.door if isinstance(network, TaskNetwork) else {"name": network.name}
     config = BuildConfig.for_model(
         **door,
-        weight_bits=int(bits[1]),
-        activation_bits="auto" if bits == "W4A4-8" else int(bits[3]),
+        weight_bits=weights,
+        activation_bits=activations,
         settings=[
             f"quantize.reconstruction.iterations={iterations}",
             f"quantize.batch_size={contender.settings['batch_size']}",

@@ -28,6 +28,7 @@ import result_lines
 import scene_intervals
 import scene_pictures
 import torch
+from grids import WIDTHS
 from peer_process import PeerError
 from scene_peers import Made, makers
 from sessions import exact_session, times_as_fast
@@ -56,7 +57,7 @@ from tools.train_zoo.scenes import scene_source
 
 OURS = "genq-export"
 SOURCES = ("leaves", "distill", "fashion_scenes")
-GRIDS: dict[str, tuple[int, Any]] = {"W8A8": (8, 8), "W4A8": (4, 8), "W4A4-8": (4, "auto"), "W4A4": (4, 4)}
+GRIDS = ("W8A8", "W4A8", "W4A4-8", "W4A4")
 _SEED, _LEAVES = 1, 50  # of the scenes that choose
 _BATCH, _CALLS = 50, 300
 
@@ -275,7 +276,7 @@ def judged(file: Path, model: LoadedModel, scenes: EvaluationSet) -> scene_inter
 
 
 def _config(name: str, options: argparse.Namespace, source: str | None, grid: str, seed: int) -> BuildConfig:
-    weights, activations = GRIDS[grid]
+    weights, activations = WIDTHS[grid]
     return BuildConfig.for_model(
         name, generator=source, weight_bits=weights, activation_bits=activations, preset=options.preset, seed=seed,
         images=options.images, settings=["quantize.sensitivity=false"],

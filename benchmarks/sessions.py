@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from genq_export.runtimes.onnxruntime import plain_options, session_options
 
 PROVIDERS = ["CPUExecutionProvider"]
+_BATCH = 50
 
 
 def exact_session(path: Path) -> Any:
@@ -44,11 +45,16 @@ def times_as_fast(float_file: Path, file: Path, image: Any, calls: int) -> float
 
 
 def logits_of(session: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, classes] of images [N, C, H, W]; one by one where the file has a fixed batch of 1."""
-    size = 1 if session.get_inputs()[0].shape[0] == 1 else 50
-    name = session.get_inputs()[0].name
-    parts = [session.run(None, {name: np.array(images[i : i + size])})[0] for i in range(0, len(images), size)]
-    return np.concatenate(parts).astype(np.float32)
+    """[N, classes] of images [N, C, H, W]."""
+    return outputs_of(session, images)[0]
+
+
+def outputs_of(session: Any, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Every output of images [N, C, H, W]; one by one where the file has a fixed batch of 1 or free sizes."""
+    (taken,) = session.get_inputs()
+    size = 1 if taken.shape[0] == 1 or not all(isinstance(side, int) for side in taken.shape[1:]) else _BATCH
+    parts = [session.run(None, {taken.name: np.array(images[i : i + size])}) for i in range(0, len(images), size)]
+    return [np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)]
 
 
 def instructions() -> str:

@@ -78,7 +78,7 @@ def next_candidate(tried: Tried, failed: Sequence[Candidate], conditions: Condit
         learn: whether learning is possible at all.
     """
     done = {*tried, *failed}
-    cheap = [candidate for candidate in CHEAP if candidate == W8A8 or not _is_ruled_out(candidate, tried, conditions)]
+    cheap = [candidate for candidate in CHEAP if not _is_ruled_out(candidate, tried, conditions)]
     variants = list(_follow_ups(tried, conditions, learn))
     # Mixed precision is larger than W4A8, whose variants come first where size counts.
     ordered = (*cheap[:2], *variants, *cheap[2:]) if conditions.minimize == "size" else (*cheap, *variants)
