@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, reason_of
-from genq_export.runtimes.onnxruntime import plain_options
+from genq_export.runtimes.onnxruntime import EXACT_PRODUCTS, plain_options
 
 Arrays = dict[str, NDArray[Any]]
 Level = Literal["off", "basic", "extended", "all"]
@@ -17,12 +17,17 @@ Level = Literal["off", "basic", "extended", "all"]
 
 @dataclass(frozen=True)
 class Manner:
-    """A runtime in one way of running a file. level: of optimisation; OpenVINO has "off" and "all"."""
+    """A runtime in one way of running a file.
+
+    level: of optimisation; OpenVINO has "off" and "all". exact_sums: ONNX Runtime with the kernels whose 8-bit sums do
+    not saturate on processors without VNNI; OpenVINO has no such choice.
+    """
 
     runtime: Literal["onnxruntime", "openvino"]
     level: Level = "all"
+    exact_sums: bool = False
 
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 
@@ -47,6 +52,9 @@ class _OnnxRuntime:
         import onnxruntime
 
         self.title = f"ONNX Runtime {onnxruntime.__version__}"
+        if manner.exact_sums:
+            options.add_session_config_entry(*EXACT_PRODUCTS)
+            self.title += ", exact sums"
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {
             "off": levels.ORT_DISABLE_ALL, "basic": levels.ORT_ENABLE_BASIC,

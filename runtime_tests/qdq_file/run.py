@@ -14,16 +14,18 @@ from export.audit.least_code import note_of_least_codes
 from genq_export.core.errors import BackendError, UserError
 from genq_export.core.progress import Progress
 from runtime_tests.qdq_file.copies import watched
+from runtime_tests.qdq_file.experiments.saturation import SATURATING
 from runtime_tests.qdq_file.experiments.scene import REFERENCE
 from runtime_tests.qdq_file.graph import Graph
 from runtime_tests.qdq_file.inputs import Feeds, Pixels, image_samples, inputs_of, random_samples
 from runtime_tests.qdq_file.loading import Manner
 from runtime_tests.qdq_file.read import QdqFile, read_qdq
-from runtime_tests.qdq_file.result import FileVerification
+from runtime_tests.qdq_file.result import FileVerification, RuntimeFidelity
 from runtime_tests.qdq_file.runtime import Reference, compare_runtime
 from runtime_tests.qdq_file.session import Opened
 
 RUNTIMES: tuple[Manner, ...] = (Manner("onnxruntime"), Manner("openvino"))
+EXACT: tuple[Manner, ...] = (Manner("onnxruntime", exact_sums=True), Manner("openvino"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def verify_file(path: Path, wish: Wish, progress: Progress, runtimes: Sequence[M
         file=path, sha256=file.sha256, producer=made_by or None,
         opset=max((entry.version for entry in file.model.opset_import if entry.domain in ("", "ai.onnx")), default=0),
         quantizers=len(file.quantizers), runs=len(samples), source=source, reference=title,
-        runtimes=tuple(compared), notes=_notes(file),
+        runtimes=tuple(compared), notes=(*_notes(file), *_advice(compared)),
     )  # fmt: skip
 
 
@@ -95,3 +97,11 @@ def _notes(file: QdqFile) -> tuple[str, ...]:
     told += [f"{other} quantizers give no integers, and were not compared"] if other else []
     least = note_of_least_codes(ir.from_proto(file.model))
     return (*told, *([least] if least else []))
+
+
+def _advice(compared: Sequence[RuntimeFidelity]) -> list[str]:
+    """What a user of ONNX Runtime does about sums that saturate."""
+    explained = {part.explanation for item in compared if item.runtime == "onnxruntime" for part in item.quantizers}
+    if SATURATING not in explained:
+        return []
+    return ["--exact-sums shows what else differs in ONNX Runtime; applications set session.x64quantprecision=1"]

@@ -1,7 +1,7 @@
 """One runtime beside the reference: codes, outputs, layers, and why they differ."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,7 +178,7 @@ def _levels(scene: Scene, suspects: Sequence[Any]) -> list[str]:
     told = []
     for level in levels if suspects else ():
         try:
-            changed = scene.runs(scene.fed, Manner(scene.manner.runtime, level), [item.tensor for item in suspects])
+            changed = scene.runs(scene.fed, replace(scene.manner, level=level), [item.tensor for item in suspects])
         except BackendError:
             continue
         differing = sum(scene.left(item, changed, scene.expected) for item in suspects)

@@ -45,6 +45,13 @@ def verify_file(
         str | None, typer.Option("--std", help="Of pixels in [0, 1]; with --mean.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random numbers.")] = 0,
+    exact_sums: Annotated[
+        bool,
+        typer.Option(
+            "--exact-sums",
+            help="ONNX Runtime with session.x64quantprecision=1: 8-bit sums that saturate without VNNI do not then.",
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -53,14 +60,14 @@ def verify_file(
 
     Exit code 1 where codes differ and no experiment explains it.
     """
-    from runtime_tests.qdq_file.run import Wish
+    from runtime_tests.qdq_file.run import EXACT, RUNTIMES, Wish
     from runtime_tests.qdq_file.run import verify_file as verify
 
     pixels = _pixels(mean, std)
     if pixels is not None and images is None:
         raise UserError("--mean and --std say what pixels stand for: give --images, too")
     wish = Wish(images, pixels, runs, seed, dict(map(_shape, shape or ())))
-    found = verify(file, wish, Progress(quiet, verbose))
+    found = verify(file, wish, Progress(quiet, verbose), EXACT if exact_sums else RUNTIMES)
     show(table(found))
     for line in lines(found):
         say(line)

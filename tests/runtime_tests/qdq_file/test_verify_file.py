@@ -12,6 +12,7 @@ from PIL import Image
 from genq_export.core.errors import UserError
 from genq_export.core.progress import Progress
 from genq_export.runtimes.isolation.environment import PYTHON
+from genq_export.runtimes.onnxruntime import sums_saturate
 from runtime_tests.qdq_file import session
 from runtime_tests.qdq_file.inputs import Pixels
 from runtime_tests.qdq_file.loading import Manner
@@ -21,7 +22,7 @@ from runtime_tests.qdq_file.run import Wish, verify_file
 from tests.runtime_tests.qdq_file.files import SIZE, attention, quantized, residual
 
 QUIET = Progress(quiet=True)
-ORT = (Manner("onnxruntime"),)
+ORT = (Manner("onnxruntime", exact_sums=True),)  # on every processor, so that nothing saturates
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,15 @@ def test_a_file_of_ours_is_computed_as_it_says(pristine_build: Path) -> None:
     item = only(found)
     assert found.quantizers > 15 and item.codes > 100_000 and not found.unexplained
     assert item.layers is not None and all(layer.integer for layer in item.layers)
+
+
+def test_exact_sums_are_named_and_leave_no_saturation(cnn: Path) -> None:
+    item = only(verified(cnn))
+    assert item.title.endswith("exact sums")
+    assert not any("saturate" in (part.explanation or "") for part in item.quantizers)
+
+
+def test_saturating_sums_come_with_the_option_that_shows_the_rest(cnn: Path) -> None:
+    found = verified(cnn, runtimes=(Manner("onnxruntime"),))
+    saturating = any("saturate" in (part.explanation or "") for part in only(found).quantizers)
+    assert saturating == sums_saturate() == any("--exact-sums" in note for note in found.notes)
