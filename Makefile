@@ -15,7 +15,7 @@ setup: $(STAMP)  ## the environment, and the checks in front of every commit
 	$(BIN)/pre-commit install
 
 test: $(STAMP) lint  ## make lint, and the tests that take minutes at most
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take longer, or a part of them: PART=3/8; one that was stopped goes on
 	$(BIN)/python -m pytest -m slow --part $(PART)

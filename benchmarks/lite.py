@@ -27,15 +27,14 @@ import numpy as np
 import torch
 from grids import WIDTHS
 from numpy.typing import NDArray
-from peer_networks import DISTILLED, JUDGING_CROPS, REAL, SURE, SYNTHETIC, Network, prepare_network
+from peer_networks import DISTILLED, JUDGING_CROPS, REAL, SYNTHETIC, Network, prepare_network
+from same_answers import same_answers
 from scene_intervals import interval
 from sealed_photographs import sealed_photographs
 from sessions import exact_session, logits_of
 
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
-
-from scipy.special import softmax
 
 from export import run as export_stage
 from genq_export.config.build import BuildConfig
@@ -136,11 +135,10 @@ def build(network: Network, bits: str, source: str, settings: str, folder: Path)
 
 
 def _line(row: Row, judge: Judge, logits: NDArray[np.float32], each: Floats, ceiling: Floats | None) -> str:
-    same = logits.argmax(1) == judge.answers.argmax(1)
-    sure = softmax(judge.answers.astype(np.float64), axis=1).max(1) >= SURE
+    same = same_answers(judge.answers, logits)
     cells = [
-        row.bits, row.source, row.settings or "closed form", f"{row.taken:.0f}", f"{100 * same.mean():.1f}",
-        f"{100 * same[sure].mean():.1f}", f"{each.mean():.3f} ± {judge.half_interval(each):.3f}",
+        row.bits, row.source, row.settings or "closed form", f"{row.taken:.0f}", f"{100 * same.share:.1f}",
+        f"{100 * same.sure_share:.1f}", f"{each.mean():.3f} ± {judge.half_interval(each):.3f}",
     ]  # fmt: skip
     if ceiling is None:
         cells.append("–")

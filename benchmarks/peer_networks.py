@@ -9,15 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from calibration import calibration_set
+from made_images import made_images
 from numpy.typing import NDArray
 from peer_photographs import collect, crops, split
 
-from calibrate import run as calibrate_stage
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
-from genq_export.core.progress import Progress
-from genq_export.core.workspace import Workspace
-from genq_export.data.calibration_set import kept_images
 from genq_export.data.evaluation import load_images
 from genq_export.models import package
 from genq_export.models.loaded import LoadedModel
@@ -26,7 +23,6 @@ from runtime_tests.verify.float_baseline import export_float
 
 SYNTHETIC, DISTILLED, REAL = "synthetic", "distilled", "real"
 CALIBRATION_CROPS, JUDGING_CROPS = 3, 5  # of a photograph
-SURE = 0.3  # the float network's top probability from which an answer counts as sure
 Floats = NDArray[np.float32]
 
 
@@ -105,9 +101,7 @@ def _lite(
 
 def _made(model: LoadedModel, generator: str, images: int, options: argparse.Namespace) -> list[Path]:
     config = BuildConfig.for_model(model.name, bits=8, images=images, generator=generator)
-    workspace = Workspace.open(options.out / "pools" / f"{model.name}-{generator}-{images}")
-    calibrate_stage.run(workspace, config, model, Progress())
-    return kept_images(workspace.path("calibration"))
+    return made_images(config, model, options.out / "pools" / f"{model.name}-{generator}-{images}")
 
 
 def _cropped(photographs: list[Path], folder: Path, each: int) -> list[Path]:

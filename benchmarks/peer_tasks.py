@@ -15,15 +15,12 @@ import numpy as np
 import onnx
 import onnx.version_converter
 import tasks
+from made_images import made_images
 from numpy.typing import NDArray
 from peer_networks import arrays_of
 from sessions import exact_session, outputs_of
 
-from calibrate import run as calibrate_stage
 from genq_export.config.build import BuildConfig
-from genq_export.core.progress import Progress
-from genq_export.core.workspace import Workspace
-from genq_export.data.calibration_set import kept_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.tasks.detection import LabelledBoxes
@@ -144,6 +141,4 @@ def _pictures(network: tasks.Network, options: argparse.Namespace, part: str, co
 def _made(model: LoadedModel, config: BuildConfig, options: argparse.Namespace) -> dict[str, list[Path]]:
     """Drawn images, as builds draw them."""
     folder = options.out / "pools" / f"{Path(model.name).stem}-{config.calibrate.images}"
-    if not (folder / "calibration" / "metadata.jsonl").is_file():
-        calibrate_stage.run(Workspace.open(folder), config, model, Progress())
-    return {"synthetic": list(kept_images(folder / "calibration"))}
+    return {"synthetic": made_images(config, model, folder)}

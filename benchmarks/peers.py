@@ -33,10 +33,11 @@ import result_lines
 from grids import WIDTHS
 from peer_codes import codes_of
 from peer_glance import glance
-from peer_networks import DISTILLED, REAL, SURE, SYNTHETIC, Floats, Network, prepare_network
+from peer_networks import DISTILLED, REAL, SYNTHETIC, Floats, Network, prepare_network
 from peer_process import PeerError, run_peer
 from peer_tables import BITS, Result, latest, tables
 from peer_tasks import DETECTOR, OCR, TaskNetwork, prepare_task
+from same_answers import same_answers
 from sessions import exact_session, instructions, logits_of, plain_session
 from training_images import DEFAULT_FOLDER
 
@@ -45,7 +46,6 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 
 import onnxruntime
-from scipy.special import log_softmax
 
 from export import run as export_stage
 from export.audit.onnxruntime import audit_onnxruntime
@@ -242,13 +242,12 @@ def judge(network: AnyNetwork, bits: str, folder: Path, options: argparse.Namesp
 
 def scores(logits: Floats, network: Network) -> dict[str, Any]:
     """Agreement with the float network, KL(float ‖ quantized) in nats, and top-1 where there are labels."""
-    same = logits.argmax(1) == network.answers.argmax(1)
-    sure = np.exp(log_softmax(network.answers.astype(np.float64), axis=1)).max(1) >= SURE
+    same = same_answers(network.answers, logits)
     found = {
-        "judging": len(same),
-        "sure": int(sure.sum()),
-        "agreement": float(same.mean()),
-        "sure_agreement": float(same[sure].mean()),
+        "judging": len(logits),
+        "sure": same.sure,
+        "agreement": same.share,
+        "sure_agreement": same.sure_share,
         "kl": float(kl_divergence(network.answers, logits).mean()),
     }
     if network.labels is not None:

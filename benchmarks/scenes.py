@@ -29,16 +29,15 @@ import scene_intervals
 import scene_pictures
 import torch
 from grids import WIDTHS
+from made_images import made_images
 from peer_process import PeerError
 from scene_peers import Made, makers
 from sessions import exact_session, times_as_fast
 
-from calibrate import run as calibrate_stage
 from export import run as export_stage
 from genq_export import BuildConfig, zoo
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
-from genq_export.data.calibration_set import kept_images
 from genq_export.data.evaluation import EvaluationSet
 from genq_export.data.scenes import Scene
 from genq_export.data.truth import Truth
@@ -150,20 +149,13 @@ def _choosing(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
                     if line.key in known:
                         continue
                     config = _config(name, options, source, grid, seed)
-                    images = images or _drawn(config, model, options.out / "sets" / f"{source}-{name}-{seed}")
+                    images = images or made_images(config, model, options.out / "sets" / f"{source}-{name}-{seed}")
                     with tempfile.TemporaryDirectory(dir=options.out) as place:
                         folder = Path(place) / "build"
                         workspace = Workspace.open(folder)
                         quantize_stage.run(workspace, config, model, images, folder / "partial", Progress())
                         value = figure(load_reference(folder), model, scenes)
                     yield Line(*line.key, value, best)
-
-
-def _drawn(config: BuildConfig, model: LoadedModel, folder: Path) -> list[Path]:
-    """Calibration images, made where they are missing."""
-    if not (folder / "calibration" / "metadata.jsonl").is_file():
-        calibrate_stage.run(Workspace.open(folder), config, model, Progress())
-    return list(kept_images(folder / "calibration"))
 
 
 @torch.inference_mode()
@@ -192,7 +184,7 @@ def _judging(options: argparse.Namespace, known: set[Any]) -> Iterator[Line]:
             tools = {OURS: _own} | (makers(float_file, options.peers_python) if options.peers else {})
             for seed in options.seeds:
                 config = _config(name, options, None, "W8A8", seed)
-                images = _drawn(config, model, options.out / "sets" / f"default-{name}-{seed}")
+                images = made_images(config, model, options.out / "sets" / f"default-{name}-{seed}")
                 for source, make in tools.items():
                     for grid in options.grids if source == OURS else ("W8A8",):
                         line = Line("judge", name, source, grid, seed, len(images), 0.0, best)
