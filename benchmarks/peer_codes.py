@@ -40,7 +40,7 @@ def codes_of(file: Path, size: Sequence[int]) -> dict[str, Any]:
         return {"reasons": (said.stderr.strip().splitlines() or ["no answer"])[-1][:200]}
     (runtime,) = (one for one in json.loads(lines[-1])["runtimes"] if one["runtime"] == "onnxruntime")
     if runtime["problem"] is not None:
-        return {"reasons": runtime["problem"][:200]}
+        return {"reasons": runtime["problem"].partition(": [")[0][:200]}  # without the places in its source
     own = sum(item["own"] or 0 for item in runtime["quantizers"])
     why = Counter(word_of(item["explanation"] or "unexplained") for item in runtime["quantizers"] if item["own"])
     reasons = ", ".join(f"{reason} in {count}" for reason, count in why.most_common()) or "equal"

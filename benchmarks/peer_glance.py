@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from peer_tables import Result
+from peer_tables import MARKS, Result
 
 HERE = Path(__file__).resolve().parent
 # Each tool's package, and the requirements that pin it.
@@ -89,7 +89,7 @@ def _answer(result: Result | None, tried: Sequence[Result], lacking: str) -> str
     if result is None:
         errors = [one.error for one in tried if one.error]
         return f"`{errors[-1]}`" if errors else lacking
-    mark = " ᵗ" if result.judged == "in torch" else ""
+    mark = MARKS.get(result.judged or "", "")
     if result.value is not None:
         return f"{100 * result.value:.2f}{mark}"
     if result.top1 is not None:

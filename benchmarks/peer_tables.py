@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BITS = ("W8A8", "W4A8", "W4A4-8", "W4A4")
+MARKS = {"in torch": " ᵗ", "sums may saturate": " ˢ"}  # behind a figure, by how it was judged
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _answers(network: str, results: Sequence[Result]) -> list[str]:
 
 
 def _answer(result: Result) -> str:
-    mark = {"in torch": " ᵗ", "sums may saturate": " ˢ"}.get(result.judged or "", "")
+    mark = MARKS.get(result.judged or "", "")
     if result.value is not None:
         return f"{100 * result.value:.2f}{mark}"
     if result.top1 is not None:

@@ -14,9 +14,12 @@ all the same, as in front of a classifier, W' would overfit; so d is cross-valid
 weights regressed on either half of the images fit best on the other.
 """
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +43,8 @@ _BATCH = 8  # images that a block is run on at once, at most: every other batch 
 _LEAST_SHARE = min(_ROUNDING_DAMPING, *_REGRESSION_DAMPINGS)
 _RAISED = 6  # times by ten, at most, is a damping that leaves a covariance indefinite
 _NUMBERS = 2**25  # in the windows that are looked at together, of one image at least
+_POSITIONS = 64  # of a map that are looked at, at least: neighbours say much the same
+_SAMPLES = 200  # windows for each number in one, at least, where the maps have so many
 
 
 class Gptq(BlockMethod):
@@ -81,10 +86,38 @@ def compensate(block: Block, float_input: ActivationStore, quantized_input: Acti
     for layer in block.layers():
         halves = [_Moments(layer), _Moments(layer)]
         for number, pair in enumerate(_inputs_of(layer, block, float_input, quantized_input)):
-            at_once = max(1, _NUMBERS // windows(layer, pair[0][:1]).numel())
+            one = windows(layer, pair[0][:1])
+            chosen = Chosen.among(one.shape[2], one.shape[1], len(float_input), number // 2)
+            at_once = max(1, _NUMBERS * chosen.every**2 // one.numel())
             for x, x_hat in zip(*(part.split(at_once) for part in pair), strict=True):
-                halves[number % 2].add(windows(layer, x), windows(layer, x_hat))
+                halves[number % 2].add(windows(layer, x, chosen), windows(layer, x_hat, chosen))
         _round(layer, halves)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Every so manieth position of a map along both axes, from the given ones on."""
+
+    every: int = 1
+    row: int = 0
+    column: int = 0
+
+    @classmethod
+    def among(cls, positions: int, inputs: int, images: int, turn: int) -> "Chosen":
+        """So many that covariances are as good as with all of them; others at each turn.
+
+        Args:
+            positions: of a map.
+            inputs: K, numbers in a window.
+            images: that show it.
+            turn: 0, 1, 2, …
+        """
+        wanted = max(_POSITIONS, -(-_SAMPLES * inputs // images))
+        every = max(1, math.isqrt(positions // wanted))
+        return cls(every, turn % every, turn // every % every)
+
+
+ALL = Chosen()
 
 
 class _Moments:
@@ -305,14 +338,29 @@ def groups_of(layer: QuantizedLayer) -> int:
     return int(layer.geometry.get("groups", 1))
 
 
-def windows(layer: QuantizedLayer, x: Tensor) -> Tensor:
-    """Return what each output of `layer` is computed from: x [B, C, H, W] or [..., C] -> [G, K, outputs]."""
+def windows(layer: QuantizedLayer, x: Tensor, chosen: Chosen = ALL) -> Tensor:
+    """Return what the chosen outputs of `layer` are computed from: x [B, C, H, W] -> [G, K, outputs].
+
+    Of a linear layer what all of them are: x [..., C].
+    """
     if layer.op == "linear":
         return x.reshape(1, -1, x.shape[-1]).mT
-    groups = groups_of(layer)
-    geometry = {key: value for key, value in layer.geometry.items() if key != "groups"}
-    columns: Tensor = F.unfold(x, layer.weight.shape[2:], **geometry)
-    return columns.view(len(x), groups, -1, columns.shape[2]).permute(1, 2, 0, 3).flatten(2)
+    down, right = _pair(layer.geometry.get("stride", 1))
+    above, left = _pair(layer.geometry.get("padding", 0))
+    padded = F.pad(x, (left, left, above, above))[:, :, chosen.row * down :, chosen.column * right :]
+    strides = (down * chosen.every, right * chosen.every)
+    dilation = _pair(layer.geometry.get("dilation", 1))
+    columns: Tensor = F.unfold(padded, layer.weight.shape[2:], dilation=dilation, stride=strides)
+    return columns.view(len(x), groups_of(layer), -1, columns.shape[2]).permute(1, 2, 0, 3).flatten(2)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    both = (value, value) if isinstance(value, int) else value
+    return int(both[0]), int(both[-1])
+
+
+class _Reached(Exception):
+    """The layer was reached; what lies behind it need not be computed."""
 
 
 def _inputs_of(
@@ -323,6 +371,7 @@ def _inputs_of(
 
     def keep(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         kept.append(inputs[0].detach())
+        raise _Reached
 
     handle = layer.register_forward_pre_hook(keep)
     device = device_of(block.module)
@@ -333,7 +382,8 @@ def _inputs_of(
                 stop = min(start + size, len(float_input))
                 for rows, quantized in ((float_input, False), (quantized_input, True)):
                     set_quantization(block.module, quantized)
-                    block.module(rows.read(start, stop).to(device))
+                    with suppress(_Reached):
+                        block.module(rows.read(start, stop).to(device))
                 yield kept[0], kept[1]
                 kept.clear()
     finally:

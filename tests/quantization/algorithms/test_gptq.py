@@ -18,6 +18,7 @@ from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationsInMemory
 from genq_export.quantization.algorithms.gptq import (
+    Chosen,
     Statistics,
     best_codes,
     compensate,
@@ -158,6 +159,26 @@ def test_windows_times_weights_are_the_convolution(geometry: dict[str, Any]) -> 
     found = weight.view(geometry["groups"], -1, weight[0].numel()) @ windows(layer, x)
     wanted = F.conv2d(x, weight, **geometry)
     assert torch.allclose(found.flatten(0, 1), wanted.movedim(1, 0).flatten(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("chosen", [Chosen(2), Chosen(2, 1, 0), Chosen(3, 1, 2)])
+def test_chosen_windows_are_those_at_every_so_manieth_position(geometry: dict[str, Any], chosen: Chosen) -> None:
+    x, weight = torch.randn(3, 4, 17, 16), torch.randn(8, 4 // geometry["groups"], 3, 3)
+    layer = QuantizedLayer("conv", "conv2d", 4, weight, None, True, **geometry)
+    height, width = F.conv2d(x, weight, **geometry).shape[2:]
+    at_all = windows(layer, x).unflatten(2, (3, height, width))
+    wanted = at_all[..., chosen.row :: chosen.every, chosen.column :: chosen.every].flatten(2)
+    assert torch.equal(windows(layer, x, chosen), wanted)
+
+
+@limits(deadline=None)
+@given(st.integers(1, 20_000), st.integers(1, 2_000), st.integers(1, 2_000), st.integers(0, 100))
+def test_as_many_positions_are_chosen_as_covariances_need(positions: int, inputs: int, images: int, turn: int) -> None:
+    chosen = Chosen.among(positions, inputs, images, turn)
+    assert 0 <= chosen.row < chosen.every and 0 <= chosen.column < chosen.every
+    assert chosen.every == 1 or positions / chosen.every**2 >= max(64, 200 * inputs / images)
+    assert Chosen.among(64, inputs, images, turn) == Chosen()
 
 
 def test_windows_of_a_linear_layer_are_its_inputs() -> None:
