@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as runtime
 import torch
 import transformers
 from optimum import onnxruntime
@@ -20,7 +21,9 @@ CLASSES = {
 }
 package, work, task = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 name, output = CLASSES[task]
-model = getattr(onnxruntime, name).from_pretrained(package)
+options = runtime.SessionOptions()
+options.add_session_config_entry("session.x64quantprecision", "1")  # as the package's card says
+model = getattr(onnxruntime, name).from_pretrained(package, session_options=options)
 kind = transformers.ImageProcessingMixin.get_image_processor_dict(package)[0]["image_processor_type"]
 processor = getattr(transformers, kind).from_pretrained(package)
 pictures = [Image.open(path) for path in sorted((work / "pictures").iterdir())]

@@ -9,7 +9,8 @@ const library = join(resolve(modules), "@huggingface/transformers/dist/transform
 const { AutoImageProcessor, AutoModel, RawImage, Tensor, env, pipeline } = await import(pathToFileURL(library));
 env.allowRemoteModels = false;
 env.localModelPath = "/";
-const model = await AutoModel.from_pretrained(resolve(folder));
+const exact = { session_options: { extra: { session: { x64quantprecision: "1" } } } };  // as the package's card says
+const model = await AutoModel.from_pretrained(resolve(folder), exact);
 const processor = await AutoImageProcessor.from_pretrained(resolve(folder));
 const bytes = (row) => Buffer.from(new Uint8Array(row.buffer, row.byteOffset, row.byteLength));
 const put = (name, rows) => writeFileSync(join(work, name), Buffer.concat(rows.map(bytes)));
@@ -33,7 +34,7 @@ const piped = {
   },
 }[task];
 let run = null, refused = "";
-try { run = await pipeline(task, resolve(folder)); } catch (error) { refused = String(error.message ?? error).split("\n")[0]; }
+try { run = await pipeline(task, resolve(folder), exact); } catch (error) { refused = String(error.message ?? error).split("\n")[0]; }
 
 const pixels = [], of_pictures = [], answers = [];
 for (const name of readdirSync(join(work, "pictures")).sort()) {
