@@ -33,6 +33,7 @@ from export.passes.move_codes import MoveCodes
 from export.passes.names import NAME_PROPERTY, NameAfterModules, StripMetadata
 from export.passes.relu_on_codes import ReluOnCodes
 from export.passes.round_in_float import RoundInFloat
+from export.passes.weight_zero_points import WriteWeightZeroPoints
 from export.passes.zero_point_shift import without_zero_points
 from export.sized_program import name_axes, sized_program
 from genq_export.config.target import TargetRule
@@ -80,6 +81,8 @@ def export_onnx(
         passes.append(ComputeRemainderInHalf())
     if rule.lowest_opset:
         passes.append(LowerOpset())
+    if rule.weight_zero_points:
+        passes.append(WriteWeightZeroPoints())
     ir.passes.Sequential(*passes)(model)
     model.ir_version = _ir_version(model, rule)
     model.producer_name, model.producer_version = "genq-export", None

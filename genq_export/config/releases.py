@@ -9,7 +9,7 @@ class Release:
     """What a release takes, and all later ones.
 
     opset, ir_version: the newest. products: in opset 21 a MatMul may give codes; before, its integer kernel is missing.
-    four_bit_casts: a Cast may read an INT4 tensor.
+    four_bit_casts: a Cast may read an INT4 tensor. implicit_zero_points: INT8 weights need none for exact sums.
     """
 
     version: str
@@ -17,6 +17,7 @@ class Release:
     ir_version: int
     products: bool = False
     four_bit_casts: bool = False
+    implicit_zero_points: bool = False
 
 
 # The oldest is the first with wheels for Python 3.11: what cannot be tried is not promised.
@@ -26,6 +27,7 @@ RELEASES = (
     Release("1.18", 21, 10),
     Release("1.20", 22, 10, products=True),
     Release("1.23", 23, 12, products=True, four_bit_casts=True),
+    Release("1.30", 23, 12, products=True, four_bit_casts=True, implicit_zero_points=True),
 )
 _VERSION = re.compile(r"1\.\d{1,3}(\.\d{1,3})?")
 

@@ -34,6 +34,7 @@ class TargetRule(Frozen):
     half_remainder: what stays float may compute in FP16 (ONNX Runtime's CPU kernels would only convert it back).
     opset, ir_version: of the file; where `lowest_opset`, those that it begins from, written down as far as its
     operators allow.
+    weight_zero_points: INT8 weights have theirs written out, which older releases of ONNX Runtime need for exact sums.
     older_releases: the file may be written for a release of ONNX Runtime that is older than these.
     """
 
@@ -53,4 +54,5 @@ class TargetRule(Frozen):
     opset: int
     ir_version: int
     lowest_opset: bool = False
+    weight_zero_points: bool = False
     older_releases: bool = False

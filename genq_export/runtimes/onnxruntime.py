@@ -20,6 +20,8 @@ from genq_export.runtimes.probe import Probe
 
 EXACT_CODE = 200
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
+# Before that release a session with the option ends the process over INT8 weights without a zero-point.
+SAFE_RELEASE = (1, 30)
 # A file for TensorRT computed as it is written: the runtime's own rewriting for the CPU rounds its float biases, and
 # up to 1.23, and in opset 21 even in 1.32, fails to load attention: a Q/DQ pair moved behind a Transpose keeps the type
 # INT8 as UINT8.
@@ -72,6 +74,12 @@ class OnnxRuntimeSession(Session):
     def _load(self, model: str | bytes) -> Any:
         ort = _package()
         options = session_options(self._threads, self._as_written)
+        if sums_saturate() and _ends_the_process(model):
+            raise BackendError(
+                f"{self.title} ends the process over {self._path.name} on this processor, where 8-bit sums must be made"
+                " exact: install onnxruntime 1.30 or newer, or build with --set export.minimum_runtime="
+                + ".".join(ort.__version__.split(".")[:2])
+            )
         if not self._optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -128,6 +136,21 @@ def plain_options(threads: int = 0) -> Any:
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     return options
+
+
+def _ends_the_process(model: str | bytes) -> bool:
+    """Would a session with exact sums end the process over this file?"""
+    release = tuple(int(part) for part in _package().__version__.split(".")[:2])
+    if release >= SAFE_RELEASE:
+        return False
+    import onnx
+
+    proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    weights = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    return any(
+        node.op_type == "DequantizeLinear" and node.input[0] in weights and len(node.input) < 3
+        for node in proto.graph.node
+    )
 
 
 @cache

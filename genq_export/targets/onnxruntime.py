@@ -58,7 +58,9 @@ class OnnxRuntimeTarget(Target):
         if settings.minimum_runtime is None:
             return self.rule
         release = release_of(settings.minimum_runtime)
-        changes: dict[str, Any] = {"int4_storage": release.four_bit_casts}
+        changes: dict[str, Any] = {
+            "int4_storage": release.four_bit_casts, "weight_zero_points": not release.implicit_zero_points,
+        }  # fmt: skip
         if release.opset < self.rule.opset or not release.products:
             changes |= {"opset": EXPORTED_OPSET, "lowest_opset": True}
         return self.rule.model_copy(update=changes)

@@ -13,11 +13,12 @@ from PIL import Image
 from export.run import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
-from genq_export.core.errors import UserError
+from genq_export.core.errors import BackendError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.quantization.run import run as run_quantize
+from genq_export.runtimes import onnxruntime
 
 OLD = "1.16.3"
 QUIET = Progress(quiet=True)
@@ -26,6 +27,7 @@ QUIET = Progress(quiet=True)
 def built(folder: Path, name: str, bits: int, minimum_runtime: str | None = "1.16") -> Path:
     """A quantized network of the zoo, exported with its check."""
     config = BuildConfig.for_model(name, bits=bits, preset="quick", minimum_runtime=minimum_runtime)
+    folder.mkdir(exist_ok=True)
     images = [folder / f"{number:02d}.png" for number in range(16)]
     for path, pixels in zip(images, zoo.few_shot_set()[0], strict=False):
         Image.fromarray(pixels).save(path)
@@ -107,3 +109,14 @@ def test_the_old_release_and_the_one_here_compute_the_same(
             assert float(str(result["codes_equal"])) >= 0.999
         else:
             assert result["verdict"] == "same codes" and result["outputs_equal"] is True
+
+
+def test_a_release_that_exact_sums_would_end_is_refused_but_for_files_that_are_made_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest, older = (built(tmp_path / str(wanted), "fashion_resnet", 8, wanted) for wanted in (None, "1.22"))
+    monkeypatch.setattr(onnxruntime, "sums_saturate", lambda: True)
+    monkeypatch.setattr(onnxruntime, "SAFE_RELEASE", (99, 0))
+    with pytest.raises(BackendError, match=r"ends the process over model\.onnx .* --set export\.minimum_runtime=1\."):
+        onnxruntime.ONNXRUNTIME.open(newest / "model.onnx", 1)
+    onnxruntime.ONNXRUNTIME.open(older / "model.onnx", 1).close()
