@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from genq_export.config.releases import release_of
 from genq_export.core.errors import BackendError, BackendMissing, reason_of
 from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.probe import Probe
 
 EXACT_CODE = 200
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
-# Before that release a session with the option ends the process over INT8 weights without a zero-point.
-SAFE_RELEASE = (1, 30)
 # A file for TensorRT computed as it is written: the runtime's own rewriting for the CPU rounds its float biases, and
 # up to 1.23, and in opset 21 even in 1.32, fails to load attention: a Q/DQ pair moved behind a Transpose keeps the type
 # INT8 as UINT8.
@@ -140,8 +139,7 @@ def plain_options(threads: int = 0) -> Any:
 
 def _ends_the_process(model: str | bytes) -> bool:
     """Would a session with exact sums end the process over this file?"""
-    release = tuple(int(part) for part in _package().__version__.split(".")[:2])
-    if release >= SAFE_RELEASE:
+    if release_of(_package().__version__).implicit_zero_points:
         return False
     import onnx
 

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, reason_of
-from genq_export.runtimes.onnxruntime import EXACT_PRODUCTS, plain_options
+from genq_export.runtimes.onnxruntime import session_options
 
 Arrays = dict[str, NDArray[Any]]
 Level = Literal["off", "basic", "extended", "all"]
@@ -48,12 +48,11 @@ def load(manner: Manner, path: Path) -> Loaded:
 
 class _OnnxRuntime:
     def __init__(self, manner: Manner, path: Path) -> None:
-        options = plain_options()
+        options = session_options(saturating=manner.exact_sums)
         import onnxruntime
 
         self.title = f"ONNX Runtime {onnxruntime.__version__}"
         if manner.exact_sums:
-            options.add_session_config_entry(*EXACT_PRODUCTS)
             self.title += ", exact sums"
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {

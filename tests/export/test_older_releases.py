@@ -13,6 +13,7 @@ from PIL import Image
 from export.run import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
+from genq_export.config.releases import release_of
 from genq_export.core.errors import BackendError, UserError
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
@@ -116,7 +117,7 @@ def test_a_release_that_exact_sums_would_end_is_refused_but_for_files_that_are_m
 ) -> None:
     newest, older = (built(tmp_path / str(wanted), "fashion_resnet", 8, wanted) for wanted in (None, "1.22"))
     monkeypatch.setattr(onnxruntime, "sums_saturate", lambda: True)
-    monkeypatch.setattr(onnxruntime, "SAFE_RELEASE", (99, 0))
+    monkeypatch.setattr(onnxruntime, "release_of", lambda _: release_of("1.22"))
     with pytest.raises(BackendError, match=r"ends the process over model\.onnx .* --set export\.minimum_runtime=1\."):
         onnxruntime.ONNXRUNTIME.open(newest / "model.onnx", 1)
     onnxruntime.ONNXRUNTIME.open(older / "model.onnx", 1).close()

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from export.check.golden import numbers_of
-from genq_export.runtimes.onnxruntime import EXACT_PRODUCTS, sums_saturate
+from genq_export.runtimes.onnxruntime import session_options
 from genq_export.serve.server import Server
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -65,8 +65,8 @@ class Device:
 
 def computed(asked: dict[str, Any], model: bytes, probes: bytes) -> dict[str, Any]:
     """What the page sends of these questions."""
-    options = ort.SessionOptions()
-    for name, value in (*asked["session"].items(), *([EXACT_PRODUCTS] if sums_saturate() else [])):
+    options = session_options()
+    for name, value in asked["session"].items():
         options.add_session_config_entry(name, value)
     plain, probed = (ort.InferenceSession(content, options) for content in (model, model + probes))
     channels, height, width = asked["shape"]

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +85,7 @@ def compensate(block: Block, float_input: ActivationStore, quantized_input: Acti
     for layer in block.layers():
         halves = [_Moments(layer), _Moments(layer)]
         for number, pair in enumerate(_inputs_of(layer, block, float_input, quantized_input)):
-            one = windows(layer, pair[0][:1])
+            one = windows(layer, pair[0][:1].to("meta"))  # its shape, without the numbers
             chosen = Chosen.among(one.shape[2], one.shape[1], len(float_input), number // 2)
             at_once = max(1, _NUMBERS * chosen.every**2 // one.numel())
             for x, x_hat in zip(*(part.split(at_once) for part in pair), strict=True):
@@ -345,18 +344,11 @@ def windows(layer: QuantizedLayer, x: Tensor, chosen: Chosen = ALL) -> Tensor:
     """
     if layer.op == "linear":
         return x.reshape(1, -1, x.shape[-1]).mT
-    down, right = _pair(layer.geometry.get("stride", 1))
-    above, left = _pair(layer.geometry.get("padding", 0))
+    (down, right), (above, left) = layer.geometry["stride"], layer.geometry["padding"]
     padded = F.pad(x, (left, left, above, above))[:, :, chosen.row * down :, chosen.column * right :]
     strides = (down * chosen.every, right * chosen.every)
-    dilation = _pair(layer.geometry.get("dilation", 1))
-    columns: Tensor = F.unfold(padded, layer.weight.shape[2:], dilation=dilation, stride=strides)
+    columns: Tensor = F.unfold(padded, layer.weight.shape[2:], dilation=layer.geometry["dilation"], stride=strides)
     return columns.view(len(x), groups_of(layer), -1, columns.shape[2]).permute(1, 2, 0, 3).flatten(2)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    both = (value, value) if isinstance(value, int) else value
-    return int(both[0]), int(both[-1])
 
 
 class _Reached(Exception):
