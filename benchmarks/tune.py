@@ -3,10 +3,11 @@
     python benchmarks/tune.py --out bench [--model fashion_resnet] [--iterations 200] [--images 256]
 
 The grid: W8A8, W4A8, W4A4 and mixed precision, each in closed form, with one and with two of the worst layers in
-float, and learned: 16 builds. Every build is one of `tune`'s own candidates, in the folder that it would use. Then the
-search is run over what was measured, with several conditions: which builds it asks for, the share of the grid's
-seconds that these took, and whether the winner lies on the grid's Pareto front within noise (no build has both a loss
-smaller by more than half an interval of 95 % and a time or size smaller by more than 2 %).
+float, and learned, and W4A4 with some activations of 8 bits: 17 builds. Every build is one of `tune`'s own candidates,
+in the folder that it would use. Then the search is run over what was measured, with several conditions: which builds it
+asks for, the share of the grid's seconds that these took, and whether the winner lies on the grid's Pareto front within
+noise (no build has both a loss smaller by more than half an interval of 95 % and a time or size smaller by more than
+2 %).
 """
 
 # ruff: noqa: E402 - the folder leaves the search path before the packages are imported
@@ -22,7 +23,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 from genq_export.config.build import BuildConfig
 from genq_export.core.progress import Progress
 from genq_export.pipeline.tune.candidate import CHEAP, Candidate
-from genq_export.pipeline.tune.choice import KEPT, SAME, Conditions, next_candidate
+from genq_export.pipeline.tune.choice import KEPT, SAME, WIDE, Conditions, next_candidate
 from genq_export.pipeline.tune.outcome import Outcome
 from genq_export.pipeline.tune.picture import axis_of
 from genq_export.pipeline.tune.run import built
@@ -68,6 +69,7 @@ def build_grid(config: BuildConfig, folder: Path) -> dict[Candidate, Outcome]:
             Candidate(*bits, learned=True),
         ):
             grid[candidate] = show(built(candidate, config, folder, Progress(quiet=True)))
+    grid[WIDE] = show(built(WIDE, config, folder, Progress(quiet=True)))
     return grid
 
 

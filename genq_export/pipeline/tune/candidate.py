@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from genq_export.config.build import BuildConfig
-from genq_export.config.quantize import MixedPrecisionConfig
+from genq_export.config.quantize import MixedPrecisionConfig, WideActivationsConfig
 
 MIXED_BITS = 6.0  # mean of the mixed-precision candidate
+_WIDE_BITS = (
+    1  # more in the mean than weights have, where activations have 8 bits in places; as `--activation-bits auto`
+)
 _FIDELITY_IMAGES = 64  # whose codes are compared while candidates are only held against each other
 
 
@@ -18,17 +21,20 @@ class Candidate:
             average.
         kept: layers that stay in float, the worst first.
         learned: whether the build's own reconstruction and training follow; else ranges and closed form alone.
+        wide: whether activations have 8 bits where fewer cost most (`--activation-bits auto`).
     """
 
     weight_bits: int | None
     activation_bits: int | None
     kept: tuple[str, ...] = ()
     learned: bool = False
+    wide: bool = False
 
     @property
     def name(self) -> str:
-        """`w4a8`, `w4a8-float2-learned`: its folder."""
+        """`w4a8`, `w4a4-8`, `w4a8-float2-learned`: its folder."""
         bits = f"mixed{MIXED_BITS:g}" if self.weight_bits is None else f"w{self.weight_bits}a{self.activation_bits}"
+        bits += "-8" if self.wide else ""
         return bits + (f"-float{len(self.kept)}" if self.kept else "") + ("-learned" if self.learned else "")
 
     def config(self, base: BuildConfig) -> BuildConfig:
@@ -41,6 +47,8 @@ class Candidate:
         average = MIXED_BITS if self.weight_bits is None else None
         grids: dict[str, object] = {"mixed_precision": MixedPrecisionConfig(average_bits=average, size_budget=None)}
         if self.weight_bits is not None:
+            mean = self.weight_bits + _WIDE_BITS if self.wide else None
+            grids |= {"wide_activations": WideActivationsConfig(mean_bits=mean)}
             grids |= {"weight_bits": self.weight_bits, "activation_bits": self.activation_bits}
         learning = {} if self.learned else _without_learning(base)
         quantize = settings.model_copy(

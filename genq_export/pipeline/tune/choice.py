@@ -6,6 +6,7 @@ learned, as that takes longest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -20,6 +21,7 @@ KEPT = (1, 2)  # of the worst layers in float
 REACH = 2.0  # limits more, or tenths of the usual limit where that is more
 REACH_DB = 10.0
 W8A8, W4A8, MIXED, W4A4 = CHEAP
+WIDE = replace(W4A4, wide=True)
 SAME = 0.02  # shares of time or size that differ by less are held to be equal
 
 Tried = Mapping[Candidate, Outcome]
@@ -104,6 +106,8 @@ def _follow_ups(tried: Tried, conditions: Conditions, learn: bool) -> Iterator[C
         (candidate for candidate in CHEAP if candidate in tried and _promises(tried[candidate], tried, conditions)),
         key=lambda candidate: (tried[candidate].cost(conditions.minimize), tried[candidate].loss),
     )
+    if _wide_promises(tried, conditions):
+        yield WIDE
     for candidate in promising:
         for count in KEPT:
             kept = tried[candidate].worst[:count]
@@ -123,8 +127,22 @@ def _promises(outcome: Outcome, tried: Tried, conditions: Conditions) -> bool:
         return found is None or outcome in front(list(tried.values()), "loss")[-2:]
     if found is None:
         return outcome == nearest(list(tried.values())) or _within_reach(outcome, conditions)
+    return _gains(outcome, found, conditions) and _within_reach(outcome, conditions)
+
+
+def _wide_promises(tried: Tried, conditions: Conditions) -> bool:
+    """Can W4 with some activations of 8 bits be the best? It is no smaller than W4A8, no faster than W4A4, and between
+    the two in loss: where 4 bits of activations gain time and lose too much, and 8 do not."""
+    if W4A4 not in tried or W4A8 not in tried or not conditions.allows(tried[W4A8]):
+        return False
+    found = best(list(tried.values()), conditions)
+    return found is not None and _gains(tried[W4A4], found, conditions)
+
+
+def _gains(outcome: Outcome, found: Outcome, conditions: Conditions) -> bool:
+    """Would it be better than what was found, but for its loss?"""
     cheaper = outcome.cost(conditions.minimize) * (1 + _margin(outcome)) < found.cost(conditions.minimize)
-    return cheaper and not conditions.allows(outcome) and _within_reach(outcome, conditions)
+    return cheaper and not conditions.allows(outcome)
 
 
 def _within_reach(outcome: Outcome, conditions: Conditions) -> bool:

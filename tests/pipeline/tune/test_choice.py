@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genq_export.config.build import BuildConfig
 from genq_export.pipeline.tune.candidate import CHEAP, Candidate
-from genq_export.pipeline.tune.choice import Conditions, best, front, nearest, next_candidate
+from genq_export.pipeline.tune.choice import WIDE, Conditions, best, front, nearest, next_candidate
 from genq_export.pipeline.tune.outcome import GAIN, Minimize, Outcome, Unit
 from tests.pipeline.tune.outcomes import outcome
 
@@ -28,6 +29,7 @@ def search(measured: Callable[[Candidate], Outcome], conditions: Conditions, lea
 def costs(candidate: Candidate) -> Outcome:
     """A network whose 4-bit weights lose a tenth more than is allowed, and less once learned."""
     loss = {(8, 8): 0.0, (4, 8): 1.1, (None, None): 0.6, (4, 4): 9.0}[candidate.weight_bits, candidate.activation_bits]
+    loss *= 0.2 if candidate.wide else 1
     size = {8: 0.26, 4: 0.15, None: 0.2}[candidate.weight_bits]
     loss *= 0.6 if candidate.learned else 1
     return outcome(candidate.name, loss, 0.6 + 0.2 * len(candidate.kept), size + 0.06 * len(candidate.kept))
@@ -80,6 +82,25 @@ def test_what_cannot_be_the_best_is_not_built() -> None:
     assert next_candidate({CHEAP[0]: costs(CHEAP[0])}, [CHEAP[1]], Conditions(minimize="loss"), learn=True) == CHEAP[2]
     tried = {candidate: costs(candidate) for candidate in (CHEAP[0], CHEAP[2])}
     assert next_candidate(tried, [CHEAP[1]], Conditions(minimize="loss"), learn=True) == CHEAP[3]
+
+
+def test_some_activations_of_8_bits_are_tried_where_4_gain_time_and_lose_too_much() -> None:
+    def faster(candidate: Candidate) -> Outcome:
+        time = {4: 0.5, 8: 0.6, None: 0.6}[candidate.activation_bits] + (0.04 if candidate.wide else 0)
+        return costs(candidate).model_copy(update={"time_share": time})
+
+    conditions = Conditions(max_loss=2.0)
+    assert search(faster, conditions) == ["w8a8", "w4a8", "mixed6", "w4a4", "w4a4-8"]
+    assert "w4a4-8" not in search(faster, Conditions(max_loss=1.0))  # W4A8 loses too much, so this does
+    assert "w4a4-8" not in search(costs, conditions)  # W4A4 is no faster
+    assert best([faster(WIDE), faster(CHEAP[1])], conditions) == faster(WIDE)
+
+
+def test_a_candidate_with_some_activations_of_8_bits_is_the_option_of_that_name() -> None:
+    base = BuildConfig.for_model("fashion_resnet")
+    found, option = WIDE.config(base).quantize, BuildConfig.for_model("fashion_resnet", activation_bits="auto").quantize
+    assert found.wide_activations == option.wide_activations and found.activation_bits == option.activation_bits
+    assert not CHEAP[3].config(base).quantize.uses("wide_activations")
 
 
 def test_where_nothing_is_allowed_the_nearest_is_followed_and_known() -> None:
