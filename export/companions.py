@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from export.from_pixels import LEVELS, from_pixels, output_grids
 from genq_export.config.export import ExportConfig
-from genq_export.core.errors import UserError, reason_of
+from genq_export.core.errors import BackendError, UserError, reason_of
 from genq_export.core.workspace import Workspace
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.onnx_graph import deployed_outputs, read_model
 from genq_export.runtimes.load import PIXELS_FILE
-from genq_export.runtimes.onnxruntime import plain_options, session_options
+from genq_export.runtimes.onnxruntime import plain_options, refuse_what_ends_the_process, session_options
 
 ORT_FILE = "model.ort"
 _IMAGES = 4
@@ -88,10 +88,19 @@ def _outputs(content: bytes, images: NDArray[np.generic], options: Any = None) -
     """options: of the session; None: with exact sums."""
     import onnxruntime
 
-    options = options or session_options(1)
+    if options is None:
+        _refuse_what_ends_the_process(content)
+        options = session_options(1)
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     found: list[NDArray[np.generic]] = session.run(None, {session.get_inputs()[0].name: images})
     return found
+
+
+def _refuse_what_ends_the_process(content: bytes) -> None:
+    try:
+        refuse_what_ends_the_process(content, "the build's file")
+    except BackendError as error:
+        raise UserError(str(error)) from None
 
 
 def _held_against(

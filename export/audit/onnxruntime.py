@@ -14,8 +14,8 @@ import onnxruntime
 
 from export.audit.graph import FLOAT_LAYERS, LAYERS, name_of, producer_of, read_onnx
 from export.audit.layer import LayerAudit
-from genq_export.core.errors import UserError, reason_of
-from genq_export.runtimes.onnxruntime import session_options
+from genq_export.core.errors import BackendError, UserError, reason_of
+from genq_export.runtimes.onnxruntime import refuse_what_ends_the_process, session_options
 
 _INTEGER = (
     "QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
@@ -44,6 +44,10 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
 
 def planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
     """The nodes that ONNX Runtime runs in the place of a file's; raises UserError where it does not load."""
+    try:
+        refuse_what_ends_the_process(str(path), path.name)
+    except BackendError as error:
+        raise UserError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()
         options.optimized_model_filepath = str(Path(folder) / "planned.onnx")

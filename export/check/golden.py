@@ -55,7 +55,8 @@ class Golden(Frozen):
 
     model, data: sha256 of `model.onnx` and of `golden.bin`. session: entries that the session needs. pixels: uint8
     [images, C, H, W]. table: float32 [C, 256]. least: share of codes that must be equal
-    in the first quantizer that differs, image by image.
+    in the first quantizer that differs, image by image. exact_since: the release of ONNX Runtime from which on
+    exact sums can be had of the file on x86 without VNNI; None: any.
     """
 
     format: Literal[1] = 1
@@ -73,6 +74,7 @@ class Golden(Frozen):
     outputs: tuple[Output, ...]
     quantizers: tuple[Quantizer, ...]
     least: float
+    exact_since: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Subject:
     dtypes: Mapping[str, Literal["uint8", "int8"]]
     session: Mapping[str, str]
     least: float
+    exact_since: str | None = None
 
 
 def make_golden(
@@ -125,7 +128,7 @@ def make_golden(
         network=subject.network, grid=subject.grid, target=subject.target, model=subject.model,
         data=hashlib.sha256(content).hexdigest(), session=dict(subject.session), shape=pixels.shape[1:],
         images=len(images), pixels=at_pixels, table=at_table, outputs=tuple(outputs), quantizers=quantizers,
-        least=subject.least,
+        least=subject.least, exact_since=subject.exact_since,
     )  # fmt: skip
     return golden, content
 

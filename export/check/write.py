@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from export.check.answers import answering
 from export.check.golden import Subject, in_levels, make_golden
 from genq_export.config.build import BuildConfig
+from genq_export.config.releases import EXACT_SINCE
 from genq_export.core.workspace import Workspace, sha256
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.onnx_graph import QuantizerNode, code_outputs, quantizers, read_model
-from genq_export.runtimes.onnxruntime import AS_WRITTEN
+from genq_export.runtimes.onnxruntime import AS_WRITTEN, lacks_zero_points
 
 FOLDER = "check"
 PROGRAMS = ("check.py", "check.mjs", "compare.mjs", "sha256.mjs", "runtime.mjs", "show.mjs", "index.html", "page.css")
@@ -43,7 +44,7 @@ def write_check(
         return []
     path = workspace.path("model.onnx")
     file = read_model(path)
-    subject = _subject(config, model, sha256(path), quantizers(file))
+    subject = _subject(config, model, path, quantizers(file))
     pixels, table = in_levels(_numbers(images, model, config.export.check_images))
     golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtypes), room)
     contents = {
@@ -57,17 +58,18 @@ def write_check(
     return [f"{FOLDER}/{name}" for name in contents]
 
 
-def _subject(config: BuildConfig, model: LoadedModel, digest: str, nodes: tuple[QuantizerNode, ...]) -> Subject:
+def _subject(config: BuildConfig, model: LoadedModel, path: Path, nodes: tuple[QuantizerNode, ...]) -> Subject:
     dtypes = {node.name: node.dtype for node in nodes}
     return Subject(
         network=model.name,
         grid=config.quantize.grid_name,
         target=config.target,
-        model=digest,
+        model=sha256(path),
         tensors={node.name: node.tensor for node in nodes},
         dtypes=dtypes,
         session=dict([AS_WRITTEN]) if "int8" in dtypes.values() else {},
         least=_LEAST,
+        exact_since=EXACT_SINCE if lacks_zero_points(str(path)) else None,
     )
 
 

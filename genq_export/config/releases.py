@@ -29,6 +29,8 @@ RELEASES = (
     Release("1.23", 23, 12, products=True, four_bit_casts=True),
     Release("1.30", 23, 12, products=True, four_bit_casts=True, implicit_zero_points=True),
 )
+# Before it a session with exact sums ends the whole process over INT8 weights without a zero-point.
+EXACT_SINCE = next(release.version for release in RELEASES if release.implicit_zero_points)
 _VERSION = re.compile(r"1\.\d{1,3}(\.\d{1,3})?")
 
 

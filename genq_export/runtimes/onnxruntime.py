@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genq_export.config.releases import release_of
+from genq_export.config.releases import EXACT_SINCE, release_of
 from genq_export.core.errors import BackendError, BackendMissing, reason_of
 from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.probe import Probe
@@ -73,12 +73,7 @@ class OnnxRuntimeSession(Session):
     def _load(self, model: str | bytes) -> Any:
         ort = _package()
         options = session_options(self._threads, self._as_written)
-        if sums_saturate() and _ends_the_process(model):
-            raise BackendError(
-                f"{self.title} ends the process over {self._path.name} on this processor, where 8-bit sums must be made"
-                " exact: install onnxruntime 1.30 or newer, or build with --set export.minimum_runtime="
-                + ".".join(ort.__version__.split(".")[:2])
-            )
+        refuse_what_ends_the_process(model, self._path.name)
         if not self._optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -137,13 +132,33 @@ def plain_options(threads: int = 0) -> Any:
     return options
 
 
-def _ends_the_process(model: str | bytes) -> bool:
-    """Would a session with exact sums end the process over this file?"""
-    if release_of(_package().__version__).implicit_zero_points:
-        return False
+def refuse_what_ends_the_process(model: str | bytes, name: str, saturating: bool | None = None) -> None:
+    """Raise BackendError where a session of `session_options` would end the whole process over a file.
+
+    Args:
+        model: path or content.
+        name: what the file is called.
+        saturating: as there.
+    """
+    here = str(_package().__version__)
+    if release_of(here).implicit_zero_points or not (sums_saturate() if saturating is None else saturating):
+        return
+    if not lacks_zero_points(model):
+        return
+    older = ".".join(here.split(".")[:2])
+    raise BackendError(
+        f"ONNX Runtime {here} ends the process over {name} where 8-bit sums must be made exact, as on this processor:"
+        f" install onnxruntime {EXACT_SINCE} or newer, or build with --set export.minimum_runtime={older}"
+    )
+
+
+def lacks_zero_points(model: str | bytes) -> bool:
+    """Has a file (its path, or its content) INT8 weights without a zero-point?"""
     import onnx
 
-    proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    proto = (
+        onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
+    )
     weights = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
     return any(
         node.op_type == "DequantizeLinear" and node.input[0] in weights and len(node.input) < 3

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from genq_export.core.errors import BackendError, reason_of
-from genq_export.runtimes.onnxruntime import session_options
+from genq_export.runtimes.onnxruntime import refuse_what_ends_the_process, session_options
 
 Arrays = dict[str, NDArray[Any]]
 Level = Literal["off", "basic", "extended", "all"]
@@ -54,6 +54,7 @@ class _OnnxRuntime:
         self.title = f"ONNX Runtime {onnxruntime.__version__}"
         if manner.exact_sums:
             self.title += ", exact sums"
+        refuse_what_ends_the_process(str(path), "the file", manner.exact_sums)
         levels = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = {
             "off": levels.ORT_DISABLE_ALL, "basic": levels.ORT_ENABLE_BASIC,

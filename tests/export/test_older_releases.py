@@ -1,8 +1,10 @@
 """A file for an older ONNX Runtime: lowest opset, 8-bit storage, and the same codes there and here."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import onnx
@@ -10,6 +12,7 @@ import pytest
 from onnx import TensorProto
 from PIL import Image
 
+from export.audit.onnxruntime import audit_onnxruntime
 from export.run import run as run_export
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -20,6 +23,7 @@ from genq_export.core.workspace import Workspace
 from genq_export.models.source import load_model
 from genq_export.quantization.run import run as run_quantize
 from genq_export.runtimes import onnxruntime
+from runtime_tests.qdq_file.loading import Manner, load
 
 OLD = "1.16.3"
 QUIET = Progress(quiet=True)
@@ -121,3 +125,30 @@ def test_a_release_that_exact_sums_would_end_is_refused_but_for_files_that_are_m
     with pytest.raises(BackendError, match=r"ends the process over model\.onnx .* --set export\.minimum_runtime=1\."):
         onnxruntime.ONNXRUNTIME.open(newest / "model.onnx", 1)
     onnxruntime.ONNXRUNTIME.open(older / "model.onnx", 1).close()
+    with pytest.raises(UserError, match=r"ends the process over model\.onnx"):
+        audit_onnxruntime(newest / "model.onnx")
+    audit_onnxruntime(older / "model.onnx")
+    with pytest.raises(BackendError, match="ends the process over the file"):
+        load(Manner("onnxruntime", exact_sums=True), newest / "model.onnx")
+    since = {
+        folder: json.loads((folder / "check" / "golden.json").read_text())["exact_since"] for folder in (newest, older)
+    }
+    assert since == {newest: "1.30", older: None}
+
+
+def test_the_check_of_a_build_refuses_a_release_that_would_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location(
+        "check_of_a_build", str(files("export.check") / "assets" / "check.py")
+    )
+    assert spec is not None and spec.loader is not None
+    check = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check)
+    monkeypatch.setattr(check.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(Path, "read_text", lambda _: "flags: avx2")
+    monkeypatch.setattr(check.ort, "__version__", "1.29.1")
+    with pytest.raises(
+        SystemExit, match=r"ONNX Runtime 1\.29\.1 ends the process .* install onnxruntime 1\.30 or newer"
+    ):
+        check.session(b"", 1, {}, "1.30")
+    with pytest.raises(SystemExit, match="does not take the file"):
+        check.session(b"", 1, {}, None)

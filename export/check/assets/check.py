@@ -38,8 +38,9 @@ def main() -> int:
         sys.exit("golden.bin is damaged or belongs to another build: copy the whole check folder again")
     if options.output and not options.output.absolute().parent.is_dir():
         sys.exit(f"--output {options.output}: there is no folder {options.output.parent}")
-    plain = session(model, options.threads, golden["session"])
-    probed = session(model + probes, options.threads, golden["session"])
+    since = golden.get("exact_since")
+    plain = session(model, options.threads, golden["session"], since)
+    probed = session(model + probes, options.threads, golden["session"], since)
     sessions = {"deployed": plain}
     if options.float_model:
         sessions["float"] = session(float_model, options.threads, {})
@@ -61,10 +62,16 @@ def count(text: str) -> int:
     return int(text)
 
 
-def session(model: bytes, threads: int, entries: dict[str, str]) -> ort.InferenceSession:
+def session(model: bytes, threads: int, entries: dict[str, str], since: str | None = None) -> ort.InferenceSession:
     options, cpu = ort.SessionOptions(), Path("/proc/cpuinfo")
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     if platform.machine() in ("x86_64", "AMD64") and not (cpu.is_file() and "vnni" in cpu.read_text()):
+        if since and release(ort.__version__) < release(since):
+            sys.exit(
+                f"ONNX Runtime {ort.__version__} ends the process over this file on this processor, as 8-bit sums"
+                f" must be made exact: install onnxruntime {since} or newer, or build with"
+                f" export.minimum_runtime={ort.__version__}"
+            )
         options.add_session_config_entry("session.x64quantprecision", "1")  # 8-bit sums saturate there otherwise
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
@@ -73,6 +80,10 @@ def session(model: bytes, threads: int, entries: dict[str, str]) -> ort.Inferenc
     except Exception as error:  # onnxruntime's exceptions have no public base class
         reason = str(error).splitlines()[0][:200]
         sys.exit(f"ONNX Runtime {ort.__version__} does not take the file: {reason}; copy model.onnx and check/ again")
+
+
+def release(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2]]
 
 
 def numbers(golden: dict[str, Any], data: bytes, image: int) -> Any:
