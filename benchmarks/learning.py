@@ -23,7 +23,7 @@ import torch
 from calibration import calibration_set, parse_with_shared
 from grids import WIDTHS
 from numpy.typing import NDArray
-from qat import answers, training_images
+from qat import answers, difference_of, training_images
 from quantization import SYNTHETIC
 
 from genq_export import zoo
@@ -104,12 +104,6 @@ def judging_images(model: LoadedModel, options: argparse.Namespace) -> torch.Ten
     if options.judge == "training":
         return training_images(model, options.data)[0]
     return model.normalize(torch.from_numpy(zoo.test_set()[0]))
-
-
-def difference_of(each: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
-    """The mean difference with its 95 % interval."""
-    paired = each - usual
-    return f"{paired.mean():+.4f} ± {1.96 * paired.std(ddof=1) / len(paired) ** 0.5:.4f}"
 
 
 if __name__ == "__main__":

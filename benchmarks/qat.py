@@ -3,8 +3,11 @@
     python benchmarks/qat.py --out bench --model fashion_resnet --bits W2A4
     python benchmarks/qat.py --out bench --settings qat.frozen_share=0 "qat.weight_lr=0.01 qat.frozen_share=0"
 
+    python benchmarks/qat.py --out bench --bits W4A4 --settings "" qat.epochs=5 --ceiling 1024:20 8192:6
+
 Every setting starts from the same PTQ solution (kept in `--out`, which `quantization.py` may share) and keeps the epoch
-that is best on held-out synthetic images, as the tool does. Test images are not looked at, so settings may be chosen by
+that is best on held-out synthetic images, as the tool does. `--ceiling COUNT:EPOCHS` trains the same solution on real
+training images. Test images are not looked at, and no image judges that was trained on, so settings may be chosen by
 what this prints. Needs Fashion-MNIST's idx files (`--data`).
 """
 
@@ -16,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from calibration import calibration_set, parse_with_shared
+from numpy.typing import NDArray
 from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
 from training_images import load_split
@@ -28,6 +32,9 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.network.files import load_reference
 from genq_export.quantization import run as quantize_stage
+from genq_export.quantization.algorithms.qat import EpochStore, train
+from genq_export.quantization.method import Phase, alone
+from genq_export.quantization.work import Work
 from runtime_tests.verify.metrics import kl_divergence
 
 JUDGED = 10_000
@@ -51,15 +58,25 @@ class Judge:
     labels: Tensor
     teacher: Tensor
 
-    def row(self, name: str, network: Callable[[Tensor], Tensor]) -> str:
-        """A row of the table: points lost, agreement, divergence and its standard error."""
-        logits = answers(network, self.images)
-        each = kl_divergence(self.teacher.numpy(), logits.numpy())
+    def divergence(self, logits: Tensor) -> NDArray[np.float64]:
+        """KL from float of every image, nats."""
+        return kl_divergence(self.teacher.numpy(), logits.numpy())
+
+    def row(self, name: str, logits: Tensor, usual: NDArray[np.float64] | None) -> str:
+        """A row of the table: divergence and its error, the paired difference from `usual`, points lost, agreement."""
+        each = self.divergence(logits)
+        difference = "–" if usual is None else difference_of(each, usual)
         chosen, best = logits.argmax(1), self.teacher.argmax(1)
         lost = 100 * float((best == self.labels).double().mean() - (chosen == self.labels).double().mean())
         agreement = 100 * float((chosen == best).double().mean())
         error = float(each.std(ddof=1)) / len(each) ** 0.5
-        return f"| {name} | {float(each.mean()):.4f} ± {error:.4f} | {lost:+.2f} | {agreement:.2f} |"
+        return f"| {name} | {float(each.mean()):.4f} ± {error:.4f} | {difference} | {lost:+.2f} | {agreement:.2f} |"
+
+
+def difference_of(each: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
+    """The mean difference with its 95 % interval."""
+    paired = each - usual
+    return f"{paired.mean():+.4f} ± {1.96 * paired.std(ddof=1) / len(paired) ** 0.5:.4f}"
 
 
 def main() -> None:
@@ -72,7 +89,8 @@ def main() -> None:
     print(
         f"{options.model} {options.bits}, seed {options.seed}, {options.epochs} epochs of QAT; {JUDGED} training images"
     )
-    print("\n| | divergence, nats | points lost | agreement, % |\n|---|---|---|---|")
+    print("\n| | divergence, nats | paired difference | points lost | agreement, % |\n|---|---|---|---|---|")
+    usual = None
     for number, variant in enumerate([None, *options.settings]):
         options.set = (variant or "").split()
         column = f"{options.bits} {'PTQ' if variant is None else 'QAT'}"
@@ -81,8 +99,23 @@ def main() -> None:
         (partial / "qat.safetensors").unlink(missing_ok=True)
         quantize_stage.run(workspace, config, model, images, partial, Progress(quiet=True))
         name = "PTQ" if variant is None else f"QAT, {variant or 'defaults'}"
-        print(judge.row(name, load_reference(workspace.folder)), flush=True)
+        logits = answers(load_reference(workspace.folder), judge.images)
+        print(judge.row(name, logits, usual), flush=True)
+        usual = judge.divergence(logits) if variant is None else usual
     (partial / "qat.safetensors").unlink(missing_ok=True)
+    for count, epochs in (map(int, given.split(":")) for given in options.ceiling):
+        options.set = [f"qat.epochs={epochs}"]
+        config = build_config(options.model, f"{options.bits} QAT", options, options.seed)
+        work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
+        work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
+        graph, forgetful = work.network.graph, EpochStore(load=lambda: None, save=lambda _: None)
+        train(
+            graph, _others(model, options.data, count), config.quantize, options.seed, forgetful, Progress(quiet=True)
+        )
+        work.apply(Phase.FINISH)
+        print(
+            judge.row(f"QAT on {count} real images, {epochs} epochs", answers(graph, judge.images), usual), flush=True
+        )
 
 
 def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
@@ -93,8 +126,19 @@ def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
 def training_images(model: LoadedModel, data: Path) -> tuple[Tensor, Tensor]:
     """`JUDGED` training images as the network takes them, and their labels: they choose settings, the test judges."""
     pixels, labels = load_split(data, "train")
-    chosen = np.random.default_rng(12345).permutation(len(pixels))[:JUDGED]
+    chosen = _order(len(pixels))[:JUDGED]
     return model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen]))), torch.from_numpy(labels[chosen])
+
+
+def _others(model: LoadedModel, data: Path, count: int) -> Tensor:
+    """Training images that judge nothing, float32 [count, C, H, W]."""
+    pixels, _ = load_split(data, "train")
+    chosen = _order(len(pixels))[JUDGED : JUDGED + count]
+    return model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen])))
+
+
+def _order(count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(12345).permutation(count)
 
 
 @torch.inference_mode()
@@ -112,6 +156,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20, help="epochs of QAT")
+    parser.add_argument("--ceiling", nargs="+", default=[], metavar="COUNT:EPOCHS", help="QAT on real training images")
     return parse_with_shared(parser)
 
 
