@@ -1,7 +1,7 @@
 """AIMET's `QuantizationSimModel` on the ONNX file: its per-channel configuration, AdaRound below 8 bits, a QDQ file.
 
-Scales by minimum and maximum, its default. The first and the last layer keep 8 bits. The file has codes of weights and
-int32 biases, as a runtime of integers needs them.
+Without steps for AdaRound weights take the nearest codes. Scales by minimum and maximum, its default. The first and the
+last layer keep 8 bits. The file has codes of weights and int32 biases, as a runtime of integers needs them.
 """
 
 from pathlib import Path
@@ -26,8 +26,9 @@ def quantize(job: Job):
     if job.weight_bits < EDGE_BITS:
         keep_edges(sim)
         steps = job.settings["iterations"]
-        aimet_onnx.apply_adaround(sim, inputs, num_iterations=steps)
-        words += f", AdaRound, {steps} steps a layer"
+        if steps:
+            aimet_onnx.apply_adaround(sim, inputs, num_iterations=steps)
+            words += f", AdaRound, {steps} steps a layer"
     sim.compute_encodings(inputs)
     onnx.save(sim.to_onnx_qdq(export_int32_bias=True, prequantize_constants=True), job.model_file)
     return words, lambda: None
