@@ -3,7 +3,7 @@
     python benchmarks/qat.py --out bench --model fashion_resnet --bits W2A4
     python benchmarks/qat.py --out bench --settings qat.frozen_share=0 "qat.weight_lr=0.01 qat.frozen_share=0"
 
-    python benchmarks/qat.py --out bench --bits W4A4 --settings "" qat.epochs=5 --ceiling 1024:20 8192:6
+    python benchmarks/qat.py --out bench --bits W4A4 --settings "" --ceiling 1024:20 8192:6
 
 Every setting starts from the same PTQ solution (kept in `--out`, which `quantization.py` may share) and keeps the epoch
 that is best on held-out synthetic images, as the tool does. `--ceiling COUNT:EPOCHS` trains the same solution on real
@@ -104,7 +104,7 @@ def main() -> None:
         usual = judge.divergence(logits) if variant is None else usual
     (partial / "qat.safetensors").unlink(missing_ok=True)
     for count, epochs in (map(int, given.split(":")) for given in options.ceiling):
-        options.set = [f"qat.epochs={epochs}"]
+        options.set, options.epochs = [], epochs
         config = build_config(options.model, f"{options.bits} QAT", options, options.seed)
         work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
         work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
