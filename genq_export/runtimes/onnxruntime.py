@@ -148,7 +148,7 @@ def refuse_what_ends_the_process(model: str | bytes, name: str, saturating: bool
     older = ".".join(here.split(".")[:2])
     raise BackendError(
         f"ONNX Runtime {here} ends the process over {name} where 8-bit sums must be made exact, as on this processor:"
-        f" install onnxruntime {EXACT_SINCE} or newer, or build with --set export.minimum_runtime={older}"
+        f" install onnxruntime {EXACT_SINCE} or newer; a build with --set export.minimum_runtime={older} works here"
     )
 
 

@@ -6,9 +6,8 @@ from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import MixedPrecisionConfig, WideActivationsConfig
 
 MIXED_BITS = 6.0  # mean of the mixed-precision candidate
-_WIDE_BITS = (
-    1  # more in the mean than weights have, where activations have 8 bits in places; as `--activation-bits auto`
-)
+# More in the mean than weights have, where activations have 8 bits in places; as `--activation-bits auto`.
+_WIDE_BITS = 1
 _FIDELITY_IMAGES = 64  # whose codes are compared while candidates are only held against each other
 
 
