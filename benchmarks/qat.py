@@ -109,9 +109,8 @@ def main() -> None:
         work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
         work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
         graph, forgetful = work.network.graph, EpochStore(load=lambda: None, save=lambda _: None)
-        train(
-            graph, _others(model, options.data, count), config.quantize, options.seed, forgetful, Progress(quiet=True)
-        )
+        real, _ = training_images(model, options.data, JUDGED, count)
+        train(graph, real, config.quantize, options.seed, forgetful, Progress(quiet=True))
         work.apply(Phase.FINISH)
         print(
             judge.row(f"QAT on {count} real images, {epochs} epochs", answers(graph, judge.images), usual), flush=True
@@ -123,22 +122,12 @@ def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
     return Judge(images, labels, answers(model.module, images))
 
 
-def training_images(model: LoadedModel, data: Path) -> tuple[Tensor, Tensor]:
-    """`JUDGED` training images as the network takes them, and their labels: they choose settings, the test judges."""
+def training_images(model: LoadedModel, data: Path, first: int = 0, count: int = JUDGED) -> tuple[Tensor, Tensor]:
+    """Training images as the network takes them, and their labels: the first `JUDGED` of an order drawn once choose
+    settings, where the test judges; those behind them may be trained on."""
     pixels, labels = load_split(data, "train")
-    chosen = _order(len(pixels))[:JUDGED]
+    chosen = np.random.default_rng(12345).permutation(len(pixels))[first : first + count]
     return model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen]))), torch.from_numpy(labels[chosen])
-
-
-def _others(model: LoadedModel, data: Path, count: int) -> Tensor:
-    """Training images that judge nothing, float32 [count, C, H, W]."""
-    pixels, _ = load_split(data, "train")
-    chosen = _order(len(pixels))[JUDGED : JUDGED + count]
-    return model.normalize(torch.from_numpy(zoo.to_rgb32(pixels[chosen])))
-
-
-def _order(count: int) -> NDArray[np.int64]:
-    return np.random.default_rng(12345).permutation(count)
 
 
 @torch.inference_mode()

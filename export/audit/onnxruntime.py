@@ -44,15 +44,14 @@ def audit_onnxruntime(path: Path) -> list[LayerAudit]:
 
 def planned_nodes(path: Path) -> Iterator[onnx.NodeProto]:
     """The nodes that ONNX Runtime runs in the place of a file's; raises UserError where it does not load."""
-    try:
-        refuse_what_ends_the_process(str(path), path.name)
-    except BackendError as error:
-        raise UserError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()
         options.optimized_model_filepath = str(Path(folder) / "planned.onnx")
         try:
+            refuse_what_ends_the_process(str(path), path.name)
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except BackendError as error:
+            raise UserError(str(error)) from None
         except Exception as error:  # onnxruntime's exceptions have no public base class
             raise UserError(f"ONNX Runtime cannot load {path}: {reason_of(error)}") from None
         yield from onnx.load(options.optimized_model_filepath).graph.node

@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from export.check.answers import answering
@@ -14,7 +15,7 @@ from genq_export.core.workspace import Workspace, sha256
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.network.onnx_graph import QuantizerNode, code_outputs, quantizers, read_model
+from genq_export.network.onnx_graph import code_outputs, quantizers, read_model
 from genq_export.runtimes.onnxruntime import AS_WRITTEN, lacks_zero_points
 
 FOLDER = "check"
@@ -44,7 +45,7 @@ def write_check(
         return []
     path = workspace.path("model.onnx")
     file = read_model(path)
-    subject = _subject(config, model, path, quantizers(file))
+    subject = _subject(config, model, path, file)
     pixels, table = in_levels(_numbers(images, model, config.export.check_images))
     golden, data = make_golden(subject, pixels, table, answering(integer_model, subject.dtypes), room)
     contents = {
@@ -58,7 +59,8 @@ def write_check(
     return [f"{FOLDER}/{name}" for name in contents]
 
 
-def _subject(config: BuildConfig, model: LoadedModel, path: Path, nodes: tuple[QuantizerNode, ...]) -> Subject:
+def _subject(config: BuildConfig, model: LoadedModel, path: Path, file: onnx.ModelProto) -> Subject:
+    nodes = quantizers(file)
     dtypes = {node.name: node.dtype for node in nodes}
     return Subject(
         network=model.name,
@@ -69,7 +71,7 @@ def _subject(config: BuildConfig, model: LoadedModel, path: Path, nodes: tuple[Q
         dtypes=dtypes,
         session=dict([AS_WRITTEN]) if "int8" in dtypes.values() else {},
         least=_LEAST,
-        exact_since=EXACT_SINCE if lacks_zero_points(str(path)) else None,
+        exact_since=EXACT_SINCE if lacks_zero_points(file) else None,
     )
 
 

@@ -10,7 +10,7 @@ that it avoids are exact and twice as fast. So it is set where one sum, computed
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from genq_export.config.releases import EXACT_SINCE, release_of
 from genq_export.core.errors import BackendError, BackendMissing, reason_of
 from genq_export.runtimes.base import Batch, Codes, Outputs, Runtime, Session
 from genq_export.runtimes.probe import Probe
+
+if TYPE_CHECKING:
+    import onnx
 
 EXACT_CODE = 200
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
@@ -143,7 +146,12 @@ def refuse_what_ends_the_process(model: str | bytes, name: str, saturating: bool
     here = str(_package().__version__)
     if release_of(here).implicit_zero_points or not (sums_saturate() if saturating is None else saturating):
         return
-    if not lacks_zero_points(model):
+    import onnx
+
+    loaded = (
+        onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
+    )
+    if not lacks_zero_points(loaded):
         return
     older = ".".join(here.split(".")[:2])
     raise BackendError(
@@ -152,17 +160,14 @@ def refuse_what_ends_the_process(model: str | bytes, name: str, saturating: bool
     )
 
 
-def lacks_zero_points(model: str | bytes) -> bool:
-    """Has a file (its path, or its content) INT8 weights without a zero-point?"""
-    import onnx
+def lacks_zero_points(model: "onnx.ModelProto") -> bool:
+    """Has a model INT8 weights without a zero-point?"""
+    from onnx import TensorProto
 
-    proto = (
-        onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
-    )
-    weights = {tensor.name for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    weights = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8}
     return any(
         node.op_type == "DequantizeLinear" and node.input[0] in weights and len(node.input) < 3
-        for node in proto.graph.node
+        for node in model.graph.node
     )
 
 
