@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import result_lines
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from training_images import DEFAULT_FOLDER, load_split
 
@@ -36,6 +37,7 @@ from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import evaluation_set, load_model
 from genq_export.network.files import load_reference
 from genq_export.quantization import run as quantize_stage
+from runtime_tests.verify.metrics import kl_divergence
 
 UNFILTERED = {"energy_keep": 1.0, "distribution_keep": 1.0}
 BY_ENERGY = {"energy_keep": 0.675, "distribution_keep": 1.0}  # as many are dropped as by both filters
@@ -57,7 +59,10 @@ DRAWN_ONLY = ("16 real a class, unfiltered",)  # shows what styles the learned t
 
 @dataclass(frozen=True)
 class Result:
-    """One quantized network. original_share: of the drawn images, by the zoo's style judge; None without any."""
+    """One quantized network. original_share: of the drawn images, by the zoo's style judge; None without any.
+
+    kl: from the float network, mean over the test images, nats; None where it was not measured.
+    """
 
     model: str
     set_of: str
@@ -69,6 +74,14 @@ class Result:
     images: int
     original_drawn: float | None
     original_kept: float | None
+    kl: float | None = None
+
+
+class Judged(NamedTuple):
+    """What a network says to the 10,000 test images. top1: share; divergence: KL from float of each, nats, float64."""
+
+    top1: float
+    divergence: NDArray[np.float64]
 
 
 def main() -> None:
@@ -79,7 +92,10 @@ def main() -> None:
     for result in result_lines.kept(path, measure(options, done)):
         done.append(result)
         loss = 100 * (result.float_top1 - result.top1)
-        print(f"{result.model} {result.bits} seed {result.seed} {result.ingredient} ({result.set_of}): -{loss:.2f}")
+        print(
+            f"{result.model} {result.bits} seed {result.seed} {result.ingredient} ({result.set_of}): -{loss:.2f},"
+            f" KL {result.kl:.4f}"
+        )
     print(tables(done, options))
     if options.variety:
         print(variety(options))
@@ -91,7 +107,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
     for seed in options.seeds:
         for name in options.models:
             model = load_model(_config(name, options, seed, {}).model)
-            float_top1 = accuracy(model.module, model)
+            float_top1 = judged(model.module, model).top1
             for ingredient in (*INGREDIENTS, *BOUNDS):
                 for set_of in (name, *(options.models if options.transfer else ())):
                     if set_of != name and ingredient != "energy and distribution":
@@ -109,10 +125,11 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                     if not images:
                         continue
                     for bits in wanted:
-                        top1 = quantized_accuracy(model, images, _config(name, options, seed, {}, bits), options.out)
+                        found = quantized(model, images, _config(name, options, seed, {}, bits), options.out)
                         known.add((name, set_of, ingredient, bits, seed, options.images))
                         yield Result(
-                            name, set_of, ingredient, bits, seed, top1, float_top1, options.images, *shares
+                            name, set_of, ingredient, bits, seed, found.top1, float_top1, options.images, *shares,
+                            float(found.divergence.mean()),
                         )  # fmt: skip
 
 
@@ -177,23 +194,30 @@ def original_style(paths: Sequence[Path]) -> list[float]:
     return found
 
 
-def quantized_accuracy(model: LoadedModel, images: list[Path], config: BuildConfig, out: Path) -> float:
-    """Top-1 of the fake-quant reference that these images give."""
+def quantized(model: LoadedModel, images: list[Path], config: BuildConfig, out: Path) -> Judged:
+    """Judge the fake-quant reference that these images give."""
     with tempfile.TemporaryDirectory(dir=out) as name:
         folder = Path(name) / "build"
         started = time.perf_counter()
         quantize_stage.run(Workspace.open(folder), config, model, images, folder / "partial", Progress())
         print(f"  quantized in {time.perf_counter() - started:.0f} s")
-        return accuracy(load_reference(folder), model)
+        return judged(load_reference(folder), model)
+
+
+def judged(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel) -> Judged:
+    """Judge a network that stands for `model`, on the test images."""
+    logits, labels = _test_answers(network, model)
+    floats, _ = _test_answers(model.module, model)
+    return Judged(float((logits.argmax(1) == labels).mean()), kl_divergence(floats, logits))
 
 
 @torch.inference_mode()
-def accuracy(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel) -> float:
-    """Top-1 on the 10,000 test images."""
+def _test_answers(
+    network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     test = evaluation_set(model, None)
     assert test is not None and test.labels is not None
-    answers = torch.cat([network(batch).argmax(1) for batch in test.batches(model, 32)])
-    return float((answers == torch.from_numpy(test.labels)).double().mean())
+    return torch.cat([network(batch) for batch in test.batches(model, 32)]).numpy(), test.labels
 
 
 def _bound(kind: str, options: argparse.Namespace, seed: int) -> np.ndarray | None:
@@ -221,10 +245,13 @@ def _few_real(out: Path, each: int) -> Path:
 
 
 def tables(results: Sequence[Result], options: argparse.Namespace) -> str:
-    """Markdown: points of top-1 lost against float (mean and half spread over seeds), style shares, transfer."""
+    """Markdown: points of top-1 lost against float (mean and half spread over seeds) and KL, style shares, transfer."""
     mine = [result for result in results if result.images == options.images]
     columns = sorted({(r.model, r.bits) for r in mine})
-    lines = [f"Points of top-1 lost against float, {options.images} images, mean ± half the spread over seeds:", ""]
+    lines = [
+        f"Points of top-1 lost against float, {options.images} images, mean ± half the spread over seeds / KL, nats:",
+        "",
+    ]
     lines += _table("calibration set", columns, (*INGREDIENTS, *BOUNDS), [r for r in mine if r.model == r.set_of])
     lines += ["", "Share of original-style images:", "", "| calibration set | drawn | kept |", "|---|---|---|"]
     for ingredient in INGREDIENTS:
@@ -282,10 +309,16 @@ def _table(
     lines.append("|---" * (len(columns) + 1) + "|")
     for name in names:
         row = [r for r in results if (r.set_of if by_set else r.ingredient) == name]
-        cells = [[100 * (r.float_top1 - r.top1) for r in row if (r.model, r.bits) == column] for column in columns]
+        cells = [[r for r in row if (r.model, r.bits) == column] for column in columns]
         if row:
-            lines.append(f"| {name} | " + " | ".join(mean_and_spread(losses) for losses in cells) + " |")
+            lines.append(f"| {name} | " + " | ".join(map(_cell, cells)) + " |")
     return lines
+
+
+def _cell(results: list[Result]) -> str:
+    divergences = [r.kl for r in results if r.kl is not None]
+    kl = f" / {statistics.fmean(divergences):.4f}" if divergences else ""
+    return mean_and_spread([100 * (r.float_top1 - r.top1) for r in results]) + kl
 
 
 def mean_and_spread(losses: list[float]) -> str:

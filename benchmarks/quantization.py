@@ -6,19 +6,21 @@
 
 A seed decides the images drawn and every draw of the reconstruction. The test images only judge: no setting is chosen
 by them. W8A8 is range search alone (`--preset quick`); QAT goes on from the PTQ solution of the same row. Every result
-is a line of `results.jsonl`; a second call measures only what is missing, and prints the table. `--real` needs
-Fashion-MNIST's idx files (`--data`).
+is a line of `results.jsonl`; a second call measures only what is missing, and prints the tables: points lost, KL from
+float, and what QAT changes in KL, image by image. `--real` needs Fashion-MNIST's idx files (`--data`).
 """
 
 import argparse
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import result_lines
-from calibration import accuracy, calibration_set, mean_and_spread, parse_with_shared
+from calibration import calibration_set, judged, mean_and_spread, parse_with_shared
+from numpy.typing import NDArray
 
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -40,7 +42,7 @@ ASKED = {
 
 @dataclass(frozen=True)
 class Result:
-    """One quantized network."""
+    """One quantized network. kl: from float, mean over the test images, nats; None where it was not measured."""
 
     model: str
     column: str
@@ -52,6 +54,7 @@ class Result:
     top1: float
     float_top1: float
     seconds: float
+    kl: float | None = None
 
     @property
     def loss(self) -> float:
@@ -80,7 +83,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
     for seed in options.seeds:
         for name in options.models:
             model = load_model(build_config(name, "W8A8", options, seed).model)
-            float_top1 = accuracy(model.module, model)
+            float_top1 = judged(model.module, model).top1
             images_of = REAL if options.real else SYNTHETIC
             for column in options.columns:
                 if (name, column, images_of, seed) in known:
@@ -94,7 +97,10 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 started = time.process_time()
                 quantize_stage.run(workspace, config, model, images, partial, Progress())
                 seconds = time.process_time() - started  # unlike the clock's, the same beside other work
-                top1 = accuracy(load_reference(workspace.folder), model)
+                found = judged(load_reference(workspace.folder), model)
+                kept = _divergence_file(options.out, name, column, images_of, seed)
+                kept.parent.mkdir(exist_ok=True)
+                np.save(kept, found.divergence)
                 if column.endswith("QAT"):
                     shutil.rmtree(partial)
                 settings = config.quantize
@@ -108,7 +114,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                         settings.reconstruction.iterations,
                         settings.qat.epochs,
                     ),
-                    *(top1, float_top1, seconds),
+                    *(found.top1, float_top1, seconds, float(found.divergence.mean())),
                 )
 
 
@@ -123,30 +129,62 @@ def _iterations(column: str, options: argparse.Namespace) -> int:
 
 
 def table(results: Sequence[Result], options: argparse.Namespace) -> str:
-    """Markdown: points lost, mean ± half the spread over seeds, and what was asked."""
+    """Markdown: points lost beside what was asked, and KL; mean ± half the spread over seeds; what QAT changes."""
     mine = _alike(results, options)
     lines = []
     for images_of in (SYNTHETIC, REAL):
         chosen = [r for r in mine if r.images_of == images_of]
         if not chosen:
             continue
-        lines += [
-            f"Points of top-1 lost, {options.images} images ({images_of}), mean ± half the spread over seeds:",
-            "",
-        ]
-        lines += ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-        for name, asked in ASKED.items():
-            cells = []
-            for column, limit in zip(COLUMNS, asked, strict=True):
-                losses = [r.loss for r in chosen if (r.model, r.column) == (name, column)]
-                cells.append(_cell(losses, limit))
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        lines.append("")
+        from_these = f"{options.images} images ({images_of}), mean ± half the spread over seeds:"
+        lines += [f"Points of top-1 lost, {from_these}", "", *_rows(chosen, _points), ""]
+        lines += [f"KL from float, nats, {from_these}", "", *_rows(chosen, _divergence), ""]
+        lines += ["What QAT changes in KL, paired over images and seeds, with its 95 % interval:", ""]
+        lines += [*_changed_by_qat(images_of, options), ""]
     return "\n".join(lines)
 
 
-def _cell(losses: list[float], limit: float) -> str:
+def _rows(chosen: Sequence[Result], cell: Callable[[Sequence[Result], float], str]) -> Iterator[str]:
+    yield from ("| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|")
+    for name, asked in ASKED.items():
+        columns = ([r for r in chosen if (r.model, r.column) == (name, column)] for column in COLUMNS)
+        yield f"| {name} | " + " | ".join(map(cell, columns, asked)) + " |"
+
+
+def _points(results: Sequence[Result], limit: float) -> str:
+    losses = [r.loss for r in results]
     return f"{mean_and_spread(losses)} of {len(losses)} (≤ {limit:g})" if losses else ""
+
+
+def _divergence(results: Sequence[Result], _limit: float) -> str:
+    found = [r.kl for r in results if r.kl is not None]
+    return f"{np.mean(found):.4f} ± {(max(found) - min(found)) / 2:.4f}" if found else ""
+
+
+def _changed_by_qat(images_of: str, options: argparse.Namespace) -> Iterator[str]:
+    """Images are what the interval is over: each counts with the mean of its seeds."""
+    yield from ("| | W4A4 | W2A4 |", "|---|---|---|")
+    for name in options.models:
+        cells = []
+        for bits in ("W4A4", "W2A4"):
+            pairs = [[_divergence_file(options.out, name, f"{bits} {kind}", images_of, seed) for kind in ("PTQ", "QAT")]
+                     for seed in options.seeds]  # fmt: skip
+            there = [[np.load(file) for file in pair] for pair in pairs if all(file.is_file() for file in pair)]
+            cells.append(_share_changed(*np.mean(there, 0)) if there else "")
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _share_changed(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+    change = after - before
+    half = 1.96 * change.std(ddof=1) / len(change) ** 0.5
+    share, half = (100 * part / before.mean() for part in (change.mean(), half))
+    return f"{share:+.1f} ± {half:.1f} %"
+
+
+def _divergence_file(out: Path, name: str, column: str, images_of: str, seed: int) -> Path:
+    """Of one result, KL of every test image."""
+    kind = images_of.split()[0]
+    return out / "divergence" / f"{name}-{column.replace(' ', '-')}-{kind}-{seed}.npy"
 
 
 def partial_folder(name: str, column: str, images_of: str, options: argparse.Namespace, seed: int) -> Path:
