@@ -1,11 +1,12 @@
 """What the export is worth: file size, export time, integer layers and speed of real-size networks (random weights).
 
-    python benchmarks/export.py [--networks resnet50 mobilenetv2_100 deit_tiny_patch16_224] [--runs 15]
+    python benchmarks/export.py [--networks resnet50 mobilenetv2_100 deit_tiny_patch16_224] [--runs 15] [--relu]
 
 One table on standard output, and the instructions of this CPU that decide it. Latency: batch 1, one thread, all
 sessions of a network taking turns call by call in one process, medians after five warm-up rounds; "against float" is
 against the same runtime's own default float. `quantize_static` is ONNX Runtime's own W8A8 QDQ model of the same
 network; where ONNX Runtime refuses it with the options of our sessions, plain ones load it and its row says so.
+`--relu` adds ours with ReLU in the place of GELU, as `quantize.relu_refit` makes them.
 """
 
 # ruff: noqa: E402 - the sibling is imported before its folder leaves the search path
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,17 +54,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["resnet50", "mobilenetv2_100", "deit_tiny_patch16_224"])
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--relu", action="store_true", help="also with ReLU in the place of GELU")
     options = parser.parse_args()
     print(f"CPU instructions: {instructions()}\n")
     print("| network | runtime | file | export s | MB | integer layers | load ms | latency ms | against float |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
-            for row in measure(name, Path(folder), options.runs):
+            for row in measure(name, Path(folder), options.runs, options.relu):
                 print("| " + " | ".join(row) + " |", flush=True)
 
 
-def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
+def measure(name: str, folder: Path, runs: int, relu: bool) -> list[list[str]]:
     """Rows of one network: float, W4A4 and W8A8 of ours, quantize_static; OpenVINO and TensorRT-RTX where installed."""
     import timm
 
@@ -76,6 +79,10 @@ def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
         label = f"ours W{bits}A{bits}"
         files[label] = folder / f"w{bits}.onnx"
         seconds[label] = export_ours(module, name, images, bits, "onnxruntime", files[label])
+        if relu:
+            label = f"{label}, ReLU for GELU"
+            files[label] = folder / f"w{bits}-relu.onnx"
+            seconds[label] = export_ours(with_relu(module), name, images, bits, "onnxruntime", files[label])
     static = folder / "static.onnx"
     export_static(files["float32"], static, images.numpy())
     loaders = {("ONNX Runtime", label): onnxruntime_call for label in files}
@@ -105,6 +112,16 @@ def measure(name: str, folder: Path, runs: int) -> list[list[str]]:
     if engine_builder() == "tensorrt_rtx":
         rows.append(rtx_row(module, name, images, folder))
     return rows
+
+
+def with_relu(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy with ReLU in the place of GELU."""
+    copied = deepcopy(module)
+    for part in list(copied.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, torch.nn.GELU):
+                setattr(part, name, torch.nn.ReLU())
+    return copied
 
 
 def integer_layers(path: Path) -> str:

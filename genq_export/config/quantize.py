@@ -19,6 +19,7 @@ BITS = Option(
 
 # What a build applies unless its config names others; in this order.
 DEFAULT_METHODS = (
+    "relu_refit",
     "layernorm_equalization",
     "channel_equalization",
     "mixed_precision",
@@ -63,6 +64,19 @@ class SwitchConfig(MethodConfig):
     @classmethod
     def _from_switch(cls, values: Any) -> Any:
         return {"enabled": values} if isinstance(values, bool) else values
+
+
+class ReluRefitConfig(MethodConfig):
+    """ReLU in the place of GELU in the MLPs of transformers, whose weights are learned anew; off by itself."""
+
+    steps: int = Field(
+        0, ge=0, le=10**6, description="steps an MLP in which ReLU learns to stand for GELU (APHQ-ViT); 0: GELU stays"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Is anything replaced?"""
+        return self.steps > 0
 
 
 class LayernormEqualizationConfig(SwitchConfig):
@@ -260,6 +274,7 @@ class QuantizeConfig(Frozen):
         False, description="measure what every layer's quantization costs, for the report"
     )
     methods: tuple[Method, ...] = Field(DEFAULT_METHODS, description="what is applied, in order")
+    relu_refit: ReluRefitConfig = ReluRefitConfig()
     layernorm_equalization: LayernormEqualizationConfig = LayernormEqualizationConfig()
     channel_equalization: ChannelEqualizationConfig = ChannelEqualizationConfig()
     mixed_precision: MixedPrecisionConfig = MixedPrecisionConfig()

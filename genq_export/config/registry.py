@@ -77,6 +77,7 @@ FILTERS: dict[str, str] = {
 
 # What turns a prepared network into a good quantized one (genq_export/quantization/algorithms/).
 METHODS: dict[str, str] = {
+    "relu_refit": "genq_export.quantization.algorithms.relu_refit:RELU_REFIT",
     "layernorm_equalization": "genq_export.quantization.algorithms.layernorm_equalization:LAYERNORM_EQUALIZATION",
     "channel_equalization": "genq_export.quantization.algorithms.channel_equalization:CHANNEL_EQUALIZATION",
     "mixed_precision": "genq_export.quantization.algorithms.mixed_precision:MIXED_PRECISION",

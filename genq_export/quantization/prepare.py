@@ -24,13 +24,15 @@ from genq_export.quantization.layers import last_layers, layers_of, products_of
 from genq_export.quantization.placement import Placement, narrow_readers, place
 from genq_export.quantization.reparameterize import reparameterized
 
+Rewrite = Callable[[fx.GraphModule], object]
+
 
 def prepare(
     module: nn.Module,
     input_size: tuple[int, int, int],
     config: QuantizeConfig,
     rule: TargetRule,
-    rewrites: Sequence[Callable[[fx.GraphModule], object]] = (),
+    rewrites: Sequence[Rewrite] = (),
 ) -> tuple[GraphNetwork, Placement]:
     """Capture a float network and put quantizers where `placement` says.
 
@@ -42,11 +44,7 @@ def prepare(
     Raises:
         UserError: where the network does not trace, holds nothing to quantize, or an operator that cannot be stored.
     """
-    module = reparameterized(module, input_size)
-    captured = capture(module, input_size)
-    for rewrite in rewrites:
-        rewrite(captured)
-    network = from_captured(captured)
+    network = from_captured(captured(module, input_size, rewrites))
     names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
     name_of = _layer_names(network.graph, names)
     layers, products = layers_of(network.graph), products_of(network.graph)
@@ -71,6 +69,14 @@ def prepare(
         if isinstance(part, ActivationQuantizer):
             part.pow2 = config.scales == "pow2"
     return network, placement
+
+
+def captured(module: nn.Module, input_size: tuple[int, int, int], rewrites: Sequence[Rewrite] = ()) -> fx.GraphModule:
+    """The float graph that quantizers are placed in. Raises UserError where the network does not trace."""
+    found = capture(reparameterized(module, input_size), input_size)
+    for rewrite in rewrites:
+        rewrite(found)
+    return found
 
 
 def _insert_quantizers(

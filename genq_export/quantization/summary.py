@@ -91,9 +91,22 @@ class TrainingHistory(Frozen):
     held_out_kl: tuple[float, ...] = ()
 
 
+class RefittedMlp(Frozen):
+    """Two linear layers that had GELU between them and have ReLU now.
+
+    Attributes:
+        name: of the module.
+        error: squared error on calibration images, as a share of the square of what the float network gives.
+    """
+
+    name: str
+    error: float
+
+
 class Findings(Frozen):
     """What methods add to the summary; a method sets the fields that it has something to say in."""
 
+    relu_refit: tuple[RefittedMlp, ...] = ()
     assigned_bits: dict[str, LayerOverride] = Field({})
     blocks: dict[str, BlockError] = Field({})
     qat: TrainingHistory = TrainingHistory()
@@ -113,6 +126,7 @@ class QuantizeSummary(Findings):
         unquantized: what computes in float.
         dead: names of tensors that were zero on every image.
         sensitivity: the most expensive layer first; empty where it was not measured.
+        relu_refit: where ReLU stands in the place of GELU.
         assigned_bits: bits that a budget assigned, by layer.
         blocks: errors of reconstructed blocks, by name.
         qat: empty where nothing was trained.

@@ -1,6 +1,6 @@
 """A network while it is quantized: quantizers in place, ranges searched, and made anew where its bits change."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,12 +18,10 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantization.dynamic_size import DynamicSize
 from genq_export.quantization.placement import Placement
-from genq_export.quantization.prepare import calibrate_ranges, prepare
+from genq_export.quantization.prepare import Rewrite, calibrate_ranges, captured, prepare
 from genq_export.targets import rule_for
 
 _BATCH = 64
-
-Rewrite = Callable[[fx.GraphModule], object]
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,11 @@ class WorkingNetwork:
     def graph(self) -> GraphNetwork:
         """The prepared graph; changed in place by methods."""
         return self.prepared.graph
+
+    def captured(self) -> fx.GraphModule:
+        """A new float graph with the rewrites so far, as quantizers are placed in it, on the build's device."""
+        gm = captured(self._model.module, self._model.input_size, self._rewrites)
+        return gm.to(self._config.on_chosen_device().device)
 
     def before_placement(self, rewrite: Rewrite) -> None:
         """Let `rewrite` change the captured float graph in place before quantizers are placed in it."""

@@ -24,12 +24,14 @@ def test_a_method_has_the_name_that_it_is_found_by(name: str) -> None:
 def test_a_config_that_names_none_gets_those_in_use_in_the_usual_order() -> None:
     everything = config(
         mixed_precision={"size_budget": 10**6}, wide_activations={"mean_bits": 5}, float_layers={"sqnr_db": 20.0},
-        qat={"epochs": 1},
+        qat={"epochs": 1}, relu_refit={"steps": 1},
     )  # fmt: skip
     assert tuple(method.name for method in methods_of(everything)) == DEFAULT_METHODS
     usual = [method.name for method in methods_of(config())]
     assert usual == [
-        name for name in DEFAULT_METHODS if name not in ("mixed_precision", "wide_activations", "float_layers", "qat")
+        name
+        for name in DEFAULT_METHODS
+        if name not in ("relu_refit", "mixed_precision", "wide_activations", "float_layers", "qat")
     ]
 
 

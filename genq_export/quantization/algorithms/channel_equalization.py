@@ -30,9 +30,10 @@ from genq_export.quantization.activation_cost import WIDE, answers, far_from_flo
 from genq_export.quantization.channel_ties import FIXED, ChannelTies, channel_ties, constants_of
 from genq_export.quantization.concatenation_factors import free_concatenations, largest_by_channel, scale_constant
 from genq_export.quantization.method import Method, MethodContext, Phase
+from genq_export.quantization.prepare import Rewrite
 from genq_export.quantization.sensitivity import sample_of
 from genq_export.quantization.summary import Findings
-from genq_export.quantization.working_network import Rewrite, WorkingNetwork, range_batches
+from genq_export.quantization.working_network import WorkingNetwork, range_batches
 
 STRENGTHS = (0.5, 1.0)
 _SMALLEST_RATIO = 1e-2

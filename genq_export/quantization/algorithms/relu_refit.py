@@ -1,0 +1,214 @@
+"""GELU between two linear layers is replaced by ReLU, and both layers learn to give what they gave.
+
+After APHQ-ViT (arXiv 2504.02508), which refits the MLPs of transformers before it quantizes them: behind ReLU no number
+is negative, so all codes of the grid are used, and runtimes clip codes in the place of computing GELU in float. Off
+unless `relu_refit.steps` asks for it, as the float network becomes another one.
+
+    min over W1, b1, W2, b2 of E |relu(x W1' + b1) W2' + b2 - y|^2
+
+with x what the MLP is given in the network refitted so far, y what its second layer gives in the float network, by Adam
+on random positions of random images. [ours] Plain squared error; the paper weighs it by a perturbation Hessian.
+"""
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional as F
+
+from genq_export.config.quantize import QuantizeConfig
+from genq_export.core.errors import UserError
+from genq_export.network.aten import attribute, is_constant, module_path, new_constant, op_name
+from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
+from genq_export.quantization.blockwise import BlockStore
+from genq_export.quantization.method import Method, MethodContext, Phase
+from genq_export.quantization.summary import Findings, RefittedMlp
+from genq_export.quantization.working_network import WorkingNetwork
+
+RATE = 0.05  # of Adam, in root mean squares of the weight
+POSITIONS = 2048  # a step learns from, at most
+_JUDGED_IMAGES = 64
+_BATCH = 64
+
+
+class ReluRefit(Method):
+    """Refit every MLP in the float network, from the input on; bits and grids are decided behind."""
+
+    name = "relu_refit"
+    phase = Phase.FLOAT
+
+    def apply(
+        self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
+    ) -> Findings:
+        """Go through the MLPs; one that a killed run has finished is read.
+
+        Raises:
+            UserError: where no GELU lies between two linear layers.
+        """
+        floats = network.captured()
+        mlps = mlps_of(floats.graph)
+        if not mlps:
+            raise UserError(
+                "quantize.relu_refit: no GELU of this network lies between two linear layers, so there is nothing to"
+                " replace: leave quantize.relu_refit.steps at 0"
+            )
+        store = BlockStore.in_folder(context.partial / self.name)
+        refitted, learned, found = deepcopy(floats), {}, []
+        for number, mlp in enumerate(context.progress.track(mlps, len(mlps), "refit MLPs")):
+            weights = store.load(number)
+            if weights is None:
+                given = _rows(refitted, mlp.given, images, context.cache)
+                wanted = _rows(floats, mlp.second, images, context.cache)
+                weights = refit(mlp.weights(floats), given, wanted, settings, context.seed + number)
+                store.save(number, weights)
+                context.cache.release(given)
+                context.cache.release(wanted)
+            learned[mlp.gelu] = weights
+            replace_gelu(refitted, {mlp.gelu: weights})
+            found.append(RefittedMlp(name=mlp.name, error=float(weights["error"])))
+            context.progress.detail(f"  {mlp.name}: GELU replaced by ReLU, error {found[-1].error:.2%}")
+        network.before_placement(lambda gm: replace_gelu(gm, learned))
+        return Findings(relu_refit=tuple(found))
+
+
+RELU_REFIT = ReluRefit()
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """Two linear layers with GELU between them, by the names of their nodes in a captured graph.
+
+    name: of the module that GELU is called in. given: node that the first layer reads. gelu, second: nodes.
+    """
+
+    name: str
+    given: str
+    gelu: str
+    second: str
+
+    def weights(self, gm: fx.GraphModule) -> dict[str, Tensor]:
+        """Of both layers: `0.weight`, `0.bias`, `1.weight`, `1.bias`; no bias where there is none."""
+        node = _node(gm, self.gelu)
+        found = {}
+        for number, layer in enumerate((node.args[0], _node(gm, self.second))):
+            assert isinstance(layer, fx.Node)
+            for part, source in zip(("weight", "bias"), layer.args[1:], strict=False):
+                if isinstance(source, fx.Node):
+                    found[f"{number}.{part}"] = attribute(gm, str(source.target)).detach().clone()
+        return found
+
+
+def mlps_of(graph: fx.Graph) -> list[Mlp]:
+    """Every GELU that reads a linear layer alone and is read by a linear layer alone, in the order they run."""
+    found = []
+    for node in graph.nodes:
+        if op_name(node) != "gelu" or len(node.users) != 1:
+            continue
+        first, second = node.args[0], next(iter(node.users))
+        if _is_linear(first) and _is_linear(second) and len(first.users) == 1 and second.args[0] is node:
+            name = module_path(node).rpartition(".")[0] or node.name
+            found.append(Mlp(name, first.args[0].name, node.name, second.name))
+    return found
+
+
+def _is_linear(node: fx.Node) -> bool:
+    return op_name(node) == "linear" and is_constant(node.args[1])
+
+
+def replace_gelu(gm: fx.GraphModule, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Put ReLU in the place of GELU, and learned weights around it, in a captured graph. learned: by GELU's node."""
+    for name, weights in learned.items():
+        node = _node(gm, name)
+        first, second = node.args[0], next(iter(node.users))
+        assert isinstance(first, fx.Node)
+        for number, layer in enumerate((first, second)):
+            for position, part in ((1, "weight"), (2, "bias")):
+                if f"{number}.{part}" in weights:
+                    value = weights[f"{number}.{part}"].to(attribute(gm, str(layer.args[1].target)))  # type: ignore[union-attr]
+                    with gm.graph.inserting_before(layer):
+                        layer.update_arg(position, new_constant(gm, f"{layer.name}_{part}_refitted", value))
+        node.target, node.kwargs = torch.ops.aten.relu.default, {}
+    gm.graph.eliminate_dead_code()
+    gm.recompile()
+
+
+def refit(
+    weights: Mapping[str, Tensor], given: ActivationStore, wanted: ActivationStore, settings: QuantizeConfig, seed: int
+) -> dict[str, Tensor]:
+    """Learn the weights of one MLP with ReLU.
+
+    Args:
+        weights: `0.weight` [H, D], `1.weight` [D', H], and biases where there are any, as the float network has them;
+            computing is done where they are.
+        given: what the MLP reads, [N, ..., D].
+        wanted: what it is to give, [N, ..., D'].
+        settings: steps and images a step.
+        seed: of the images and positions chosen.
+
+    Returns:
+        The weights on the CPU, and `error`: the squared error left, as a share of the square of what is wanted.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    learned = {name: value.clone().requires_grad_() for name, value in weights.items()}
+    sizes = {name: float(weights[f"{name[0]}.weight"].square().mean().sqrt()) for name in learned}
+    optimizer = torch.optim.Adam([{"params": [learned[name]], "lr": RATE * size} for name, size in sizes.items()])
+    steps, device = settings.relu_refit.steps, weights["0.weight"].device
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    with torch.enable_grad():
+        for _ in range(steps):
+            chosen = torch.randint(len(given), (settings.batch_size,), generator=generator)
+            x, y = (_positions(rows, chosen) for rows in (given, wanted))
+            taken = torch.randperm(len(x), generator=generator)[:POSITIONS]
+            loss = (mlp_with_relu(x[taken].to(device), learned) - y[taken].to(device)).square().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    found = {name: value.detach() for name, value in learned.items()}
+    judged = torch.arange(min(len(given), _JUDGED_IMAGES))
+    x, y = (_positions(rows, judged).to(device) for rows in (given, wanted))
+    error = (mlp_with_relu(x, found) - y).square().mean() / y.square().mean().clamp_min(torch.finfo(y.dtype).tiny)
+    return {name: value.cpu() for name, value in found.items()} | {"error": error.cpu()}
+
+
+def mlp_with_relu(x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    """[..., D] -> [..., D']."""
+    hidden = F.relu(F.linear(x, weights["0.weight"], weights.get("0.bias")))
+    return F.linear(hidden, weights["1.weight"], weights.get("1.bias"))
+
+
+def _positions(rows: ActivationStore, chosen: Tensor) -> Tensor:
+    """All positions of the images chosen, [P, D]."""
+    values, places = rows.gather(chosen)
+    return values[places].flatten(0, -2)
+
+
+def _rows(gm: fx.GraphModule, name: str, images: ActivationStore, cache: ActivationCache) -> ActivationStore:
+    """What a node gives for every image."""
+    part, store = _up_to(gm, name), None
+    device = next((value.device for value in (*gm.parameters(), *gm.buffers())), torch.device("cpu"))
+    for start in range(0, len(images), _BATCH):
+        batch = images.read(start, min(start + _BATCH, len(images))).to(device)
+        with torch.no_grad():
+            values = part(batch).cpu()
+        store = store or cache.rows((len(images), *values.shape[1:]))
+        store.write(start, values)
+    assert store is not None
+    return store
+
+
+def _up_to(gm: fx.GraphModule, name: str) -> fx.GraphModule:
+    """The graph as far as one node, which is its answer; tensors are shared."""
+    part = fx.GraphModule(gm, deepcopy(gm.graph))
+    next(node for node in part.graph.nodes if node.op == "output").args = (_node(part, name),)
+    part.graph.eliminate_dead_code()
+    part.recompile()
+    return part
+
+
+def _node(gm: fx.GraphModule, name: str) -> fx.Node:
+    found: fx.Node = next(node for node in gm.graph.nodes if node.name == name)
+    return found
