@@ -3,12 +3,12 @@
     python benchmarks/qat.py --out bench --model fashion_resnet --bits W2A4
     python benchmarks/qat.py --out bench --settings qat.frozen_share=0 "qat.weight_lr=0.01 qat.frozen_share=0"
 
-    python benchmarks/qat.py --out bench --bits W4A4 --settings "" --ceiling 1024:20 8192:6
+    python benchmarks/qat.py --out bench --bits W4A4 --settings "" --ceiling 1024:20 "8192:6 qat.frozen_share=0"
 
 Every setting starts from the same PTQ solution (kept in `--out`, which `quantization.py` may share) and keeps the epoch
-that is best on held-out synthetic images, as the tool does. `--ceiling COUNT:EPOCHS` trains the same solution on real
-training images. Test images are not looked at, and no image judges that was trained on, so settings may be chosen by
-what this prints. Needs Fashion-MNIST's idx files (`--data`).
+that is best on held-out synthetic images, as the tool does. `--ceiling "COUNT:EPOCHS SETTINGS"` trains the same
+solution on real training images. Test images are not looked at, and no image judges that was trained on, so settings
+may be chosen by what this prints. Needs Fashion-MNIST's idx files (`--data`).
 """
 
 import argparse
@@ -103,8 +103,9 @@ def main() -> None:
         print(judge.row(name, logits, usual), flush=True)
         usual = judge.divergence(logits) if variant is None else usual
     (partial / "qat.safetensors").unlink(missing_ok=True)
-    for count, epochs in (map(int, given.split(":")) for given in options.ceiling):
-        options.set, options.epochs = [], epochs
+    for given in options.ceiling:
+        images_and_epochs, *options.set = given.split()
+        count, options.epochs = map(int, images_and_epochs.split(":"))
         config = build_config(options.model, f"{options.bits} QAT", options, options.seed)
         work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
         work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
@@ -112,9 +113,7 @@ def main() -> None:
         real, _ = training_images(model, options.data, JUDGED, count)
         train(graph, real, config.quantize, options.seed, forgetful, Progress(quiet=True))
         work.apply(Phase.FINISH)
-        print(
-            judge.row(f"QAT on {count} real images, {epochs} epochs", answers(graph, judge.images), usual), flush=True
-        )
+        print(judge.row(f"QAT on real images, {given}", answers(graph, judge.images), usual), flush=True)
 
 
 def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:
@@ -145,7 +144,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20, help="epochs of QAT")
-    parser.add_argument("--ceiling", nargs="+", default=[], metavar="COUNT:EPOCHS", help="QAT on real training images")
+    parser.add_argument(
+        "--ceiling", nargs="+", default=[], metavar="COUNT:EPOCHS", help="QAT on real images, and settings"
+    )
     return parse_with_shared(parser)
 
 
