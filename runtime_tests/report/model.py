@@ -65,6 +65,13 @@ class Unquantized(Frozen):
     reason: str
 
 
+class RefittedMlp(Frozen):
+    """Two linear layers with ReLU for GELU. error: squared, as a share of the square of what float gives."""
+
+    name: str
+    error: float
+
+
 class LayerCost(Frozen):
     """What quantizing one layer alone costs: mean KL(float ‖ float with that layer quantized), nats.
 
@@ -128,6 +135,7 @@ class Report(Frozen):
     layers: tuple[LayerFacts, ...]
     graph: tuple[TensorFacts, ...] = Field((), description="of the deployed file, in order; empty: not known")
     unquantized: tuple[Unquantized, ...]
+    relu_refit: tuple[RefittedMlp, ...] = ()
     sensitivity: tuple[LayerCost, ...] = Field((), description="most expensive layer first; empty: not measured")
     storage: Storage
     calibration: Annotated[CalibrateSummary | None, BeforeValidator(lambda value: value or None)] = Field(

@@ -107,6 +107,8 @@ def test_a_build_says_what_was_replaced_and_how_far_it_is_from_float(network: Ne
     report = built(network("attention"), "quantize.relu_refit.steps=100").report
     gate = next(gate for gate in report.gates if gate.name == "graph")
     assert gate.passed and gate.threshold == 10 and "ReLU in the place of GELU" in gate.message
+    (mlp,) = report.relu_refit
+    assert 0 < mlp.error < 1
     assert gate.value is not None and gate.value < 60  # without it sums in another order leave 100 dB
 
 
