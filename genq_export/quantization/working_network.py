@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from genq_export.config.build import BuildConfig
 from genq_export.config.quantize import LayerOverride, QuantizeConfig
@@ -22,6 +23,8 @@ from genq_export.quantization.prepare import Rewrite, calibrate_ranges, captured
 from genq_export.targets import rule_for
 
 _BATCH = 64
+
+Graph = TypeVar("Graph", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class WorkingNetwork:
 
     def captured(self) -> fx.GraphModule:
         """A new float graph with the rewrites so far, as quantizers are placed in it, on the build's device."""
-        gm = captured(self._model.module, self._model.input_size, self._rewrites)
-        return gm.to(self._config.on_chosen_device().device)
+        gm, device = captured(self._model.module, self._model.input_size, self._rewrites), self._device
+        return gm if device == "cpu" else _moved(gm, device)
 
     def before_placement(self, rewrite: Rewrite) -> None:
         """Let `rewrite` change the captured float graph in place before quantizers are placed in it."""
@@ -104,16 +107,25 @@ class WorkingNetwork:
         self.settings = self.settings.model_copy(update={"keep_float": (*self.settings.keep_float, *names)})
         self._prepared = None
 
+    @property
+    def _device(self) -> str:
+        return self._config.on_chosen_device().device
+
     def _prepare(self) -> Prepared:
-        settings, device = self.settings, self._config.on_chosen_device().device
+        settings, device = self.settings, self._device
         rule = rule_for(self._config.target)
         gm, placement = prepare(self._model.module, self._model.input_size, settings, rule, self._rewrites)
         batches = range_batches(self._images)
         if device != "cpu":
-            gm = deepcopy(gm).to(device)  # it may share tensors with the float network, which stays
+            gm = _moved(gm, device)
             batches = tuple(batch.to(device) for batch in batches)
         percentile = settings.percentile if settings.range == "percentile" else None
         return Prepared(gm, placement, calibrate_ranges(gm, batches, percentile))
+
+
+def _moved(gm: Graph, device: str) -> Graph:
+    """A copy elsewhere: a graph may share tensors with the float network, which stays."""
+    return deepcopy(gm).to(device)
 
 
 def load_pixels(images: list[Path], model: LoadedModel, cache: ActivationCache) -> ActivationStore:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
-from genq_export.network.aten import attribute, is_constant, module_path, new_constant, op_name
+from genq_export.network.aten import attribute, module_path, new_constant, op_name
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
 from genq_export.quantization.blockwise import BlockStore
 from genq_export.quantization.method import Method, MethodContext, Phase
@@ -115,7 +115,8 @@ def mlps_of(graph: fx.Graph) -> list[Mlp]:
 
 
 def _is_linear(node: fx.Node) -> bool:
-    return op_name(node) == "linear" and is_constant(node.args[1])
+    tensors = node.args[1:3]
+    return op_name(node) == "linear" and all(part is None or part.op == "get_attr" for part in tensors)  # type: ignore[union-attr]
 
 
 def replace_gelu(gm: fx.GraphModule, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
