@@ -1,6 +1,7 @@
 """What is asked of every quantizer of a network at once."""
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from genq_export.network.outputs import Answer
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a prepared graph, or a block of one, computes."""
-    return next(module.buffers()).device
+    """Where a graph, or a block of one, computes; a prepared one has buffers alone."""
+    return next(chain(module.buffers(), module.parameters())).device
 
 
 def set_quantization(module: nn.Module, enabled: bool) -> None:

@@ -20,6 +20,8 @@ from genq_export.core.errors import UserError, reason_of
 
 Part = Callable[[Tensor], Tensor]
 
+_BATCH = 32  # activations of a block stay in the processor's cache
+
 
 class ActivationStore(Protocol):
     """N float32 tensors of one shape, `shape` = (N, ...)."""
@@ -164,10 +166,25 @@ class ActivationCache:
         self._held[id(rows)] = size
         return rows
 
+    def computed(self, source: ActivationStore, compute: Callable[[Tensor], Tensor]) -> ActivationStore:
+        """Return a store of what `compute` makes of every row of `source`, [B, ...] -> [B, ...] on the CPU."""
+        kept: ActivationStore | None = None
+        for start, stop in batches(len(source)):
+            values = compute(source.read(start, stop))
+            kept = self.rows((len(source), *values.shape[1:])) if kept is None else kept
+            kept.write(start, values)
+        assert kept is not None
+        return kept
+
     def release(self, rows: ActivationStore) -> None:
         """Close a store and give its memory back to the budget."""
         self._left += self._held.pop(id(rows), 0)
         rows.close()
+
+
+def batches(count: int) -> list[tuple[int, int]]:
+    """First row and the one behind the last of every batch in which `count` rows are gone through."""
+    return [(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
 
 
 def _reserve(descriptor: int, size: int) -> None:

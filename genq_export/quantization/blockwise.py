@@ -19,7 +19,7 @@ from genq_export.core.progress import Progress
 from genq_export.core.workspace import write_atomic
 from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
-from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore
+from genq_export.quantization.activation_cache import ActivationCache, ActivationsInMemory, ActivationStore, batches
 from genq_export.quantization.blocks import Block, split
 from genq_export.quantization.importance import importance_of
 from genq_export.quantization.method import BlockImages, BlockMethod, block_methods_of
@@ -27,7 +27,6 @@ from genq_export.quantization.summary import BlockError
 from genq_export.tasks.score import OF_CLASSES, Score
 
 _TOKENS = 3  # axes of [images, tokens, channels]
-_CACHE_BATCH = 32  # activations of a block stay in the cache
 _EVERYTHING = 2**62
 
 
@@ -146,7 +145,7 @@ def _improve(block: Block, images: BlockImages, methods: list[BlockMethod], conf
 def block_error(block: Block, images: BlockImages) -> float:
     """Mean squared error of the quantized block as it is."""
     source, target = images.quantized_input, images.target
-    pairs = ((_answer(block, source.read(*part), True), target.read(*part)) for part in _batches(len(source)))
+    pairs = ((_answer(block, source.read(*part), True), target.read(*part)) for part in batches(len(source)))
     return _mean_square(block, pairs)
 
 
@@ -181,20 +180,19 @@ def _answer(block: Block, x: Tensor, quantized: bool) -> Tensor:
 
 def _keep_outputs(block: Block, source: ActivationStore, quantized: bool, cache: ActivationCache) -> ActivationStore:
     """What the block gives for every row. Raises UserError where that is not finite."""
-    kept: ActivationStore | None = None
-    for start, stop in _batches(len(source)):
-        answer = _answer(block, source.read(start, stop), quantized)
-        if not torch.isfinite(answer).all():
+
+    def answer(x: Tensor) -> Tensor:
+        found = _answer(block, x, quantized)
+        if not torch.isfinite(found).all():
             kind = "quantized" if quantized else "float"
             raise UserError(f"block '{block.name}' of the {kind} network gives NaN or infinity on calibration images")
-        kept = cache.rows((len(source), *answer.shape[1:])) if kept is None else kept
-        kept.write(start, answer)
-    assert kept is not None
-    return kept
+        return found
+
+    return cache.computed(source, answer)
 
 
 def _error(block: Block, found: ActivationStore, target: ActivationStore) -> float:
-    return _mean_square(block, ((found.read(*part), target.read(*part)) for part in _batches(len(target))))
+    return _mean_square(block, ((found.read(*part), target.read(*part)) for part in batches(len(target))))
 
 
 def _mean_square(block: Block, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -205,7 +203,3 @@ def _mean_square(block: Block, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
         total += float(difference.square().sum(dtype=torch.float64))
         count += difference.numel()
     return total / count
-
-
-def _batches(count: int) -> list[tuple[int, int]]:
-    return [(start, min(start + _CACHE_BATCH, count)) for start in range(0, count, _CACHE_BATCH)]

@@ -14,7 +14,6 @@ from runtime_tests.report.model import (
     Bits,
     LayerCost,
     LayerFacts,
-    RefittedMlp,
     Report,
     StageFacts,
     Storage,
@@ -65,7 +64,7 @@ def assemble(workspace: Workspace, config: BuildConfig) -> Report:
         layers=_layers(quantized, audit),
         graph=deployed_graph(workspace.path("model.onnx"), quantized),
         unquantized=_unquantized(quantized),
-        relu_refit=_relu_refit(quantized),
+        relu_refit=quantized.relu_refit if quantized is not None else (),
         sensitivity=_sensitivity(quantized),
         storage=_storage(exported),
         calibration=summaries.calibrate,
@@ -113,11 +112,6 @@ def _layers(quantized: QuantizeSummary | None, audit: tuple[LayerAudit, ...]) ->
 def _unquantized(quantized: QuantizeSummary | None) -> tuple[Unquantized, ...]:
     listed = quantized.unquantized if quantized is not None else ()
     return tuple(Unquantized(name=item.name, op=item.op, reason=item.reason) for item in listed)
-
-
-def _relu_refit(quantized: QuantizeSummary | None) -> tuple[RefittedMlp, ...]:
-    made = quantized.relu_refit if quantized is not None else ()
-    return tuple(RefittedMlp(name=mlp.name, error=mlp.error) for mlp in made)
 
 
 def _sensitivity(quantized: QuantizeSummary | None) -> tuple[LayerCost, ...]:

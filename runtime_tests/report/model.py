@@ -11,6 +11,7 @@ from genq_export.core.damaged_field import damaged_field
 from genq_export.core.errors import UserError
 from genq_export.core.paths import refuse_links
 from genq_export.network.free_size import FreeSize
+from genq_export.quantization.summary import RefittedMlp
 from runtime_tests.verify.gate import Gate, Ungated
 from runtime_tests.verify.measured_here import is_measured_here
 from runtime_tests.verify.results import DeviceResult, Frozen, Latency, Score, Size, Verification
@@ -63,13 +64,6 @@ class Unquantized(Frozen):
     name: str
     op: str
     reason: str
-
-
-class RefittedMlp(Frozen):
-    """Two linear layers with ReLU for GELU. error: squared, as a share of the square of what float gives."""
-
-    name: str
-    error: float
 
 
 class LayerCost(Frozen):

@@ -26,6 +26,14 @@ Prepared = Callable[..., tuple[GraphNetwork, Placement]]
 Settings = Callable[..., QuantizeConfig]
 
 
+@pytest.mark.parametrize("budget", [0, 10**6])
+def test_what_is_computed_of_every_row_is_kept(tmp_path: Path, budget: int) -> None:
+    values = torch.randn(70, 3, 5)
+    kept = ActivationCache(budget, tmp_path).computed(ActivationsInMemory(values), lambda rows: rows.sum(-1) + 1)
+    assert isinstance(kept, ActivationsOnDisk) == (budget == 0)
+    assert torch.allclose(kept.read(0, 70), values.sum(-1) + 1)
+
+
 def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     values = torch.randn(10, 3, 5)
     for kept in (ActivationsOnDisk((10, 3, 5), tmp_path), ActivationsInMemory(torch.empty(10, 3, 5))):

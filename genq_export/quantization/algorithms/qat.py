@@ -18,7 +18,6 @@ For comparison there is plain LSQ, from a network that was only rounded, with la
     W_q = s * clip(round_STE(w / s), lo, hi)
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from genq_export.network.hooks import device_of, set_quantization
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.network.outputs import Answer
 from genq_export.quantization.activation_cache import ActivationsInMemory, ActivationStore
+from genq_export.quantization.algorithms.cosine import cosine
 from genq_export.quantization.algorithms.lsq import round_ste, scale_learners
 from genq_export.quantization.blocks import Block, split
 from genq_export.quantization.method import Method, MethodContext, Phase
@@ -247,7 +247,7 @@ class Trainer:
             share: of the batch that `x` is.
             ranks: of the processes that have the rest of it.
         """
-        factor = 0.5 * (1 + math.cos(math.pi * min(self._steps / steps, 1.0)))
+        factor = cosine(steps)(self._steps)
         for group, peak in zip(self._optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * factor
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):

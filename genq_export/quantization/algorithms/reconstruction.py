@@ -9,7 +9,7 @@ began.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import Part
 from genq_export.quantization.algorithms.adaround import SoftRounding
 from genq_export.quantization.algorithms.autograd import mix, squared_error
+from genq_export.quantization.algorithms.cosine import cosine
 from genq_export.quantization.algorithms.lsq import ScaleLearner, scale_learners
 from genq_export.quantization.blocks import Block
 from genq_export.quantization.blockwise import block_error, restore, state_of
@@ -92,8 +93,8 @@ def learn(block: Block, images: BlockImages, config: QuantizeConfig, seed: int) 
     if not roundings:
         return
     optimizer = _optimizer(roundings, list(dict.fromkeys(scales.values())), config)
-    cosine = _cosine(settings.iterations)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, cosine, cosine])
+    falling = cosine(settings.iterations)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [_constant, falling, falling])
     for layer, rounding in zip(block.layers(), roundings, strict=True):
         layer.learner = rounding
     for quantizer, scale in scales.items():
@@ -207,7 +208,3 @@ def beta_at(share: float) -> float | None:
 
 def _constant(_step: int) -> float:
     return 1.0
-
-
-def _cosine(iterations: int) -> Callable[[int], float]:
-    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / iterations, 1.0)))

@@ -10,7 +10,6 @@ with x what the MLP is given in the network refitted so far, y what its second l
 on random positions of random images. [ours] Plain squared error; the paper weighs it by a perturbation Hessian.
 """
 
-import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,7 +21,9 @@ from torch.nn import functional as F
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.core.errors import UserError
 from genq_export.network.aten import attribute, module_path, new_constant, op_name
+from genq_export.network.hooks import device_of
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
+from genq_export.quantization.algorithms.cosine import cosine
 from genq_export.quantization.blockwise import BlockStore
 from genq_export.quantization.method import Method, MethodContext, Phase
 from genq_export.quantization.summary import Findings, RefittedMlp
@@ -31,7 +32,6 @@ from genq_export.quantization.working_network import WorkingNetwork
 RATE = 0.05  # of Adam, in root mean squares of the weight
 POSITIONS = 2048  # a step learns from, at most
 _JUDGED_IMAGES = 64
-_BATCH = 64
 
 
 class ReluRefit(Method):
@@ -91,14 +91,20 @@ class Mlp:
 
     def weights(self, gm: fx.GraphModule) -> dict[str, Tensor]:
         """Of both layers: `0.weight`, `0.bias`, `1.weight`, `1.bias`; no bias where there is none."""
-        node = _node(gm, self.gelu)
-        found = {}
-        for number, layer in enumerate((node.args[0], _node(gm, self.second))):
-            assert isinstance(layer, fx.Node)
-            for part, source in zip(("weight", "bias"), layer.args[1:], strict=False):
-                if isinstance(source, fx.Node):
-                    found[f"{number}.{part}"] = attribute(gm, str(source.target)).detach().clone()
-        return found
+        return {
+            name: attribute(gm, str(layer.args[position].target)).detach().clone()  # type: ignore[union-attr]
+            for name, layer, position in _tensors(_node(gm, self.gelu))
+        }
+
+
+def _tensors(gelu: fx.Node) -> list[tuple[str, fx.Node, int]]:
+    """Weights and biases around a GELU: name, layer, and which of the layer's arguments it is."""
+    return [
+        (f"{number}.{part}", layer, position)
+        for number, layer in enumerate((gelu.all_input_nodes[0], next(iter(gelu.users))))
+        for position, part in ((1, "weight"), (2, "bias"))
+        if isinstance((*layer.args, None)[position], fx.Node)
+    ]
 
 
 def mlps_of(graph: fx.Graph) -> list[Mlp]:
@@ -123,14 +129,11 @@ def replace_gelu(gm: fx.GraphModule, learned: Mapping[str, Mapping[str, Tensor]]
     """Put ReLU in the place of GELU, and learned weights around it, in a captured graph. learned: by GELU's node."""
     for name, weights in learned.items():
         node = _node(gm, name)
-        first, second = node.args[0], next(iter(node.users))
-        assert isinstance(first, fx.Node)
-        for number, layer in enumerate((first, second)):
-            for position, part in ((1, "weight"), (2, "bias")):
-                if f"{number}.{part}" in weights:
-                    value = weights[f"{number}.{part}"].to(attribute(gm, str(layer.args[1].target)))  # type: ignore[union-attr]
-                    with gm.graph.inserting_before(layer):
-                        layer.update_arg(position, new_constant(gm, f"{layer.name}_{part}_refitted", value))
+        for part, layer, position in _tensors(node):
+            before = attribute(gm, str(layer.args[position].target))  # type: ignore[union-attr]
+            with gm.graph.inserting_before(layer):
+                constant = new_constant(gm, f"{node.name}_{part.replace('.', '_')}_refitted", weights[part].to(before))
+                layer.update_arg(position, constant)
         node.target, node.kwargs = torch.ops.aten.relu.default, {}
     gm.graph.eliminate_dead_code()
     gm.recompile()
@@ -157,7 +160,7 @@ def refit(
     sizes = {name: float(weights[f"{name[0]}.weight"].square().mean().sqrt()) for name in learned}
     optimizer = torch.optim.Adam([{"params": [learned[name]], "lr": RATE * size} for name, size in sizes.items()])
     steps, device = settings.relu_refit.steps, weights["0.weight"].device
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(steps))
     with torch.enable_grad():
         for _ in range(steps):
             chosen = torch.randint(len(given), (settings.batch_size,), generator=generator)
@@ -189,16 +192,14 @@ def _positions(rows: ActivationStore, chosen: Tensor) -> Tensor:
 
 def _rows(gm: fx.GraphModule, name: str, images: ActivationStore, cache: ActivationCache) -> ActivationStore:
     """What a node gives for every image."""
-    part, store = _up_to(gm, name), None
-    device = next((value.device for value in (*gm.parameters(), *gm.buffers())), torch.device("cpu"))
-    for start in range(0, len(images), _BATCH):
-        batch = images.read(start, min(start + _BATCH, len(images))).to(device)
-        with torch.no_grad():
-            values = part(batch).cpu()
-        store = store or cache.rows((len(images), *values.shape[1:]))
-        store.write(start, values)
-    assert store is not None
-    return store
+    part, device = _up_to(gm, name), device_of(gm)
+
+    @torch.no_grad()
+    def values(batch: Tensor) -> Tensor:
+        found: Tensor = part(batch.to(device))
+        return found.cpu()
+
+    return cache.computed(images, values)
 
 
 def _up_to(gm: fx.GraphModule, name: str) -> fx.GraphModule:
