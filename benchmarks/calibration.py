@@ -77,6 +77,18 @@ class Result:
     kl: float | None = None
 
 
+class Answers(NamedTuple):
+    """To the 10,000 test images. logits: float32 [N, classes]; labels: int64 [N]."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def top1(self) -> float:
+        """The share of right ones."""
+        return float((self.logits.argmax(1) == self.labels).mean())
+
+
 class Judged(NamedTuple):
     """What a network says to the 10,000 test images. top1: share; divergence: KL from float of each, nats, float64."""
 
@@ -107,7 +119,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
     for seed in options.seeds:
         for name in options.models:
             model = load_model(_config(name, options, seed, {}).model)
-            float_top1 = judged(model.module, model).top1
+            floats = test_answers(model.module, model)
             for ingredient in (*INGREDIENTS, *BOUNDS):
                 for set_of in (name, *(options.models if options.transfer else ())):
                     if set_of != name and ingredient != "energy and distribution":
@@ -125,10 +137,10 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                     if not images:
                         continue
                     for bits in wanted:
-                        found = quantized(model, images, _config(name, options, seed, {}, bits), options.out)
+                        found = quantized(model, images, _config(name, options, seed, {}, bits), options.out, floats)
                         known.add((name, set_of, ingredient, bits, seed, options.images))
                         yield Result(
-                            name, set_of, ingredient, bits, seed, found.top1, float_top1, options.images, *shares,
+                            name, set_of, ingredient, bits, seed, found.top1, floats.top1, options.images, *shares,
                             float(found.divergence.mean()),
                         )  # fmt: skip
 
@@ -194,30 +206,28 @@ def original_style(paths: Sequence[Path]) -> list[float]:
     return found
 
 
-def quantized(model: LoadedModel, images: list[Path], config: BuildConfig, out: Path) -> Judged:
+def quantized(model: LoadedModel, images: list[Path], config: BuildConfig, out: Path, floats: Answers) -> Judged:
     """Judge the fake-quant reference that these images give."""
     with tempfile.TemporaryDirectory(dir=out) as name:
         folder = Path(name) / "build"
         started = time.perf_counter()
         quantize_stage.run(Workspace.open(folder), config, model, images, folder / "partial", Progress())
         print(f"  quantized in {time.perf_counter() - started:.0f} s")
-        return judged(load_reference(folder), model)
+        return judged(load_reference(folder), model, floats)
 
 
-def judged(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel) -> Judged:
-    """Judge a network that stands for `model`, on the test images."""
-    logits, labels = _test_answers(network, model)
-    floats, _ = _test_answers(model.module, model)
-    return Judged(float((logits.argmax(1) == labels).mean()), kl_divergence(floats, logits))
+def judged(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel, floats: Answers) -> Judged:
+    """Judge a network that stands for `model`, whose own answers are `floats`, on the test images."""
+    found = test_answers(network, model)
+    return Judged(found.top1, kl_divergence(floats.logits, found.logits))
 
 
 @torch.inference_mode()
-def _test_answers(
-    network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def test_answers(network: Callable[[torch.Tensor], torch.Tensor], model: LoadedModel) -> Answers:
+    """What a network that takes images as `model` does says to the test images."""
     test = evaluation_set(model, None)
     assert test is not None and test.labels is not None
-    return torch.cat([network(batch) for batch in test.batches(model, 32)]).numpy(), test.labels
+    return Answers(torch.cat([network(batch) for batch in test.batches(model, 32)]).numpy(), test.labels)
 
 
 def _bound(kind: str, options: argparse.Namespace, seed: int) -> np.ndarray | None:
@@ -321,9 +331,10 @@ def _cell(results: list[Result]) -> str:
     return mean_and_spread([100 * (r.float_top1 - r.top1) for r in results]) + kl
 
 
-def mean_and_spread(losses: list[float]) -> str:
+def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
     """`0.54 ± 0.05`, half the spread; empty where nothing was measured."""
-    return f"{statistics.fmean(losses):.2f} ± {(max(losses) - min(losses)) / 2:.2f}" if losses else ""
+    half = (max(values) - min(values)) / 2 if values else 0.0
+    return f"{statistics.fmean(values):.{digits}f} ± {half:.{digits}f}" if values else ""
 
 
 def _config(

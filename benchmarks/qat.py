@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from calibration import calibration_set, parse_with_shared
 from numpy.typing import NDArray
+from paired import paired_change
 from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
 from training_images import load_split
@@ -75,8 +76,8 @@ class Judge:
 
 def difference_of(each: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
     """The mean difference with its 95 % interval."""
-    paired = each - usual
-    return f"{paired.mean():+.4f} ± {1.96 * paired.std(ddof=1) / len(paired) ** 0.5:.4f}"
+    change, half = paired_change(each, usual)
+    return f"{change:+.4f} ± {half:.4f}"
 
 
 def main() -> None:

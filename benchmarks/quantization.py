@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import result_lines
-from calibration import calibration_set, judged, mean_and_spread, parse_with_shared
+from calibration import calibration_set, judged, mean_and_spread, parse_with_shared, test_answers
 from numpy.typing import NDArray
+from paired import paired_change
 
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -83,7 +84,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
     for seed in options.seeds:
         for name in options.models:
             model = load_model(build_config(name, "W8A8", options, seed).model)
-            float_top1 = judged(model.module, model).top1
+            floats = test_answers(model.module, model)
             images_of = REAL if options.real else SYNTHETIC
             for column in options.columns:
                 if (name, column, images_of, seed) in known:
@@ -97,7 +98,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                 started = time.process_time()
                 quantize_stage.run(workspace, config, model, images, partial, Progress())
                 seconds = time.process_time() - started  # unlike the clock's, the same beside other work
-                found = judged(load_reference(workspace.folder), model)
+                found = judged(load_reference(workspace.folder), model, floats)
                 kept = _divergence_file(options.out, name, column, images_of, seed)
                 kept.parent.mkdir(exist_ok=True)
                 np.save(kept, found.divergence)
@@ -114,7 +115,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
                         settings.reconstruction.iterations,
                         settings.qat.epochs,
                     ),
-                    *(found.top1, float_top1, seconds, float(found.divergence.mean())),
+                    *(found.top1, floats.top1, seconds, float(found.divergence.mean())),
                 )
 
 
@@ -158,7 +159,7 @@ def _points(results: Sequence[Result], limit: float) -> str:
 
 def _divergence(results: Sequence[Result], _limit: float) -> str:
     found = [r.kl for r in results if r.kl is not None]
-    return f"{np.mean(found):.4f} ± {(max(found) - min(found)) / 2:.4f}" if found else ""
+    return mean_and_spread(found, digits=4)
 
 
 def _changed_by_qat(images_of: str, options: argparse.Namespace) -> Iterator[str]:
@@ -175,9 +176,7 @@ def _changed_by_qat(images_of: str, options: argparse.Namespace) -> Iterator[str
 
 
 def _share_changed(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
-    change = after - before
-    half = 1.96 * change.std(ddof=1) / len(change) ** 0.5
-    share, half = (100 * part / before.mean() for part in (change.mean(), half))
+    share, half = (100 * part / before.mean() for part in paired_change(after, before))
     return f"{share:+.1f} ± {half:.1f} %"
 
 
