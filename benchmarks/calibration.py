@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import result_lines
 import torch
+from hard_images import as_unsure_as_real
 from numpy.typing import NDArray
 from PIL import Image
 from training_images import DEFAULT_FOLDER, load_split
@@ -53,7 +54,9 @@ INGREDIENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "16 real images a class": ("real16", {"real": 16}),
     "16 real a class, unfiltered": ("real16-unfiltered", {"real": 16, "join_real": False, **UNFILTERED}),
 }
+HARD, HARD_FROM = "both filters, hard ones", 3  # chosen from so many times as many filtered images
 BOUNDS = ("Gaussian noise", "real training images")
+ROWS = (*INGREDIENTS, HARD, *BOUNDS)
 DRAWN_ONLY = ("16 real a class, unfiltered",)  # shows what styles the learned token draws; not quantized on
 
 
@@ -120,7 +123,7 @@ def measure(options: argparse.Namespace, done: Sequence[Result]) -> Iterator[Res
         for name in options.models:
             model = load_model(_config(name, options, seed, {}).model)
             floats = test_answers(model.module, model)
-            for ingredient in (*INGREDIENTS, *BOUNDS):
+            for ingredient in ROWS:
                 for set_of in (name, *(options.models if options.transfer else ())):
                     if set_of != name and ingredient != "energy and distribution":
                         continue
@@ -149,6 +152,10 @@ def calibration_set(
     ingredient: str, name: str, options: argparse.Namespace, seed: int
 ) -> tuple[list[Path], tuple[float | None, float | None]]:
     """Files of the kept images, made where they are missing, and the share of original-style images drawn and kept."""
+    if ingredient == HARD:
+        many = argparse.Namespace(**vars(options) | {"images": HARD_FROM * options.images})
+        paths, shares = calibration_set("energy and distribution", name, many, seed)
+        return as_unsure_as_real(paths, load_model(_config(name, options, seed, {}).model), options.images), shares
     folder: Path = options.out / "sets" / f"{_folder_name(ingredient)}_{name}_{seed}_{options.images}"
     facts = folder / "facts.json"
     if not facts.is_file():
@@ -181,7 +188,7 @@ def _draw(
     if ingredient == "distilled":
         group, settings["steps"] = f"{group}-{name}", options.distill_steps
     config = _config(name, options, seed, settings)
-    workspace = Workspace.open(options.out / "pools" / f"{group}-{seed}")
+    workspace = Workspace.open(options.out / "pools" / f"{group}-{options.images}-{seed}")
     calibrate_stage.run(workspace, config, load_model(config.model), Progress())
     made = workspace.path("calibration")
     for number, path in enumerate(kept_images(made)):
@@ -262,7 +269,7 @@ def tables(results: Sequence[Result], options: argparse.Namespace) -> str:
         f"Points of top-1 lost against float, {options.images} images, mean ± half the spread over seeds / KL, nats:",
         "",
     ]
-    lines += _table("calibration set", columns, (*INGREDIENTS, *BOUNDS), [r for r in mine if r.model == r.set_of])
+    lines += _table("calibration set", columns, ROWS, [r for r in mine if r.model == r.set_of])
     lines += ["", "Share of original-style images:", "", "| calibration set | drawn | kept |", "|---|---|---|"]
     for ingredient in INGREDIENTS:
         facts = (options.out / "sets").glob(f"{_folder_name(ingredient)}_fashion_*_{options.images}/facts.json")
@@ -294,7 +301,7 @@ def variety(options: argparse.Namespace) -> str:
     spread: dict[tuple[str, str], tuple[float, float]] = {}
     for name in options.models:
         model = load_model(_config(name, options, seed, {}).model)
-        for ingredient in (*INGREDIENTS, *BOUNDS):
+        for ingredient in ROWS:
             images = load_images(calibration_set(ingredient, name, options, seed)[0], model)
             maps = model.module.forward_features(images)
             features = model.module.forward_head(maps, pre_logits=True)
@@ -303,7 +310,7 @@ def variety(options: argparse.Namespace) -> str:
                 features[seen == label].var(0, unbiased=False).sum() * (seen == label).sum() for label in seen.unique()
             ]
             spread[ingredient, name] = float(sum(within)) / len(images), float((top < 0.9).double().mean())
-    for ingredient in (*INGREDIENTS, *BOUNDS):
+    for ingredient in ROWS:
         cells = []
         for name in options.models:
             within_class, unsure = spread[ingredient, name]
