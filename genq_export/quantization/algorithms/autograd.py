@@ -17,30 +17,48 @@ from genq_export.quantization.activation_cache import Part
 
 GAMMA, ZETA = -0.1, 1.1  # ends of AdaRound's stretched sigmoid
 _TINY = 1e-30
+_MIXED = 2**18  # numbers that are mixed at once, of whole tensors
 _PIECE = 2**15  # numbers a thread works on at once; a handful of such pieces fit in a core's second-level cache
 
 
 def drop_mask(count: int, drop: float, generator: torch.Generator) -> Tensor:
     """Bool [count], True with probability `drop` (to 1/256): eight decisions from every 64-bit random number."""
+    return drop_masks(1, count, drop, generator)[0]
+
+
+def drop_masks(rows: int, count: int, drop: float, generator: torch.Generator) -> Tensor:
+    """Bool [rows, count], the masks that `drop_mask` would draw one after the other."""
     threshold = round(drop * 256)
     if threshold > 255:
-        return torch.ones(count, dtype=torch.bool, device=generator.device)
-    words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
+        return torch.ones((rows, count), dtype=torch.bool, device=generator.device)
+    words = torch.empty((rows, -(-count // 8)), dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     if words.device.type == "cpu":  # numpy compares bytes several times faster than torch does
-        return torch.from_numpy(words.numpy().view(np.uint8)[:count] < threshold)
-    return words.view(torch.uint8)[:count] < threshold
+        return torch.from_numpy(words.numpy().view(np.uint8)[:, :count] < threshold)
+    return words.view(torch.uint8)[:, :count] < threshold
 
 
 def mix(first: Sequence[Tensor], second: Sequence[Tensor], drop: float, generator: torch.Generator) -> Tensor:
-    """Tensors of one shape as a batch, each element taken from `second` instead with probability `drop`."""
+    """Tensors of one shape as a batch, each element taken from `second` instead with probability `drop`.
+
+    Small ones are worked on together: for a window of a map a call takes longer than its arithmetic.
+    """
     if drop == 0:
         return torch.stack(list(first))
+    each = first[0].numel()
+    together = max(1, _MIXED // max(each, 1))
     mixed = first[0].new_empty((len(first), *first[0].shape))
-    for a, b, target in zip(first, second, mixed, strict=True):
-        share = _as_numbers(drop_mask(target.numel(), drop, generator), target).view_as(target)
-        torch.lerp(a, b, share, out=target)
+    for start in range(0, len(first), together):
+        part = slice(start, start + together)
+        target = mixed[part]
+        share = _as_numbers(drop_masks(len(target), each, drop, generator), target).view_as(target)
+        torch.lerp(_stacked(first[part]), _stacked(second[part]), share, out=target)
     return mixed
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """As a batch; one tensor is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def quantize_with_drop(x: Tensor, scale: Tensor, low: int, high: int, dropped: Tensor | None) -> Tensor:
@@ -140,14 +158,15 @@ class _SquaredError(torch.autograd.Function):
         ctx: Any, found: Tensor, target: Sequence[Tensor], parts: Sequence[Part], weights: Sequence[Tensor] | None
     ) -> Tensor:
         slope = torch.zeros_like(found)
-        total = torch.zeros((), dtype=torch.float64, device=found.device)
-        for number, (one, into, wanted, part) in enumerate(zip(found, slope, target, parts, strict=True)):
-            difference = torch.sub(part(one), wanted, out=part(into))
-            if weights is None:
-                total += difference.square().sum()
-            else:
-                total += (difference.square() * weights[number]).sum()
-                difference.mul_(weights[number])
+        for one, into, wanted, part in zip(found, slope, target, parts, strict=True):
+            torch.sub(part(one), wanted, out=part(into))
+        if weights is None:
+            total = slope.square().sum(dtype=torch.float64)
+        else:
+            unweighted = slope.clone()
+            for into, weight, part in zip(slope, weights, parts, strict=True):
+                part(into).mul_(weight)
+            total = (unweighted * slope).sum(dtype=torch.float64)
         ctx.slope = slope
         return total.to(found.dtype)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from genq_export.quantization.algorithms.adaround import rectified_sigmoid
 from genq_export.quantization.algorithms.autograd import (
     drop_mask,
+    drop_masks,
     mix,
     quantize_with_drop,
     rounding_regulariser,
@@ -69,6 +70,22 @@ def test_mix_takes_each_element_from_one_of_two_rows() -> None:
     mixed = mix(a[rows], b[rows], 0.5, torch.Generator().manual_seed(0))
     assert bool(((mixed == a[rows]) | (mixed == b[rows])).all())
     assert 0.3 < float((mixed == b[rows]).float().mean()) < 0.7
+
+
+@limits(deadline=None, max_examples=20)
+@given(st.integers(1, 6), st.integers(1, 200), st.sampled_from([0.25, 0.5, 1.0]))
+def test_masks_drawn_together_are_those_drawn_one_by_one(rows: int, count: int, drop: float) -> None:
+    together, single = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    expected = torch.stack([drop_mask(count, drop, single) for _ in range(rows)])
+    assert torch.equal(drop_masks(rows, count, drop, together), expected)
+
+
+@pytest.mark.parametrize("size", [3, 300])  # all rows at once; a few at a time
+def test_mixing_a_batch_is_mixing_its_rows_one_by_one(size: int) -> None:
+    a, b = numbers(5, size, size), -numbers(5, size, size)
+    together, single = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    expected = torch.cat([mix([x], [y], 0.5, single) for x, y in zip(a, b, strict=True)])
+    assert torch.equal(mix(list(a), list(b), 0.5, together), expected)
 
 
 @limits(deadline=None, max_examples=20)
