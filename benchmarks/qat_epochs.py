@@ -6,7 +6,8 @@
 QAT goes on from the PTQ solution that `qat.py` has, on drawn images, and keeps nothing: every epoch is judged. By an
 eighth of the drawn images that is held out (the tool stops by these), other drawn images, images distilled from the
 network, dead leaves, and 10,000 real training images, which say what the epoch is worth. In brackets: the change from
-PTQ. The last line is what stopping where a column is least would have given, and where the worst of all but real images is.
+PTQ. The last line is what stopping where a column is least would have given, and where the worst of all but real images
+is least.
 """
 
 import argparse
