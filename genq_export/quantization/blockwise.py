@@ -126,7 +126,7 @@ def _is_weighted(block: Block, given: BlockImages, config: QuantizeConfig) -> bo
     """Does what is learned in the block make weighted errors small?
 
     [ours] Weights are means over the calibration images. Of tokens they hold on other images: fashion_vit W4A4 diverges
-    by 0.028 with them, by 0.037 without. Of the maps of convolutional networks they do not (docs/benchmarks.md).
+    by 0.028 with them, by 0.037 without. Of the maps of convolutional networks they do not (docs/learning-time.md).
     """
     loss = config.reconstruction.loss
     is_tokens = block.own is None and len(given.target.shape) == _TOKENS

@@ -11,7 +11,7 @@ epoch 0, the PTQ solution itself, competes, so QAT cannot make a network worse o
 The first blocks stay as PTQ made them (`qat.frozen_share`, [ours]). An even background is one number in every channel,
 and every such number one code: a tiny move of a scale or weight changes that code for all pixels at once, which the
 straight-through gradient does not see. On fashion_resnet at W4A4 it has the wrong sign for all three scales of the
-stem, by finite differences, and training everything makes outputs on real images worse (docs/benchmarks.md).
+stem, by finite differences, and training everything makes outputs on real images worse (docs/accuracy.md).
 
 For comparison there is plain LSQ, from a network that was only rounded, with latent float weights w:
 
