@@ -161,12 +161,12 @@ class _SquaredError(torch.autograd.Function):
         for one, into, wanted, part in zip(found, slope, target, parts, strict=True):
             torch.sub(part(one), wanted, out=part(into))
         if weights is None:
-            total = slope.square().sum(dtype=torch.float64)
+            total: Tensor = torch.linalg.vector_norm(slope).square()
         else:
             unweighted = slope.clone()
             for into, weight, part in zip(slope, weights, parts, strict=True):
                 part(into).mul_(weight)
-            total = (unweighted * slope).sum(dtype=torch.float64)
+            total = unweighted.mul_(slope).sum(dtype=torch.float64)
         ctx.slope = slope
         return total.to(found.dtype)
 
