@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from calibration import calibration_set
-from made_images import made_images
+from made_images import pool_of
 from numpy.typing import NDArray
 from peer_photographs import collect, crops, split
 
@@ -90,18 +90,13 @@ def _lite(
     model: LoadedModel, folder: Path, wanted: Sequence[str], options: argparse.Namespace
 ) -> tuple[dict[str, list[Path]], list[Path], None]:
     """Dead leaves, distilled images below 8 bits, and crops of photographs: to calibrate on, and others to judge by."""
-    made = {SYNTHETIC: _made(model, "leaves", options.lite0_images, options)} if SYNTHETIC in wanted else {}
+    made = {SYNTHETIC: pool_of("leaves", options.lite0_images, model, options.out)} if SYNTHETIC in wanted else {}
     if DISTILLED in wanted and any(bits != "W8A8" for bits in options.bits):
-        made[DISTILLED] = _made(model, "distill", options.lite0_distilled, options)
+        made[DISTILLED] = pool_of("distill", options.lite0_distilled, model, options.out)
     parts = dict(zip((REAL, "judging"), split(collect(options.photographs)), strict=True))
     each = {REAL: CALIBRATION_CROPS, "judging": JUDGING_CROPS}
     files = {part: _cropped(photographs, folder / part, each[part]) for part, photographs in parts.items()}
     return made | {REAL: files[REAL]}, files["judging"], None
-
-
-def _made(model: LoadedModel, generator: str, images: int, options: argparse.Namespace) -> list[Path]:
-    config = BuildConfig.for_model(model.name, bits=8, images=images, generator=generator)
-    return made_images(config, model, options.out / "pools" / f"{model.name}-{generator}-{images}")
 
 
 def _cropped(photographs: list[Path], folder: Path, each: int) -> list[Path]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from training_images import load_split
 
 from genq_export import zoo
+from genq_export.config.build import BuildConfig
 from genq_export.config.model import ModelConfig
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import Workspace
@@ -108,13 +109,19 @@ def main() -> None:
         images_and_epochs, *options.set = given.split()
         count, options.epochs = map(int, images_and_epochs.split(":"))
         config = build_config(options.model, f"{options.bits} QAT", options, options.seed)
-        work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
-        work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
+        work = ptq_solution(config, model, images, partial)
         graph, forgetful = work.network.graph, EpochStore(load=lambda: None, save=lambda _: None)
         real, _ = training_images(model, options.data, JUDGED, count)
         train(graph, real, config.quantize, options.seed, forgetful, Progress(quiet=True))
         work.apply(Phase.FINISH)
         print(judge.row(f"QAT on real images, {given}", answers(graph, judge.images), usual), flush=True)
+
+
+def ptq_solution(config: BuildConfig, model: LoadedModel, images: list[Path], partial: Path) -> Work:
+    """What QAT starts from: blocks that are finished in `partial` are taken from there."""
+    work = Work.begin(config, model, images, partial, Progress(quiet=True), alone)
+    work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
+    return work
 
 
 def _judge(model: LoadedModel, options: argparse.Namespace) -> Judge:

@@ -16,20 +16,18 @@ from dataclasses import dataclass, field
 
 import torch
 from calibration import calibration_set, parse_with_shared
-from made_images import made_images
-from qat import answers, training_images
+from made_images import pool_of
+from qat import answers, ptq_solution, training_images
 from quantization import SYNTHETIC, build_config, partial_folder
 from torch import Tensor
 
 from genq_export import zoo
-from genq_export.config.build import BuildConfig
+from genq_export.config.model import ModelConfig
 from genq_export.core.progress import Progress
 from genq_export.data.evaluation import load_images
 from genq_export.models.loaded import LoadedModel
 from genq_export.models.source import load_model
 from genq_export.quantization.algorithms.qat import EpochStore, train
-from genq_export.quantization.method import Phase, alone
-from genq_export.quantization.work import Work
 from runtime_tests.verify.metrics import kl_divergence
 
 OTHERS = 256  # images of every source that only looks on
@@ -57,30 +55,26 @@ class Watch:
 def main() -> None:
     """Train once, print the table."""
     options = _arguments()
-    model = load_model(BuildConfig.for_model(options.model, bits=4).model)
+    model = load_model(ModelConfig(name=options.model))
     drawn, _ = calibration_set(SYNTHETIC, options.model, options, options.seed)
     options.set = options.settings
     config = build_config(options.model, f"{options.bits} QAT", options, options.seed)
     partial = partial_folder(options.model, options.bits, SYNTHETIC, options, options.seed)
-    work = Work.begin(config, model, drawn, partial, Progress(quiet=True), alone)
-    work.apply(Phase.FLOAT, Phase.BITS, Phase.BLOCKS)
+    graph = ptq_solution(config, model, drawn, partial).network.graph
     images = _sources(model, options)
-    watch = Watch(work.network.graph, images, {name: answers(model.module, given) for name, given in images.items()})
+    watch = Watch(graph, images, {name: answers(model.module, given) for name, given in images.items()})
     watch.look()
     store = EpochStore(load=lambda: None, save=lambda _: watch.look())
-    history = train(
-        work.network.graph, load_images(drawn, model), config.quantize, options.seed, store, Progress(quiet=True)
-    )
+    history = train(graph, load_images(drawn, model), config.quantize, options.seed, store, Progress(quiet=True))
     print(_table({"held out": list(history.held_out_kl), **watch.seen}, options))
 
 
 def _sources(model: LoadedModel, options: argparse.Namespace) -> dict[str, Tensor]:
     few = argparse.Namespace(**vars(options) | {"images": OTHERS})
-    leaves = BuildConfig.for_model(model.name, bits=8, images=OTHERS, generator="leaves")
     files = {
         "drawn": calibration_set(SYNTHETIC, model.name, few, options.seed + _OTHER_SEED)[0],
         "distilled": calibration_set("distilled", model.name, few, options.seed)[0],
-        "dead leaves": made_images(leaves, model, options.out / "pools" / f"{model.name}-leaves-{OTHERS}"),
+        "dead leaves": pool_of("leaves", OTHERS, model, options.out),
     }
     sources = {name: load_images(paths, model) for name, paths in files.items()}
     return sources | {_REAL: training_images(model, options.data)[0]}
