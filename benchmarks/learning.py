@@ -3,13 +3,15 @@
     python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
     python benchmarks/learning.py --out bench --settings window=null iterations=500
     python benchmarks/learning.py --out bench --settings iterations=500 --judge training    # what chooses a default
+    python benchmarks/learning.py --out bench --settings --sets "mixup prompts, both filters" --seeds 0 1
 
-Every row is the same network with other settings, from the same calibration set and seed: of `quantize.reconstruction`,
-or any that is named whole (`quantize.wide_activations.mean_bits=5`).
+Every row is the same network with other settings, from the same calibration set and seeds: of
+`quantize.reconstruction`, or any that is named whole (`quantize.wide_activations.mean_bits=5`); or with the default
+settings from another calibration set of benchmarks/calibration.py.
 KL from the float network on the 10,000 test images, which take no part, or on as many training images, so that no
-default is chosen by the images that judge it; the paired difference from the defaults with
-the 95 % interval of its mean over images (of one seed: another draw of the same settings differs, too). Seconds are
-processor time of the whole quantize stage.
+default is chosen by the images that judge it: of each image the mean over seeds. The paired difference from the
+defaults has the 95 % interval of its mean over images; what another draw of the same settings does, the change of every
+seed shows. Seconds are processor time of the whole quantize stage, mean over seeds.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from calibration import calibration_set, parse_with_shared
+from calibration import ROWS, calibration_set, parse_with_shared
 from grids import WIDTHS
 from numpy.typing import NDArray
 from qat import answers, difference_of, training_images
@@ -44,46 +46,57 @@ def main() -> None:
     """Print the table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["fashion_resnet", "fashion_mobilenet"])
-    parser.add_argument("--settings", nargs="+", default=list(VARIANTS), help="blank between two; each a row")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--settings", nargs="*", default=list(VARIANTS), help="blank between two; each a row")
+    parser.add_argument("--sets", nargs="*", default=[], choices=ROWS, help="calibration sets; each a row")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--bits", default="W4A4", choices=BITS)
     parser.add_argument("--judge", default="test", choices=("test", "training"))
     options = parse_with_shared(parser)
-    print("| network | learning | processor seconds | KL, nats | paired difference |\n|---|---|---|---|---|")
+    rows = [(SYNTHETIC, setting) for setting in ("", *options.settings)] + [(made, "") for made in options.sets]
+    print("| network | learning | processor seconds | KL, nats | paired difference | of every seed |")
+    print(6 * "|---" + "|")
     for name in options.models:
         usual = None
-        for variant in ("", *options.settings):
-            each, seconds = measured(name, variant.split(), options)
-            difference = "–" if usual is None else difference_of(each, usual)
+        for ingredient, variant in rows:
+            each, seconds = measured(name, ingredient, variant.split(), options)
             usual = each if usual is None else usual
-            label = variant or "defaults"
-            print(f"| {name} | {label} | {seconds:.0f} | {each.mean():.4f} | {difference} |", flush=True)
+            difference = "–" if usual is each else difference_of(each.mean(0), usual.mean(0))
+            seeds = " ".join(f"{change:+.4f}" for change in (each - usual).mean(1))
+            label = ingredient if ingredient != SYNTHETIC else variant or "defaults"
+            print(f"| {name} | {label} | {seconds:.0f} | {each.mean():.4f} | {difference} | {seeds} |", flush=True)
 
 
-def measured(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
-    """KL of every test image, and what quantizing took."""
-    what = (name, options.bits, options.judge, options.seed, options.images, options.iterations, *variant)
-    label = "-".join(map(str, what)).replace("=", "_")
-    kept: Path = options.out / "learning" / f"{label}.npz"
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        each, seconds = quantized(name, variant, options)
-        np.savez(kept, each=each, seconds=seconds)
-    with np.load(kept) as found:
-        return found["each"], float(found["seconds"])
+def measured(
+    name: str, ingredient: str, variant: Sequence[str], options: argparse.Namespace
+) -> tuple[NDArray[np.float64], float]:
+    """KL of every seed and judging image, [seeds, N], and what quantizing took, mean over seeds."""
+    divergences, times = [], []
+    for seed in options.seeds:
+        made = () if ingredient == SYNTHETIC else (ingredient,)
+        what = (name, options.bits, options.judge, seed, options.images, options.iterations, *made, *variant)
+        kept: Path = options.out / "learning" / f"{'-'.join(map(str, what)).replace('=', '_')}.npz"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            each, seconds = quantized(name, ingredient, variant, options, seed)
+            np.savez(kept, each=each, seconds=seconds)
+        with np.load(kept) as found:
+            divergences.append(found["each"])
+            times.append(float(found["seconds"]))
+    return np.stack(divergences), float(np.mean(times))
 
 
-def quantized(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
-    """Quantize, and answer the test images."""
+def quantized(
+    name: str, ingredient: str, variant: Sequence[str], options: argparse.Namespace, seed: int
+) -> tuple[NDArray[np.float64], float]:
+    """Quantize, and answer the judging images."""
     given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
     settings = [f"{named(field)}={value}" for field, value in given.items()]
     weights, activations = WIDTHS[options.bits]
     config = BuildConfig.for_model(
-        name, weight_bits=weights, activation_bits=activations, images=options.images, seed=options.seed,
-        settings=settings,
-    )  # fmt: skip
+        name, weight_bits=weights, activation_bits=activations, images=options.images, seed=seed, settings=settings
+    )
     model = load_model(config.model)
-    images, _ = calibration_set(SYNTHETIC, name, options, options.seed)
+    images, _ = calibration_set(ingredient, name, options, seed)
     with tempfile.TemporaryDirectory(dir=options.out) as place:
         folder = Path(place) / "build"
         started = time.process_time()
