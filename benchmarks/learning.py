@@ -60,8 +60,10 @@ def main() -> None:
         for ingredient, variant in rows:
             each, seconds = measured(name, ingredient, variant.split(), options)
             usual = each if usual is None else usual
-            difference = "–" if usual is each else difference_of(each.mean(0), usual.mean(0))
-            seeds = " ".join(f"{change:+.4f}" for change in (each - usual).mean(1))
+            difference = seeds = "–"
+            if usual is not each:
+                difference = difference_of(each.mean(0), usual.mean(0))
+                seeds = " ".join(f"{change:+.4f}" for change in (each - usual).mean(1))
             label = ingredient if ingredient != SYNTHETIC else variant or "defaults"
             print(f"| {name} | {label} | {seconds:.0f} | {each.mean():.4f} | {difference} | {seeds} |", flush=True)
 

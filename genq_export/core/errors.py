@@ -1,6 +1,6 @@
 """What a user is meant to see, and what goes wrong with one runtime while the others go on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -33,6 +33,13 @@ class BackendDied(BackendError):
 
 class BackendMissing(BackendError):
     """The runtime is not installed on this machine, or the machine lacks what it needs."""
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raise MissingError with these, each once; nothing where there are none."""
+    found = list(dict.fromkeys(problems))
+    if found:
+        raise MissingError(found)
 
 
 def reason_of(error: BaseException) -> str:

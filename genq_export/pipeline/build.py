@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from genq_export.models.loaded import LoadedModel
     from runtime_tests.report.model import Report
 
-_FROM_THE_NETWORK = ("calibrate", "quantize")
+_FROM_THE_NETWORK = {"calibrate", "quantize"}
 _PARTIAL = "partial"
 _PARTIAL_NAME = re.compile(r"[0-9a-f]{16}")  # of what a stage left unfinished, made from its fingerprint
 
@@ -118,9 +118,8 @@ def run_stages(
         if folder.is_dir() and _nothing_to_do(context.workspace, config, stages):
             _say_versions(context, stages)
             return ()
-        learning = tuple(name for name in stages if name in _FROM_THE_NETWORK)
-        learned = not learning or (folder.is_dir() and are_fresh(context.workspace, config, learning))
-        preflight(config, folder, stages, None if learned else context.load_model, module)
+        left = unfinished(config, folder, stages)
+        preflight(config, folder, left, context.load_model if _FROM_THE_NETWORK & set(left) else None, module)
         if given != config.device:
             progress.say(f"note: networks compute on {config.device} (--device {given})")
         for note in notes(config, stages):
@@ -168,6 +167,14 @@ def are_fresh(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]
         return all(workspace.is_fresh(stage.name, stage_fingerprint(stage, workspace, config)) for stage in found)
     except UserError:
         return False
+
+
+def unfinished(config: BuildConfig, folder: Path, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `stages` that are not fresh in the folder, from the first such on."""
+    workspace = Workspace(folder)
+    done = (folder.is_dir() and are_fresh(workspace, config, (name,)) for name in stages)
+    first = next((place for place, fresh in enumerate(done) if not fresh), len(stages))
+    return stages[first:]
 
 
 def _bring_up_to_date(stage: Stage, context: StageContext) -> bool:

@@ -6,8 +6,7 @@ from typing import Any
 from calibrate import preflight as calibration
 from genq_export.config.build import BuildConfig
 from genq_export.core.paths import check_place
-from genq_export.core.workspace import Workspace
-from genq_export.pipeline.build import are_fresh, on_device
+from genq_export.pipeline.build import on_device, unfinished
 from genq_export.pipeline.preflight import notes
 from genq_export.pipeline.stages import STAGES, find_stage
 
@@ -16,14 +15,14 @@ def plan(config: BuildConfig, folder: Path) -> dict[str, Any]:
     """For each stage whether it is fresh, and its work in words: `folder`, `model`, `notes`, `stages`."""
     check_place(folder)
     config = on_device(config, folder)
-    fresh: dict[str, bool] = {}
-    for stage in STAGES:
-        fresh[stage] = all(fresh.values()) and folder.is_dir() and are_fresh(Workspace(folder), config, (stage,))
+    left = unfinished(config, folder, STAGES)
     return {
         "folder": str(folder),
         "model": config.model.name,
         "notes": notes(config, STAGES),
-        "stages": [{"stage": stage, "fresh": fresh[stage], "work": find_stage(stage).plan(config)} for stage in STAGES],
+        "stages": [
+            {"stage": stage, "fresh": stage not in left, "work": find_stage(stage).plan(config)} for stage in STAGES
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from genq_export.config.build import BuildConfig
 from genq_export.core.devices import AUTO
-from genq_export.core.errors import MissingError
+from genq_export.core.errors import refuse
 from genq_export.core.paths import check_place
 from genq_export.models import source as models
 from genq_export.pipeline.stages import STAGES, find_stage
@@ -33,7 +33,7 @@ def preflight(
     Args:
         config: the build.
         output: its folder.
-        stages: those that shall run.
+        stages: those that shall run, less what is fresh.
         load: loads the network, which is the last thing that may fail: with UserError; None: it is not tried.
         module: what a Python program gave as the network.
     """
@@ -45,18 +45,21 @@ def preflight(
     found += disk_problems(output)
     for name in stages:
         found += find_stage(name).problems(config, output)
-    if found:
-        raise MissingError(list(dict.fromkeys(found)))
+    refuse(found)
     if load is not None:
-        _check(load(), config)
+        _check(load(), config, stages)
 
 
-def _check(model: "LoadedModel", config: BuildConfig) -> None:
-    """What only the network itself can say."""
+def _check(model: "LoadedModel", config: BuildConfig, stages: Sequence[str]) -> None:
+    """What only the network itself can say: before images are drawn for it, which may take hours."""
     if config.model.dynamic_size:
         from genq_export.quantization.dynamic_size import check_dynamic_size
 
         check_dynamic_size(model.name, model.module, model.input_size)
+    if {"calibrate", "quantize"} <= set(stages):
+        from genq_export.quantization.preflight import check_network
+
+        check_network(model, config)
 
 
 def notes(config: BuildConfig, stages: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genq_export.config.build import BuildConfig
 from genq_export.core.build_log import logged
 from genq_export.core.companions import check_packages
-from genq_export.core.errors import MissingError, UserError
+from genq_export.core.errors import UserError, refuse
 from genq_export.core.progress import Progress
 from genq_export.core.workspace import StageResult, Workspace
 from genq_export.data.calibration_set import kept_images_if_there
@@ -48,9 +48,7 @@ def reverify(
     workspace = Workspace.existing(folder)
     workspace.output_hashes("export")
     config = _changed(read_config(folder), evaluation, backends, device, settings or {})
-    problems = [*device_problems(config.device), *evaluation_problems(config, _classes(folder, config))]
-    if problems:
-        raise MissingError(problems)
+    refuse([*device_problems(config.device), *evaluation_problems(config, _classes(folder, config))])
     with workspace.locked(), logged(workspace, progress, f"{config.model.title}: verify once more"):
         model, note = float_network(workspace, config)
         images = kept_images_if_there(workspace.path("calibration"))

@@ -13,7 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, fx
 
 from genq_export.config.quantize import QuantizeConfig
 from genq_export.config.registry import METHODS
@@ -93,6 +94,16 @@ class Method(ABC):
     phase: ClassVar[Phase]
     shares_work: ClassVar[bool] = False
 
+    def problems(self, floats: fx.Graph, settings: QuantizeConfig, device: torch.device) -> list[str]:
+        """What keeps it from working on this network or device, a sentence each; asked before images are made.
+
+        Args:
+            floats: of the captured float network, as no method has changed it yet.
+            settings: the build's.
+            device: that it will compute on.
+        """
+        return []
+
     def applies(self, network: WorkingNetwork, settings: QuantizeConfig) -> bool:
         """Is there anything to do in this network? Asked of methods that the settings do not switch off."""
         return True
@@ -143,6 +154,10 @@ class BlockMethod(ABC):
     name: ClassVar[str]
     phase: ClassVar[Phase] = Phase.BLOCKS
     shares_work: ClassVar[bool] = False
+
+    def problems(self, floats: fx.Graph, settings: QuantizeConfig, device: torch.device) -> list[str]:
+        """As `Method.problems`."""
+        return []
 
     def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
         """Is there anything to do in this prepared graph? Asked of methods that the settings do not switch off."""

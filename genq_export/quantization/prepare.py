@@ -1,7 +1,7 @@
 """From a captured float graph to the fake-quant reference: quantizers and quantized layers put in by placement."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +17,7 @@ from genq_export.network.hooks import set_quantization
 from genq_export.network.interpreter import GraphNetwork, from_captured
 from genq_export.network.names import clean_path, part_name, scale_name, tensor_name
 from genq_export.network.serialization import check_storable
-from genq_export.quantization.bit_allocation import bits_by_name
+from genq_export.quantization.bit_allocation import LayerBits, bits_by_name
 from genq_export.quantization.capture import capture
 from genq_export.quantization.grid_sign import non_negative_nodes, sign_of
 from genq_export.quantization.layers import last_layers, layers_of, products_of
@@ -44,15 +44,8 @@ def prepare(
     Raises:
         UserError: where the network does not trace, holds nothing to quantize, or an operator that cannot be stored.
     """
-    network = from_captured(captured(module, input_size, rewrites))
-    names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
-    name_of = _layer_names(network.graph, names)
-    layers, products = layers_of(network.graph), products_of(network.graph)
-    last = [name_of[node] for node in last_layers(network.graph)]
-    by_name = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config, last)
-    placement = place(network.graph, {node: by_name[name] for node, name in name_of.items()}, rule, config.output_codes)
-    if not placement.layers:
-        raise UserError("the network has no convolution or linear layer to quantize")
+    network, names, name_of, by_name, placement = _placed(captured(module, input_size, rewrites), module, config, rule)
+    layers = layers_of(network.graph)
     quantizers = _insert_quantizers(network, placement, rule, names)
     for node in layers:
         name = name_of[node]
@@ -69,6 +62,36 @@ def prepare(
         if isinstance(part, ActivationQuantizer):
             part.pow2 = config.scales == "pow2"
     return network, placement
+
+
+def check_placeable(floats: fx.GraphModule, module: nn.Module, config: QuantizeConfig, rule: TargetRule) -> None:
+    """Raise UserError where `prepare` would, for a network that was `captured`, without looking for a single scale."""
+    network = _placed(floats, module, config, rule).network
+    network.remove_unused()
+    check_storable(network)
+
+
+class _Placed(NamedTuple):
+    """A float graph, the names of its layers and products with the bits of each, and where quantizers belong in it."""
+
+    network: GraphNetwork
+    names: "_Names"
+    name_of: dict[fx.Node, str]
+    bits: dict[str, LayerBits]
+    placement: Placement
+
+
+def _placed(floats: fx.GraphModule, module: nn.Module, config: QuantizeConfig, rule: TargetRule) -> _Placed:
+    network = from_captured(floats)
+    names = _Names(containers={name for name, part in module.named_modules() if next(part.children(), None)})
+    name_of = _layer_names(network.graph, names)
+    layers, products = layers_of(network.graph), products_of(network.graph)
+    last = [name_of[node] for node in last_layers(network.graph)]
+    bits = bits_by_name([name_of[node] for node in layers], [name_of[node] for node in products], config, last)
+    placement = place(network.graph, {node: bits[name] for node, name in name_of.items()}, rule, config.output_codes)
+    if not placement.layers:
+        raise UserError("the network has no convolution or linear layer to quantize")
+    return _Placed(network, names, name_of, bits, placement)
 
 
 def captured(module: nn.Module, input_size: tuple[int, int, int], rewrites: Sequence[Rewrite] = ()) -> fx.GraphModule:

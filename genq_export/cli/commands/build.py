@@ -87,7 +87,8 @@ def _print_plan(config: BuildConfig, folder: Path, as_json: bool) -> None:
     planned = plan(config, folder)
     show(plan_table(planned))
     # Weights of the user's are there already: whether they fit is seen without a download.
-    preflight(config, folder, load=None if config.model.weights is None else lambda: load_model(config.model))
+    left = [stage["stage"] for stage in planned["stages"] if not stage["fresh"]]
+    preflight(config, folder, left, load=None if config.model.weights is None else lambda: load_model(config.model))
     expected = estimate(config, planned)
     if expected is not None:
         say(expected)

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.errors import UserError
+from genq_export.core.errors import refuse
 from genq_export.network.hooks import device_of
 from genq_export.network.interpreter import GraphNetwork
 from genq_export.quantization.activation_cache import Part
@@ -44,17 +44,22 @@ class Reconstruction(BlockMethod):
 
     name = "reconstruction"
 
+    def problems(self, floats: fx.Graph, settings: QuantizeConfig, device: torch.device) -> list[str]:
+        """Is bfloat16 asked for where the device does not compute with it?"""
+        if settings.reconstruction.precision != "bfloat16" or computes_in_bfloat16(device):
+            return []
+        return [
+            "quantize.reconstruction.precision=bfloat16: this machine has no instructions for it (AVX-512 BF16, AMX or"
+            " a GPU's), and it would be slower: leave it at float32"
+        ]
+
     def applies(self, graph: GraphNetwork, settings: QuantizeConfig) -> bool:
         """Unless training starts from a network that was only rounded.
 
         Raises:
-            UserError: where bfloat16 is asked for and this machine does not compute with it.
+            UserError: for `problems`.
         """
-        if settings.reconstruction.precision == "bfloat16" and not computes_in_bfloat16(device_of(graph)):
-            raise UserError(
-                "quantize.reconstruction.precision=bfloat16: this machine has no instructions for it (AVX-512 BF16, AMX"
-                " or a GPU's), and it would be slower: leave it at float32"
-            )
+        refuse(self.problems(graph.graph, settings, device_of(graph)))
         return not settings.trains_from_rounded
 
     def apply(self, block: Block, images: BlockImages, settings: QuantizeConfig, seed: int) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from torch.nn import functional as F
 
 from genq_export.config.quantize import QuantizeConfig
-from genq_export.core.errors import UserError
+from genq_export.core.errors import refuse
 from genq_export.network.aten import attribute, module_path, new_constant, op_name
 from genq_export.network.hooks import device_of
 from genq_export.quantization.activation_cache import ActivationCache, ActivationStore
@@ -40,21 +40,26 @@ class ReluRefit(Method):
     name = "relu_refit"
     phase = Phase.FLOAT
 
+    def problems(self, floats: fx.Graph, settings: QuantizeConfig, device: torch.device) -> list[str]:
+        """Is there no GELU between two linear layers?"""
+        if mlps_of(floats):
+            return []
+        return [
+            "quantize.relu_refit: no GELU of this network lies between two linear layers, so there is nothing to"
+            " replace: leave quantize.relu_refit.steps at 0"
+        ]
+
     def apply(
         self, network: WorkingNetwork, images: ActivationStore, settings: QuantizeConfig, context: MethodContext
     ) -> Findings:
         """Go through the MLPs; one that a killed run has finished is read.
 
         Raises:
-            UserError: where no GELU lies between two linear layers.
+            UserError: for `problems`.
         """
         floats = network.captured()
+        refuse(self.problems(floats.graph, settings, device_of(floats)))
         mlps = mlps_of(floats.graph)
-        if not mlps:
-            raise UserError(
-                "quantize.relu_refit: no GELU of this network lies between two linear layers, so there is nothing to"
-                " replace: leave quantize.relu_refit.steps at 0"
-            )
         store = BlockStore.in_folder(context.partial / self.name)
         refitted, learned, found = deepcopy(floats), {}, []
         for number, mlp in enumerate(context.progress.track(mlps, len(mlps), "refit MLPs")):
