@@ -3,11 +3,10 @@
     python benchmarks/learning.py --out bench --models fashion_resnet fashion_mobilenet
     python benchmarks/learning.py --out bench --settings window=null iterations=500
     python benchmarks/learning.py --out bench --settings iterations=500 --judge training    # what chooses a default
-    python benchmarks/learning.py --out bench --settings --sets "mixup prompts, both filters" --seeds 0 1
+    python benchmarks/learning.py --out bench --settings calibrate.prompts=mixup calibrate.guidance=1 --seeds 0 1
 
-Every row is the same network with other settings, from the same calibration set and seeds: of
-`quantize.reconstruction`, or any that is named whole (`quantize.wide_activations.mean_bits=5`); or with the default
-settings from another calibration set of benchmarks/calibration.py.
+Every row is the same network with other settings and the same seeds: of `quantize.reconstruction`, or any that is named
+whole (`quantize.wide_activations.mean_bits=5`). Those of `calibrate` draw a set of their own, others share one.
 KL from the float network on the 10,000 test images, which take no part, or on as many training images, so that no
 default is chosen by the images that judge it: of each image the mean over seeds. The paired difference from the
 defaults has the 95 % interval of its mean over images; what another draw of the same settings does, the change of every
@@ -22,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from calibration import ROWS, calibration_set, parse_with_shared
+from calibration import parse_with_shared
 from grids import WIDTHS
+from made_images import made_images
 from numpy.typing import NDArray
 from qat import answers, difference_of, training_images
-from quantization import SYNTHETIC
 
 from genq_export import zoo
 from genq_export.config.build import BuildConfig
@@ -46,40 +45,37 @@ def main() -> None:
     """Print the table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["fashion_resnet", "fashion_mobilenet"])
-    parser.add_argument("--settings", nargs="*", default=list(VARIANTS), help="blank between two; each a row")
-    parser.add_argument("--sets", nargs="*", default=[], choices=ROWS, help="calibration sets; each a row")
+    parser.add_argument("--settings", nargs="+", default=list(VARIANTS), help="blank between two; each a row")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--bits", default="W4A4", choices=BITS)
     parser.add_argument("--judge", default="test", choices=("test", "training"))
     options = parse_with_shared(parser)
-    rows = [(SYNTHETIC, setting) for setting in ("", *options.settings)] + [(made, "") for made in options.sets]
     print("| network | learning | processor seconds | KL, nats | paired difference | of every seed |")
     print(6 * "|---" + "|")
     for name in options.models:
         usual = None
-        for ingredient, variant in rows:
-            each, seconds = measured(name, ingredient, variant.split(), options)
+        for variant in ("", *options.settings):
+            each, seconds = measured(name, variant.split(), options)
             usual = each if usual is None else usual
             difference = seeds = "–"
             if usual is not each:
                 difference = difference_of(each.mean(0), usual.mean(0))
                 seeds = " ".join(f"{change:+.4f}" for change in (each - usual).mean(1))
-            label = ingredient if ingredient != SYNTHETIC else variant or "defaults"
-            print(f"| {name} | {label} | {seconds:.0f} | {each.mean():.4f} | {difference} | {seeds} |", flush=True)
+            print(
+                f"| {name} | {variant or 'defaults'} | {seconds:.0f} | {each.mean():.4f} | {difference} | {seeds} |",
+                flush=True,
+            )
 
 
-def measured(
-    name: str, ingredient: str, variant: Sequence[str], options: argparse.Namespace
-) -> tuple[NDArray[np.float64], float]:
+def measured(name: str, variant: Sequence[str], options: argparse.Namespace) -> tuple[NDArray[np.float64], float]:
     """KL of every seed and judging image, [seeds, N], and what quantizing took, mean over seeds."""
     divergences, times = [], []
     for seed in options.seeds:
-        made = () if ingredient == SYNTHETIC else (ingredient,)
-        what = (name, options.bits, options.judge, seed, options.images, options.iterations, *made, *variant)
+        what = (name, options.bits, options.judge, seed, options.images, options.iterations, *variant)
         kept: Path = options.out / "learning" / f"{'-'.join(map(str, what)).replace('=', '_')}.npz"
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            each, seconds = quantized(name, ingredient, variant, options, seed)
+            each, seconds = quantized(name, variant, options, seed)
             np.savez(kept, each=each, seconds=seconds)
         with np.load(kept) as found:
             divergences.append(found["each"])
@@ -88,7 +84,7 @@ def measured(
 
 
 def quantized(
-    name: str, ingredient: str, variant: Sequence[str], options: argparse.Namespace, seed: int
+    name: str, variant: Sequence[str], options: argparse.Namespace, seed: int
 ) -> tuple[NDArray[np.float64], float]:
     """Quantize, and answer the judging images."""
     given = dict(part.split("=", 1) for part in (f"iterations={options.iterations}", *variant))
@@ -98,7 +94,8 @@ def quantized(
         name, weight_bits=weights, activation_bits=activations, images=options.images, seed=seed, settings=settings
     )
     model = load_model(config.model)
-    images, _ = calibration_set(ingredient, name, options, seed)
+    drawn = "-".join(setting.replace("=", "_") for setting in settings if setting.startswith("calibrate."))
+    images = made_images(config, model, options.out / "pools" / f"{drawn or 'plain'}-{options.images}-{seed}")
     with tempfile.TemporaryDirectory(dir=options.out) as place:
         folder = Path(place) / "build"
         started = time.process_time()
