@@ -51,12 +51,13 @@ def preflight(
 
 
 def _check(model: "LoadedModel", config: BuildConfig, stages: Sequence[str]) -> None:
-    """What only the network itself can say: before images are drawn for it, which may take hours."""
+    """What only the network itself can say, before images are drawn for it: that may take hours."""
     if config.model.dynamic_size:
         from genq_export.quantization.dynamic_size import check_dynamic_size
 
         check_dynamic_size(model.name, model.module, model.input_size)
-    if {"calibrate", "quantize"} <= set(stages):
+    drawn = config.calibrate.calibration_set is None
+    if drawn and {"calibrate", "quantize"} <= set(stages):
         from genq_export.quantization.preflight import check_network
 
         check_network(model, config)
