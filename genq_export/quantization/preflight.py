@@ -11,7 +11,7 @@ from genq_export.targets import rule_for
 
 
 def check_network(model: LoadedModel, config: BuildConfig) -> None:
-    """Raise UserError where the network does not trace, has nothing to quantize, or what the config asks for.
+    """Raise UserError where the network does not trace, has nothing to quantize, or lacks what the config asks for.
 
     What only images show (numbers that are not finite, ranges) stays to be found by the stage itself.
     """
