@@ -115,10 +115,10 @@ def run_stages(
         raise SystemExit(0)
     with ranks.helped() as helpers:
         context = replace(context, helpers=helpers)
-        if folder.is_dir() and _nothing_to_do(context.workspace, config, stages):
+        left = unfinished(config, folder, stages)
+        if not left and context.workspace.holds_its_config():
             _say_versions(context, stages)
             return ()
-        left = unfinished(config, folder, stages)
         preflight(config, folder, left, context.load_model if _FROM_THE_NETWORK & set(left) else None, module)
         if given != config.device:
             progress.say(f"note: networks compute on {config.device} (--device {given})")
@@ -153,11 +153,6 @@ def on_device(config: BuildConfig, folder: Path) -> BuildConfig:
             f" leaves it, and `genq-export verify {folder}` measures what is in it"
         )
     return before
-
-
-def _nothing_to_do(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> bool:
-    """Are the stages fresh, and is the config that the folder holds the one that the manifest knows?"""
-    return are_fresh(workspace, config, stages) and workspace.holds_its_config()
 
 
 def are_fresh(workspace: Workspace, config: BuildConfig, stages: tuple[str, ...]) -> bool:
